@@ -1,0 +1,1 @@
+//! The daemon's life: bind, open, start, reload, drain, end.

@@ -1,0 +1,56 @@
+//! Carries out what runs need: takes due runs from the journal, sends their requests, records what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::http::client::Client;
+use crate::journal::{AppendError, Journal};
+use crate::orchestrator::Orchestrator;
+use crate::rules::{Rule, RuleSet};
+
+/// The targets; swapped whole by a reload.
+#[derive(Debug, Default)]
+pub struct Targets {
+    /// Orchestrators by name.
+    pub orchestrators: BTreeMap<Arc<str>, Orchestrator>,
+    /// For `http` steps.
+    pub http: Option<Client>,
+}
+
+/// Gives the rules of a generation (a run keeps the generation it was planned with), with that generation's `vars`.
+pub trait Generations: Send + Sync + 'static {
+    /// `None` when the generation is gone.
+    fn generation(&self, number: u64) -> Option<(Arc<RuleSet>, Arc<Value>)>;
+}
+
+/// What dispatch works with.
+pub struct Dispatch {
+    /// Where runs are.
+    pub journal: Journal,
+    /// Rules by generation.
+    pub generations: Arc<dyn Generations>,
+    /// Where requests go.
+    pub targets: Arc<ArcSwap<Targets>>,
+    /// The time.
+    pub clock: Clock,
+    /// How long attempts in flight may go on once stopping began.
+    pub grace: Duration,
+}
+
+/// A rule of a run with the `vars` of its generation.
+pub type RuleOfRun = (Arc<Rule>, Arc<Value>);
+
+/// Runs until `stop`, then lets attempts in flight finish within the grace period.
+///
+/// # Errors
+/// The journal has ended.
+pub async fn run(dispatch: Dispatch, stop: CancellationToken) -> Result<(), AppendError> {
+    let _ = (dispatch, stop);
+    todo!()
+}

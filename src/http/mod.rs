@@ -1,0 +1,4 @@
+//! HTTP plumbing: the accept loop in, the client out. Knows nothing of events.
+
+pub mod client;
+pub mod server;

@@ -1,0 +1,50 @@
+//! Tripline: an event daemon for UiPath Orchestrator.
+//!
+//! Events come in, are kept, are matched, and are acted upon; the modules are those words. A module uses only
+//! floors below its own (`tests/architecture.rs` keeps it so; `ARCHITECTURE.md` tells the story):
+//!
+//! ```text
+//!  9  cli                                           people
+//!  8  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
+//!  7  intake · router · dispatch · admin            edges; they never use each other
+//!  6  orchestrator                                  API client
+//!  5  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
+//!  4  config                                        text -> checked values, with every fault collected
+//!  3  runs                                          a run's life: steps, retry, breaker as values
+//!  2  rules · signature · normalize                 decisions
+//!  1  expr · yaml                                   CEL and YAML behind our own small faces
+//!  0  event · time · fault · secret · metric                 words
+//! ```
+
+pub mod event;
+pub mod fault;
+pub mod metric;
+pub mod secret;
+pub mod time;
+
+pub mod expr;
+pub mod yaml;
+
+pub mod normalize;
+pub mod rules;
+pub mod signature;
+
+pub mod runs;
+
+pub mod config;
+
+pub mod clock;
+pub mod http;
+pub mod journal;
+
+pub mod orchestrator;
+
+pub mod admin;
+pub mod dispatch;
+pub mod intake;
+pub mod router;
+
+pub mod daemon;
+pub mod sandbox;
+
+pub mod cli;

@@ -1,0 +1,110 @@
+//! YAML as people write it in rule and configuration files: a tree in which every key and value knows its place.
+//!
+//! Strict by choice: duplicate keys are faults, `no`, `on` and `0123` stay strings, aliases are bounded, non-finite
+//! numbers are refused. [`Fields`] takes a mapping apart and collects every fault instead of stopping at the first.
+
+mod fields;
+mod parse;
+
+use serde_json::{Map, Value};
+
+pub use fields::{Fields, Later};
+pub use parse::{NODES_MAX, TEXT_MAX, parse};
+
+use crate::fault::Place;
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it begins.
+    pub place: Place,
+    /// What it is.
+    pub value: Yaml,
+}
+
+/// A mapping's key and where it stands.
+#[derive(Clone, Debug)]
+pub struct KeyNode {
+    /// The key as text.
+    pub name: String,
+    /// Where it begins.
+    pub place: Place,
+}
+
+/// What a YAML node can be.
+#[derive(Clone, Debug)]
+pub enum Yaml {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true` or `false`, nothing else.
+    Bool(bool),
+    /// An integer or a decimal.
+    Number(serde_json::Number),
+    /// Any other scalar.
+    Text(String),
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping, in the order written.
+    Map(Vec<(KeyNode, Node)>),
+}
+
+impl Node {
+    /// What it is, for messages: `a list`, `a string`, …
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.value {
+            Yaml::Null => "nothing",
+            Yaml::Bool(_) => "true or false",
+            Yaml::Number(_) => "a number",
+            Yaml::Text(_) => "a string",
+            Yaml::List(_) => "a list",
+            Yaml::Map(_) => "a mapping",
+        }
+    }
+
+    /// The text, when it is one.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Yaml::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The entries, when it is a mapping.
+    #[must_use]
+    pub fn as_map(&self) -> Option<&[(KeyNode, Self)]> {
+        match &self.value {
+            Yaml::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The elements, when it is a list.
+    #[must_use]
+    pub fn as_list(&self) -> Option<&[Self]> {
+        match &self.value {
+            Yaml::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The value of a key of a mapping.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        self.as_map()?.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+
+    /// The tree without its places.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match &self.value {
+            Yaml::Null => Value::Null,
+            Yaml::Bool(b) => Value::Bool(*b),
+            Yaml::Number(n) => Value::Number(n.clone()),
+            Yaml::Text(text) => Value::String(text.clone()),
+            Yaml::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Yaml::Map(entries) => Value::Object(entries.iter().map(|(k, v)| (k.name.clone(), v.to_json())).collect::<Map<_, _>>()),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Text to tree.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
+
+use super::{KeyNode, Node, Yaml};
+use crate::fault::{Fault, Faults, Place, SourceText};
+
+/// The longest text that is read, in bytes: a file beyond it is no configuration.
+pub const TEXT_MAX: usize = 64 << 20;
+
+/// The most nodes of one text, aliases expanded: what stops a bomb.
+pub const NODES_MAX: usize = 20_000_000;
+
+/// Reads a text of one or more documents; empty documents are left out.
+///
+/// # Errors
+/// Faults with their places: bad syntax (the first one), duplicate keys (all of them).
+pub fn parse(source: &Arc<SourceText>) -> Result<Vec<Node>, Faults> {
+    let mut faults = Faults::new();
+    let whole = Place { source: Arc::clone(source), line: 0, column: 0, length: 0 };
+    if source.text.len() > TEXT_MAX {
+        faults.push(Fault::error(
+            "file-too-large",
+            whole,
+            format!("the file has {} bytes; at most {TEXT_MAX} are read", source.text.len()),
+        ));
+        return Err(faults);
+    }
+    let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(text, options(text.len())) {
+        Ok(documents) => {
+            let nodes =
+                documents.into_iter().map(|raw| build(raw, source, &mut faults)).filter(|n| !matches!(n.value, Yaml::Null)).collect();
+            if faults.any_error() { Err(faults) } else { Ok(nodes) }
+        }
+        Err(error) => {
+            let place = error.location().map_or(whole, |at| place(source, at));
+            faults.push(syntax_fault(place, &error));
+            Err(faults)
+        }
+    }
+}
+
+fn options(bytes: usize) -> serde_saphyr::Options {
+    // Aliases may repeat what is written a few times over, not blow it up.
+    let nodes = (bytes + 10_000).min(NODES_MAX);
+    let mut budget = serde_saphyr::budget::Budget::default();
+    budget.max_nodes = nodes;
+    budget.max_events = nodes * 2;
+    budget.max_depth = 200;
+    budget.max_total_scalar_bytes = (bytes * 4).max(1 << 20);
+    budget.max_reader_input_bytes = None;
+    budget.max_documents = budget.max_documents.max(nodes);
+    serde_saphyr::options! {
+        budget: Some(budget),
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        with_snippet: false
+    }
+}
+
+fn syntax_fault(place: Place, error: &serde_saphyr::Error) -> Fault {
+    let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    // The location is in `place`; the library appends it to some texts.
+    let message = match message.find(" at line ") {
+        Some(cut) => message[..cut].to_owned(),
+        None => message,
+    };
+    let line = place.source.text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or_default().to_owned();
+    let fault = Fault::error("yaml", place, message.trim_end_matches('.').to_owned());
+    match trap(&line) {
+        Some(help) => fault.help(help),
+        None => fault,
+    }
+}
+
+/// A named hint where the line shows one of the well-known traps.
+fn trap(line: &str) -> Option<String> {
+    let value = line.split_once(':').map_or(line.trim(), |(_, v)| v.trim());
+    let dash = line.trim_start().strip_prefix("- ").map(str::trim);
+    if line.trim_start().starts_with('\t') || line.starts_with('\t') {
+        return Some("YAML is indented with spaces; replace the tab".to_owned());
+    }
+    if value.starts_with('*') || dash.is_some_and(|d| d.starts_with('*')) {
+        return Some("an unquoted `*` begins an alias; write \"*\" in quotes".to_owned());
+    }
+    if value.starts_with('!') {
+        return Some(format!("an unquoted `!` begins a tag; quote the whole value: '{value}'"));
+    }
+    if value.starts_with('{') && value.contains("${") {
+        return Some("`${…}` inside a flow mapping: quote it, or use a block with `|`".to_owned());
+    }
+    if value.starts_with("{{") {
+        return Some("templates are written `${…}` here, in quotes".to_owned());
+    }
+    if value.contains(": ") {
+        return Some(format!(
+            "a colon and a space inside a plain value begin a mapping; quote the whole value: '{}'",
+            value.replace('\'', "''")
+        ));
+    }
+    None
+}
+
+fn place(source: &Arc<SourceText>, at: Location) -> Place {
+    Place {
+        source: Arc::clone(source),
+        line: u32::try_from(at.line()).unwrap_or(0),
+        column: u32::try_from(at.column()).unwrap_or(0),
+        length: u32::try_from(at.span().len()).unwrap_or(0),
+    }
+}
+
+fn build(raw: Spanned<Raw>, source: &Arc<SourceText>, faults: &mut Faults) -> Node {
+    let at = place(source, raw.referenced);
+    let value = match raw.value {
+        Raw::Null => Yaml::Null,
+        Raw::Bool(b) => Yaml::Bool(b),
+        Raw::Number(n) => Yaml::Number(n),
+        Raw::Text(text) => Yaml::Text(text),
+        Raw::NotFinite(text) => {
+            faults.push(
+                Fault::error("not-finite", at.clone(), format!("`{text}` is no finite number")).help("quote it if a string is meant"),
+            );
+            Yaml::Null
+        }
+        Raw::List(items) => Yaml::List(items.into_iter().map(|item| build(item, source, faults)).collect()),
+        Raw::Map(entries) => {
+            let mut seen = HashSet::new();
+            let mut nodes = Vec::with_capacity(entries.len());
+            for (key, value) in entries {
+                let key_place = place(source, key.referenced);
+                let node = build(value, source, faults);
+                if seen.insert(key.value.0.clone()) {
+                    nodes.push((KeyNode { name: key.value.0, place: key_place }, node));
+                } else {
+                    let first = nodes.iter().find(|(k, _)| k.name == key.value.0).map_or(0, |(k, _)| k.place.line);
+                    let message = format!("duplicate key `{}`, first in line {first}", key.value.0);
+                    faults.push(Fault::error("duplicate-key", key_place, message).help("keep one of them"));
+                }
+            }
+            Yaml::Map(nodes)
+        }
+    };
+    Node { place: at, value }
+}
+
+enum Raw {
+    Null,
+    Bool(bool),
+    Number(serde_json::Number),
+    Text(String),
+    NotFinite(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<Name>, Spanned<Raw>)>),
+}
+
+/// A key: any scalar, taken as the text written.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.into()))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.into()))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(serde_json::Number::from_f64(value).map_or_else(|| Raw::NotFinite(value.to_string()), Raw::Number))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(value.to_owned()))
+    }
+    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
+        Ok(Raw::Text(value))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Node>, Faults> {
+        parse(&Arc::new(SourceText { path: PathBuf::from("t.yaml"), text: text.to_owned() }))
+    }
+
+    #[test]
+    fn words_of_yaml_1_1_stay_strings() {
+        let nodes = read("a: no\nb: on\nc: 0123\nd: 1_000\ne: true\nf: 5\ng: 1.5\nh: '5'\non: x\n").expect("reads");
+        let json = nodes[0].to_json();
+        assert_eq!(
+            json,
+            serde_json::json!({"a": "no", "b": "on", "c": "0123", "d": "1_000", "e": true, "f": 5, "g": 1.5, "h": "5", "on": "x"})
+        );
+    }
+
+    #[test]
+    fn every_node_has_its_place() {
+        let nodes = read("a: 1\nb:\n  c: [x, yy]\n---\nd: 2\n").expect("reads");
+        assert_eq!(nodes.len(), 2);
+        let item = &nodes[0].get("b").and_then(|b| b.get("c")).and_then(Node::as_list).expect("a list")[1];
+        assert_eq!((item.place.line, item.place.column), (3, 10));
+        assert_eq!(nodes[1].get("d").expect("d").place.line, 5);
+    }
+
+    #[test]
+    fn all_duplicate_keys_are_reported_at_once() {
+        let faults = read("a: 1\na: 2\nb:\n  c: 1\n  c: 2\n").expect_err("duplicates");
+        let lines: Vec<_> = faults.iter().map(|f| f.place.as_ref().expect("placed").line).collect();
+        assert_eq!(lines, [2, 5]);
+    }
+
+    #[test]
+    fn traps_have_names() {
+        for (text, hint) in [
+            ("events: *\n", "alias"),
+            ("when: !has(x)\n", "tag"),
+            ("when: a ? b: c\nx: ]\n", ""),
+            ("a:\n\tb: 1\n", "tab"),
+            ("a: b: c\n", "quote"),
+        ] {
+            let Err(faults) = read(text) else { continue };
+            let help = faults.iter().filter_map(|f| f.help.clone()).collect::<String>();
+            assert!(help.contains(hint), "{text}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for i in 1..10 {
+            let p = format!("*a{}", i - 1);
+            text.push_str(&format!("a{i}: &a{i} [{p},{p},{p},{p},{p},{p},{p},{p},{p},{p}]\n"));
+        }
+        assert!(read(&text).is_err());
+    }
+}

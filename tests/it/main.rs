@@ -1,0 +1,1 @@
+//! The real binary over loopback, and the store through crashes. One binary for all of it, so that it links once.
