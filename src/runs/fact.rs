@@ -1,0 +1,205 @@
+//! What is recorded about a run. Facts are the stored truth: their spelling in JSON is a stored format, fields may be
+//! added with `#[serde(default)]` and never change their meaning.
+//!
+//! ```text
+//! {"fact":"intended","id":"item","kind":"enqueue","intent":{"step":0,"attempt":1,"at":…,"lookups":0,"next_lookup":null}}
+//! {"fact":"attempted","step":0,"id":"item","kind":"enqueue","attempt":{"number":1,…},"unknown":false}
+//! {"fact":"looked_up","next":…,"at":…}           {"fact":"repeatable","at":…}
+//! {"fact":"step_done","step":0,"id":"item","kind":"enqueue","value":{…},"maybe_twice":false,"at":…}
+//! {"fact":"step_skipped","step":1,"id":null,"kind":"http","because":"…","at":…}
+//! {"fact":"waits","state":"retrying","until":…,"cause":{"code":…,"message":…},"at":…}
+//! {"fact":"settled","state":"succeeded","cause":null,"would":[],"at":…}     {"fact":"retried","at":…}
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::RunState;
+use crate::event::{RuleName, RunId};
+use crate::rules::Mode;
+use crate::time::Timestamp;
+
+/// Why a run stands where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// A stable name: `expression`, `loop`, `refused`, `configuration`, `gave_up`, `unknown_outcome`, `rule_removed`, …
+    pub code: String,
+    /// In words: which request, which answer, what to do.
+    pub message: String,
+}
+
+/// A run as planned by the router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewRun {
+    /// Derived: planning twice is harmless.
+    pub id: RunId,
+    /// The rule.
+    pub rule: RuleName,
+    /// The rule generation it was planned with and keeps.
+    pub generation: u64,
+    /// When it was planned.
+    pub created: Timestamp,
+    /// Live or shadow.
+    pub mode: Mode,
+    /// Hops of the event; the run's own actions are one more.
+    pub hops: u8,
+    /// Set when it is dead from the start (an expression that failed, too many hops).
+    pub dead: Option<Cause>,
+}
+
+/// One attempt at a step, over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it was over.
+    pub ended: Timestamp,
+    /// `POST https://host/path`; no query, no secrets.
+    pub request: String,
+    /// The HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// What kind of failure, if it failed: see [`Class`].
+    pub class: Option<Class>,
+    /// What went wrong, masked and cut.
+    pub error: Option<String>,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+}
+
+/// What kind of failure an attempt met; decides what happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The request never left: DNS, connection refused, TLS. Tried again.
+    Connect,
+    /// The request left and nothing certain came back. For what is not idempotent the outcome is unknown.
+    Unknown,
+    /// 429: rejected unprocessed. Tried again; counts against no limit but `give_up_after`.
+    Throttled,
+    /// 408, 425, 5xx. Tried again (for what is not idempotent the outcome is unknown).
+    Server,
+    /// 401 also with a fresh token. Opens the target's breaker.
+    Auth,
+    /// 403, 404/1002, 400/1100, 400/1101, wrong URL: configuration. Opens the target's breaker; the run waits.
+    Configuration,
+    /// Any other 4xx, a 3xx, a forbidden host: dead at once.
+    Refused,
+    /// 2xx with a body that is not what it must be. Tried again.
+    Invalid,
+    /// The target's breaker is open; nothing was sent. Counts against no limit but `give_up_after`.
+    BreakerOpen,
+    /// 409 that says somebody else is at work (1012…, PendingJobsAlreadyExist). Tried again a few times.
+    Conflict,
+}
+
+/// An intent: a request that is not idempotent is about to leave. Without an end its outcome is unknown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The step's index.
+    pub step: usize,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+    /// How often the outcome was looked up so far without finding it.
+    pub lookups: u8,
+    /// When it may be looked up next.
+    pub next_lookup: Option<Timestamp>,
+}
+
+/// A durable fact about a run. The journal keeps facts; a [`Run`] is their fold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// A request that is not idempotent leaves now.
+    Intended {
+        /// The step's id, if it has one.
+        id: Option<String>,
+        /// `enqueue`, `http`, …
+        kind: String,
+        /// Which one.
+        intent: Intent,
+    },
+    /// An attempt is over, well or not.
+    Attempted {
+        /// The step's index.
+        step: usize,
+        /// Its id, if it has one.
+        id: Option<String>,
+        /// `enqueue`, `http`, …
+        kind: String,
+        /// What happened.
+        attempt: Attempt,
+        /// Whether it was carried out is not known: its intent stays open.
+        unknown: bool,
+    },
+    /// The outcome of an open intent was looked up and not found.
+    LookedUp {
+        /// When the next look-up may be.
+        next: Timestamp,
+        /// When this one was.
+        at: Timestamp,
+    },
+    /// The request of the open intent may be repeated without harm: the queue refuses a second item with its reference.
+    Repeatable {
+        /// When that was found out.
+        at: Timestamp,
+    },
+    /// A step is done; it is never done again.
+    StepDone {
+        /// The step's index.
+        step: usize,
+        /// Its id, if it has one.
+        id: Option<String>,
+        /// `enqueue`, `http`, …
+        kind: String,
+        /// Its value for later steps.
+        value: Value,
+        /// The item may be there twice.
+        maybe_twice: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// A step's `if` does not hold.
+    StepSkipped {
+        /// The step's index.
+        step: usize,
+        /// Its id, if it has one.
+        id: Option<String>,
+        /// `enqueue`, `http`, …
+        kind: String,
+        /// The condition.
+        because: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The run waits until a moment.
+    Waits {
+        /// `Retrying` or `Waiting`.
+        state: RunState,
+        /// Until when.
+        until: Timestamp,
+        /// Why.
+        cause: Cause,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// Nothing more will happen by itself.
+    Settled {
+        /// A settled state.
+        state: RunState,
+        /// Why, unless it succeeded.
+        cause: Option<Cause>,
+        /// What a shadow run would have done: its requests in the words of the rule file.
+        would: Vec<Value>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A person had a dead run tried again: its unfinished step begins anew.
+    Retried {
+        /// When.
+        at: Timestamp,
+    },
+}
