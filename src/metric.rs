@@ -42,5 +42,7 @@ metrics! {
     RULES_GENERATION = "tripline_rules_generation", "The rule generation in force.";
     EXPRESSION_MISSING = "tripline_expression_missing_total", "Conditions that did not hold because a field is missing, by rule.";
     ROUTER_BACKLOG = "tripline_router_backlog_events", "Events accepted and not yet routed.";
+    SIGNATURES = "tripline_signatures_total", "Deliveries with a good signature, by source and secret (its name).";
+    PANICS = "tripline_panics_total", "Requests that ended in a panic.";
     BUILD_INFO = "tripline_build_info", "1, with the version as label.";
 }

@@ -1,0 +1,131 @@
+//! The accept loop under ingress and admin: permits, time limits, graceful drain.
+//!
+//! Owns every connection and its task; a connection ends with its listener. Promises that a peer can hold neither a
+//! connection without a deadline nor more memory than the limits say, and that a panic ends one connection only.
+//! Knows nothing of what the requests mean.
+
+mod connection;
+mod head;
+mod listener;
+mod problem;
+mod throttle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub use head::{URI_MAX, check_head};
+pub use listener::{BACKLOG, Listener, Peer};
+pub use problem::{Answer, Problem, RequestId, json};
+pub use throttle::Throttle;
+
+use crate::metric;
+
+/// The most header lines of a request.
+pub const HEADERS_MAX: usize = 64;
+/// The longest head of a request; also the read buffer of a connection.
+pub const HEAD_MAX: usize = 16 << 10;
+/// How long a connection may stay open between two requests. Longer than the minute that .NET's client keeps its
+/// own idle connections, so that a sender closes first and never writes into a connection that we just closed.
+pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(75);
+/// How long a peer may take nothing of an answer before it is cut.
+pub const WRITE_STALL: Duration = Duration::from_secs(30);
+/// How long we read on after an answer that refuses a body, so that the answer arrives before the connection resets.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// How long connections without a request may still send one once draining began.
+pub const DRAIN_SILENT: Duration = Duration::from_millis(300);
+/// The pause when the system has no more file descriptors or buffers.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Limits of a listener.
+#[derive(Clone, Debug)]
+pub struct ServerLimits {
+    /// Connections at once; more wait in the backlog.
+    pub connections: usize,
+    /// For the head of a request, a silent new connection included.
+    pub header_timeout: Duration,
+    /// How long open requests may go on once draining began.
+    pub drain: Duration,
+}
+
+/// Serves until `stop` is cancelled, then drains. `service` is called once per request with the peer. It is not
+/// dropped when the client leaves: what it began, it ends, unless draining takes longer than its limit.
+pub async fn serve<S, F, B>(listener: Listener, limits: ServerLimits, service: S, stop: CancellationToken)
+where
+    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let permits = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let mut connections = JoinSet::new();
+    let mut trouble = false;
+    loop {
+        // The permit comes before the connection: who gets none waits in the backlog and is not refused.
+        let Some(permit) = unless(&stop, &mut connections, Arc::clone(&permits).acquire_owned()).await else { break };
+        let Ok(permit) = permit else { break };
+        let Some(accepted) = unless(&stop, &mut connections, listener.accept()).await else { break };
+        match accepted {
+            Ok((stream, peer)) => {
+                trouble = false;
+                let service = service.clone();
+                let connection = connection::run(stream, peer, limits.header_timeout, service, stop.child_token());
+                connections.spawn(held(permit, connection));
+            }
+            Err(error) if listener::is_of_the_peer(&error) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut trouble, true) {
+                    tracing::error!(%error, "cannot accept connections for now; trying again every {ACCEPT_PAUSE:?}");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            reap(ended);
+        }
+    };
+    if tokio::time::timeout(limits.drain, all).await.is_err() {
+        tracing::warn!(open = connections.len(), "requests were cut at the end of the drain time");
+        connections.shutdown().await;
+    }
+}
+
+/// The permit lives as long as its connection.
+async fn held(permit: OwnedSemaphorePermit, connection: impl Future<Output = ()>) {
+    connection.await;
+    drop(permit);
+}
+
+/// What `future` gives, unless `stop` comes first; meanwhile connections that ended are looked at.
+async fn unless<T>(stop: &CancellationToken, connections: &mut JoinSet<()>, future: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            Some(ended) = connections.join_next() => reap(ended),
+            value = &mut future => return Some(value),
+        }
+    }
+}
+
+fn reap(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        metrics::counter!(metric::PANICS).increment(1);
+        tracing::error!("a request ended in a panic; its connection is closed, all others go on");
+    }
+}
+
+#[cfg(test)]
+mod tests;
