@@ -1,14 +1,35 @@
 //! From a webhook body to canonical changes, and back from a stored body to `data`.
 //!
 //! Pure: bytes in, values out. Orchestrator's documented shapes from 2018 on (about-webhooks, types-of-events);
-//! whatever cannot be used becomes a change of type `tripline.unparsed`, never an error.
+//! whatever cannot be used becomes a change of type `tripline.unparsed`, never an error. Knows nothing of signatures,
+//! stores or which copies were seen before: it only says, by keys, what would be a copy.
+
+mod json;
+mod key;
+mod origin;
+mod split;
+#[cfg(test)]
+mod tests;
+mod thing;
+mod types;
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::event::{Change, SourceName};
+use crate::event::{Change, Folder, Problem, SourceName, TYPE_UNPARSED};
 use crate::time::Timestamp;
+
+use key::{Facts, HashedBody};
+use split::Delivery;
+use thing::Thing;
+
+pub use split::{ELEMENTS_MAX, SHARED_BYTES_MAX};
+pub use thing::NAME_MAX;
+pub use types::{TYPE_MAX, TYPE_UNKNOWN};
+
+/// The longest `EventId` that is kept as it came, in bytes; a longer one is hashed. Documented are at most 50.
+pub const EVENT_ID_MAX: usize = 128;
 
 /// What `normalize` needs to know of the source a body came through.
 #[derive(Clone, Debug)]
@@ -32,43 +53,141 @@ pub struct Normalized {
 /// Reads a delivery of Orchestrator.
 #[must_use]
 pub fn orchestrator(body: &[u8], source: &SourceView, received: Timestamp) -> Normalized {
-    let _ = (body, source, received);
-    todo!()
+    match read_object(body) {
+        Ok((object, flaw)) => {
+            let delivery = Delivery::of(object);
+            changes(delivery, flaw, body, source, received)
+        }
+        Err(problem) => unparsed(problem, body, source, received),
+    }
 }
 
 /// Finds the `data` of one element in a stored body again; the same function that `orchestrator` uses.
 /// `Null` for bodies that are no usable object.
 #[must_use]
 pub fn project(body: &[u8], event_type: &str, element: u32) -> Value {
-    let _ = (body, event_type, element);
-    todo!()
+    if event_type == TYPE_UNPARSED {
+        return Value::Null;
+    }
+    read_object(body).map_or(Value::Null, |(object, _)| Delivery::of(object).into_one(element))
 }
 
 /// Parses a JSON text strictly: duplicate keys are errors, one byte order mark is skipped, depth is bounded.
 ///
 /// # Errors
 /// What is wrong with line and column.
-pub fn parse_json(text: &[u8]) -> Result<Value, crate::event::Problem> {
-    let _ = text;
-    todo!()
+pub fn parse_json(text: &[u8]) -> Result<Value, Problem> {
+    json::read(text).map(|(value, _)| value)
 }
 
 /// The canonical spelling of a type (`queueitems.ADDED` is `queueItem.added`); unknown types stay as they are.
 #[must_use]
 pub fn canonical_type(written: &str) -> Arc<str> {
-    let _ = written;
-    todo!()
+    types::canonical(written)
 }
 
 /// The types that Orchestrator documents, in their spelling, with `tripline.*` of our own: for `check`.
 #[must_use]
 pub fn known_types() -> &'static [&'static str] {
-    todo!()
+    types::known()
 }
 
 /// `tl:<run>:<step>:<hops>` in `ParentOperationId`: which of our runs made this item.
 #[must_use]
 pub fn parse_parent_operation(text: &str) -> Option<crate::event::Origin> {
-    let _ = text;
-    todo!()
+    origin::parse(text)
+}
+
+fn read_object(body: &[u8]) -> Result<(Map<String, Value>, Option<Problem>), Problem> {
+    match json::read(body)? {
+        (Value::Object(object), flaw) => Ok((object, flaw)),
+        (other, _) => Err(json::not_an_object(body, &other)),
+    }
+}
+
+fn changes(delivery: Delivery, flaw: Option<Problem>, body: &[u8], source: &SourceView, received: Timestamp) -> Normalized {
+    let envelope = &delivery.envelope;
+    let written = envelope.get("Type").and_then(Value::as_str).unwrap_or_default();
+    let event_type = types::from_outside(written);
+    let key_type = if types::is_altered(written) {
+        Arc::from(format!("sha256:{}", thing::sha256(written.as_bytes())))
+    } else {
+        Arc::clone(&event_type)
+    };
+    let delivery_id = delivery_id(envelope);
+    let time = ["Timestamp", "EventTime"].into_iter().find_map(|name| key::stamp_of(envelope.get(name)));
+    let tenant = envelope.get("TenantId").and_then(thing::id_text).map(Arc::<str>::from);
+    let folder = folder(envelope);
+    let problem = delivery.too_many.map(too_many).or(flaw);
+    let count = delivery.len();
+    let body = HashedBody::new(body);
+    let data = delivery.into_data();
+    let mut changes = Vec::with_capacity(data.len());
+    for (index, data) in data.into_iter().enumerate() {
+        let facts =
+            Facts { source, body: &body, event_type: &key_type, delivery: delivery_id.as_deref(), time, received, element: (index, count) };
+        let thing = Thing::of(&data);
+        changes.push(Change {
+            key: key::of(&data, thing.as_ref(), &facts),
+            event_type: Arc::clone(&event_type),
+            time,
+            observed: None,
+            tenant: tenant.clone(),
+            folder: folder.clone(),
+            subject: thing.and_then(|thing| thing.subject()),
+            service_id: delivery_id.clone(),
+            element: u32::try_from(index).unwrap_or(u32::MAX),
+            origin: origin::of(&data),
+            data: Arc::new(data),
+            problem: problem.clone(),
+        });
+    }
+    Normalized { changes, delivery_id }
+}
+
+fn unparsed(problem: Problem, body: &[u8], source: &SourceView, received: Timestamp) -> Normalized {
+    let change = Change {
+        key: key::of_bytes(source, &HashedBody::new(body), TYPE_UNPARSED, received),
+        event_type: Arc::from(TYPE_UNPARSED),
+        time: None,
+        observed: None,
+        tenant: None,
+        folder: None,
+        subject: None,
+        service_id: None,
+        element: 0,
+        data: Arc::new(Value::Null),
+        problem: Some(problem),
+        origin: None,
+    };
+    Normalized { changes: vec![change], delivery_id: None }
+}
+
+/// `EventId` where it is a string that says something. A number, an empty text or nothing is no id; what is too long
+/// or unprintable is kept as its hash.
+fn delivery_id(envelope: &Map<String, Value>) -> Option<Arc<str>> {
+    let id = envelope.get("EventId")?.as_str()?.trim();
+    if id.is_empty() {
+        return None;
+    }
+    if id.len() > EVENT_ID_MAX || id.contains(|c: char| c.is_control() || c == '|') {
+        return Some(Arc::from(format!("sha256:{}", thing::sha256(id.as_bytes()))));
+    }
+    Some(Arc::from(id))
+}
+
+/// The folder: `OrganizationUnitId`, in texts of 2023 `FolderId`; a number, or one written as a string.
+fn folder(envelope: &Map<String, Value>) -> Option<Folder> {
+    let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+    let id = ["OrganizationUnitId", "FolderId"].into_iter().find_map(|name| envelope.get(name).and_then(number));
+    let key = envelope.get("OrganizationUnitKey").and_then(Value::as_str).filter(|key| !key.is_empty()).map(str::to_owned);
+    (id.is_some() || key.is_some()).then_some(Folder { id, key, path: None })
+}
+
+fn too_many(elements: usize) -> Problem {
+    let message = format!(
+        "an array of {elements} elements was not taken apart; at most {ELEMENTS_MAX} elements and {} MiB of shared fields are",
+        SHARED_BYTES_MAX >> 20
+    );
+    Problem { message, line: 0, column: 0 }
 }

@@ -1,0 +1,163 @@
+//! Keys: what makes two deliveries sights of one change, and what keeps two changes apart.
+//!
+//! ```text
+//! <tenant URL | source:NAME> | <kind> | <id> | <type> | <occurrence>   (+ a stamp where a change can happen again)
+//! ```
+//!
+//! Where what a key needs is missing, the delivery's own id stands in, then the body's hash: rather two events for one
+//! change than one event for two.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::SourceView;
+use super::thing::{Kind, Thing, digest, sha256};
+use crate::event::{Key, UNKEYED_TOLERANCE};
+use crate::time::Timestamp;
+
+/// Fields that an update of a queue item may change: what tells two updates of one moment apart.
+const ITEM_VALUES: &[&str] = &["Progress", "Priority", "DueDate", "DeferDate", "RiskSlaDate", "SpecificContent", "Reference"];
+
+/// What a key is made from besides the thing itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub source: &'a SourceView,
+    pub body: &'a HashedBody<'a>,
+    /// The canonical type, or where that was cut the digest of the whole.
+    pub event_type: &'a str,
+    /// The delivery's id, if it has a usable one.
+    pub delivery: Option<&'a str>,
+    /// When it happened, sane.
+    pub time: Option<Timestamp>,
+    pub received: Timestamp,
+    /// Which element of how many.
+    pub element: (usize, usize),
+}
+
+/// A body whose hash is taken at most once, however many elements ask for it.
+#[derive(Debug)]
+pub(super) struct HashedBody<'a> {
+    bytes: &'a [u8],
+    hash: OnceCell<String>,
+}
+
+impl<'a> HashedBody<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, hash: OnceCell::new() }
+    }
+
+    fn hash(&self) -> &str {
+        self.hash.get_or_init(|| sha256(self.bytes))
+    }
+}
+
+/// The key of the change whose data this is.
+pub(super) fn of(data: &Value, thing: Option<&Thing<'_>>, facts: &Facts<'_>) -> Key {
+    let keyed = thing.and_then(|thing| match thing.kind {
+        Kind::QueueItem => queue_item(thing, facts),
+        Kind::Job => job(thing, facts),
+        _ => other(data, thing, facts),
+    });
+    keyed.unwrap_or_else(|| by_delivery(facts))
+}
+
+/// The key of a body that could not be read: its bytes, for a while.
+pub(super) fn of_bytes(source: &SourceView, body: &HashedBody<'_>, event_type: &str, received: Timestamp) -> Key {
+    let text = format!("{}|body|sha256:{}|{event_type}|", tenant(source), body.hash());
+    Key { text: Arc::from(text), stamp: Some(received), tolerance: UNKEYED_TOLERANCE }
+}
+
+fn queue_item(item: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
+    let own = item.id()?;
+    let field = |name: &str| item.fields.get(name);
+    match facts.event_type {
+        "queueItem.added"
+        | "queueItem.transactionCompleted"
+        | "queueItem.transactionFailed"
+        | "queueItem.transactionAbandoned"
+        | "queueItem.deleted" => Some(exact(item, &own, facts)),
+        "queueItem.retried" => Some(exact(item, &retried(item, own), facts)),
+        "queueItem.transactionStarted" => repeated(item, &own, "", stamp_of(field("StartProcessing")), facts),
+        "queueItem.deferred" => {
+            let value = stamp_of(field("DeferDate")).map(|stamp| (stamp.as_millis() / 1000).to_string());
+            repeated(item, &own, &value.unwrap_or_default(), None, facts)
+        }
+        "queueItem.reviewStatusChanged" => {
+            let status = field("ReviewStatus").and_then(super::thing::id_text).unwrap_or_default();
+            repeated(item, &own, &status, None, facts)
+        }
+        "queueItem.updated" => {
+            let values = ITEM_VALUES.iter().map(|name| field(name).unwrap_or(&Value::Null));
+            repeated(item, &own, &digest(values), None, facts)
+        }
+        _ => repeated(item, &own, &digest([item.fields]), None, facts),
+    }
+}
+
+/// The attempt that was retried. A delivery shows that attempt itself, or the new one with its ancestor.
+fn retried(item: &Thing<'_>, own: String) -> String {
+    if item.fields.get("Status").and_then(Value::as_str).is_some_and(|status| status.eq_ignore_ascii_case("Retried")) {
+        return own;
+    }
+    let ancestor = |name: &str| item.fields.get(name).and_then(super::thing::id_text);
+    ancestor("AncestorId").or_else(|| ancestor("ManualAncestorId")).unwrap_or(own)
+}
+
+fn job(job: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
+    let id = job.id()?;
+    let began = ["ResumeTime", "StartTime"].into_iter().find_map(|name| stamp_of(job.fields.get(name)));
+    match (facts.event_type, began) {
+        // A job that ends, or is created, does so once: a stamp is only needed where it began.
+        ("job.created" | "job.completed" | "job.faulted" | "job.stopped", None) => Some(exact(job, &id, facts)),
+        (_, Some(stamp)) => Some(Key::stamped(text(job, &id, "", facts), Some(stamp))),
+        (_, None) => repeated(job, &id, "", None, facts),
+    }
+}
+
+fn other(data: &Value, thing: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
+    let id = thing.id()?;
+    let once = facts.event_type.ends_with(".created") || facts.event_type.ends_with(".deleted");
+    // Two changes of one thing within the tolerance differ in what they say.
+    let value = if once { String::new() } else { digest(std::iter::once(thing.fields).chain(data.get("Reason"))) };
+    repeated(thing, &id, &value, None, facts)
+}
+
+/// A change that can happen again: told apart by its moment, by the delivery where that is unknown.
+fn repeated(thing: &Thing<'_>, id: &str, value: &str, own: Option<Timestamp>, facts: &Facts<'_>) -> Option<Key> {
+    let stamp = own.or(facts.time)?;
+    Some(Key::stamped(text(thing, id, value, facts), Some(stamp)))
+}
+
+fn exact(thing: &Thing<'_>, id: &str, facts: &Facts<'_>) -> Key {
+    Key::exact(text(thing, id, "", facts))
+}
+
+fn text(thing: &Thing<'_>, id: &str, occurrence: &str, facts: &Facts<'_>) -> String {
+    format!("{}|{}|{id}|{}|{occurrence}", tenant(facts.source), thing.name, facts.event_type)
+}
+
+fn by_delivery(facts: &Facts<'_>) -> Key {
+    let (index, count) = facts.element;
+    let element = if count > 1 { index.to_string() } else { String::new() };
+    match facts.delivery {
+        Some(id) => Key::exact(format!("{}|event|{id}|{}|{element}", tenant(facts.source), facts.event_type)),
+        None => {
+            let key = of_bytes(facts.source, facts.body, facts.event_type, facts.received);
+            Key { text: Arc::from(format!("{}{element}", key.text)), ..key }
+        }
+    }
+}
+
+fn tenant(source: &SourceView) -> std::borrow::Cow<'_, str> {
+    match &source.tenant_url {
+        Some(url) => std::borrow::Cow::Borrowed(url),
+        None => std::borrow::Cow::Owned(format!("source:{}", source.name)),
+    }
+}
+
+/// A sane instant out of a field.
+pub(super) fn stamp_of(value: Option<&Value>) -> Option<Timestamp> {
+    Timestamp::parse_lenient(value?.as_str()?).and_then(Timestamp::sane)
+}

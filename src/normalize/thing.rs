@@ -1,0 +1,199 @@
+//! The thing that a change is about: which of `data`'s fields it is, its id, and how people find it.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The longest id or name that goes into a key or subject as it is, in bytes; a longer one is hashed or cut.
+pub const NAME_MAX: usize = 128;
+
+/// What kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    QueueItem,
+    Job,
+    Session,
+    Robot,
+    Process,
+    Task,
+    Schedule,
+    Queue,
+}
+
+/// In which field of `data` each kind stands. `Queue` is last: items come with their queue.
+const KINDS: &[(Kind, &str, &str)] = &[
+    (Kind::QueueItem, "QueueItem", "queueItem"),
+    (Kind::Job, "Job", "job"),
+    (Kind::Session, "Session", "session"),
+    (Kind::Robot, "Robot", "robot"),
+    (Kind::Process, "Release", "process"),
+    (Kind::Task, "Task", "task"),
+    (Kind::Schedule, "ProcessSchedule", "schedule"),
+    (Kind::Queue, "Queue", "queue"),
+];
+
+/// A thing in a change's `data`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Thing<'a> {
+    pub kind: Kind,
+    /// How keys name the kind.
+    pub name: &'static str,
+    /// Its fields: always an object.
+    pub fields: &'a Value,
+    data: &'a Value,
+}
+
+impl<'a> Thing<'a> {
+    /// The thing that `data` is about, if it is about one.
+    pub(super) fn of(data: &'a Value) -> Option<Self> {
+        KINDS.iter().find_map(|(kind, field, name)| {
+            let fields = data.get(field).filter(|value| value.is_object())?;
+            Some(Self { kind: *kind, name, fields, data })
+        })
+    }
+
+    /// What identifies it within its tenant, ready for a key.
+    pub(super) fn id(&self) -> Option<String> {
+        let own = |name: &str| self.fields.get(name).and_then(id_text);
+        match self.kind {
+            Kind::QueueItem => own("Id"),
+            Kind::Job => own("Key").map(|key| key.to_ascii_lowercase()).or_else(|| own("Id")),
+            Kind::Session => {
+                let robot = self.fields.get("Robot").and_then(|robot| robot.get("Id")).and_then(id_text);
+                match (robot, own("Id")) {
+                    (Some(robot), Some(session)) => Some(format!("{robot}.{session}")),
+                    (robot, session) => robot.or(session),
+                }
+            }
+            _ => own("Id").or_else(|| own("Key")).or_else(|| own("Name")),
+        }
+    }
+
+    /// Where people find it: `queues/Invoices/items/436141352`, `jobs/1234`.
+    pub(super) fn subject(&self) -> Option<Arc<str>> {
+        let of = |value: &Value, name: &str| value.get(name).and_then(segment);
+        let first = |value: &Value, names: &[&str]| names.iter().find_map(|name| of(value, name));
+        let text = match self.kind {
+            Kind::QueueItem => {
+                let queue = self.data.get("Queue").and_then(|queue| first(queue, &["Name", "Id"]));
+                let queue = queue.or_else(|| of(self.fields, "QueueDefinitionId"));
+                let item = first(self.fields, &["Id", "UniqueKey", "Key"])?;
+                match queue {
+                    Some(queue) => format!("queues/{queue}/items/{item}"),
+                    None => format!("items/{item}"),
+                }
+            }
+            Kind::Job => format!("jobs/{}", first(self.fields, &["Id", "Key"])?),
+            Kind::Session => match self.fields.get("Robot").and_then(|robot| first(robot, &["Id", "Name"])) {
+                Some(robot) => format!("robots/{robot}"),
+                None => format!("sessions/{}", first(self.fields, &["Id"])?),
+            },
+            Kind::Robot => format!("robots/{}", first(self.fields, &["Id", "Key", "Name"])?),
+            Kind::Process => format!("processes/{}", first(self.fields, &["Name", "ProcessKey", "Id", "Key"])?),
+            Kind::Task => format!("tasks/{}", first(self.fields, &["Id", "Key"])?),
+            Kind::Schedule => format!("schedules/{}", first(self.fields, &["Name", "Id", "Key"])?),
+            Kind::Queue => format!("queues/{}", first(self.fields, &["Name", "Id", "Key"])?),
+        };
+        Some(Arc::from(text))
+    }
+}
+
+/// An id as keys carry it; `None` where it identifies nothing (missing, 0, empty). The separator of keys and
+/// control characters are escaped, long ids hashed, so that two ids never look the same.
+pub(super) fn id_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) if number.as_f64() == Some(0.0) => None,
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) if text.trim().is_empty() => None,
+        Value::String(text) if text.len() > NAME_MAX => Some(format!("sha256:{}", sha256(text.as_bytes()))),
+        Value::String(text) => Some(escape(text, &['|', '%'])),
+        _ => None,
+    }
+}
+
+/// A name as one segment of a subject: without the separator, cut to a readable length.
+fn segment(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) if !text.trim().is_empty() => {
+            let cut = if text.len() > NAME_MAX { &text[..text.floor_char_boundary(NAME_MAX)] } else { text };
+            Some(escape(cut, &['/', '%']))
+        }
+        _ => None,
+    }
+}
+
+fn escape(text: &str, special: &[char]) -> String {
+    let must = |c: char| c.is_control() || special.contains(&c);
+    if !text.contains(must) {
+        return text.to_owned();
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if must(c) {
+            let mut bytes = [0_u8; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                write!(escaped, "%{byte:02X}").ok();
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// SHA-256 in hex.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// A short digest of values: equal values give equal digests whatever the order of their fields.
+pub(super) fn digest<'v>(values: impl IntoIterator<Item = &'v Value>) -> String {
+    let mut hasher = Sha256::new();
+    for value in values {
+        feed(&mut hasher, value);
+    }
+    hex(&hasher.finalize()[..8])
+}
+
+fn feed(hasher: &mut Sha256, value: &Value) {
+    match value {
+        Value::Null => hasher.update(b"n"),
+        Value::Bool(b) => hasher.update(if *b { b"t" } else { b"f" }),
+        Value::Number(number) => {
+            hasher.update(b"#");
+            hasher.update(number.to_string());
+            hasher.update(b";");
+        }
+        Value::String(text) => {
+            hasher.update(b"s");
+            hasher.update(text.len().to_be_bytes());
+            hasher.update(text);
+        }
+        Value::Array(items) => {
+            hasher.update(b"[");
+            items.iter().for_each(|item| feed(hasher, item));
+            hasher.update(b"]");
+        }
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_unstable_by_key(|(name, _)| name.as_str());
+            hasher.update(b"{");
+            for (name, value) in entries {
+                hasher.update(name.len().to_be_bytes());
+                hasher.update(name);
+                feed(hasher, value);
+            }
+            hasher.update(b"}");
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
