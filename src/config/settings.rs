@@ -1,0 +1,148 @@
+//! The checked values of everything that is neither an orchestrator nor a source.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::orchestrators::OrchestratorConfig;
+use super::secrets::SecretRef;
+use super::sources::WebhookSource;
+use crate::event::SourceName;
+use crate::rules::{Known, KnownSource};
+
+/// A checked configuration. It is made by [`super::load`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from, absolute.
+    pub file: PathBuf,
+    /// Webhook ingress.
+    pub listen: SocketAddr,
+    /// API, metrics, health.
+    pub admin: AdminAddress,
+    /// Bearer token of the admin API.
+    pub admin_token: Option<SecretRef>,
+    /// Where `journal/` and `checkpoints/` are, absolute.
+    pub state: PathBuf,
+    /// Rule folders and files, absolute.
+    pub rules: Vec<PathBuf>,
+    /// Limits of the ingress.
+    pub limits: Limits,
+    /// How long the daemon waits for attempts in flight when it stops.
+    pub shutdown_grace: Duration,
+    /// Outbound HTTP.
+    pub egress: Egress,
+    /// Logging.
+    pub log: Log,
+    /// `${vars.…}` in rules; an object.
+    pub vars: Value,
+    /// Orchestrators by name.
+    pub orchestrators: BTreeMap<Arc<str>, OrchestratorConfig>,
+    /// Sources by name.
+    pub sources: BTreeMap<SourceName, WebhookSource>,
+}
+
+impl Config {
+    /// What rules may refer to.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known {
+            orchestrators: self.orchestrators.keys().cloned().collect(),
+            sources: self
+                .sources
+                .values()
+                .map(|source| KnownSource {
+                    name: Arc::clone(&source.name),
+                    unsigned: source.insecure_unsigned,
+                    reconciles: None,
+                    orchestrator: source.orchestrator.clone(),
+                })
+                .collect(),
+            vars: self.vars.clone(),
+        }
+    }
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for AdminAddress {
+    /// As it is written in the file: `127.0.0.1:8081`, `unix:/run/tripline/admin.sock`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Limits of the ingress (documentation: `limits`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest body in bytes.
+    pub body: u64,
+    /// Bytes of bodies in memory at once.
+    pub in_flight: u64,
+    /// Connections at once.
+    pub connections: usize,
+    /// For the head of a request.
+    pub header_timeout: Duration,
+    /// For the whole body.
+    pub body_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 32 << 20,
+            in_flight: 64 << 20,
+            connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Outbound HTTP (documentation: `egress`).
+#[derive(Clone, Debug, Default)]
+pub struct Egress {
+    /// Networks that hosts not written out may resolve to.
+    pub allow_nets: Vec<IpNet>,
+    /// Hosts that are allowed by name, in lower case.
+    pub allow_hosts: Vec<String>,
+    /// A proxy for everything.
+    pub proxy: Option<String>,
+    /// A PEM file of further roots, absolute.
+    pub ca: Option<PathBuf>,
+}
+
+/// Logging.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// auto, text or json.
+    pub format: LogFormat,
+    /// A tracing filter: `info`, `debug`, `tripline=debug,info`.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}

@@ -1,0 +1,256 @@
+//! Sources: where events come in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::files::Base;
+use super::orchestrators::{OrchestratorConfig, check_name};
+use super::secrets::{self, SecretRef};
+use super::url::network;
+use crate::event::SourceName;
+use crate::fault::{Fault, Faults, Place, nearest};
+use crate::yaml::{Fields, KeyNode, Node, Yaml};
+
+/// The most secrets that one source may have; each is tried for each delivery.
+pub const SECRETS_MAX: usize = 16;
+
+/// The longest ingress path, in bytes.
+pub const PATH_MAX: usize = 256;
+
+/// The most proxies before us.
+pub const TRUSTED_PROXIES_MAX: u64 = 16;
+
+const SCHEMES_LATER: [&str; 7] = ["standard-webhooks", "github", "stripe", "slack", "shopify", "cloud-elements", "custom"];
+
+/// A webhook source.
+#[derive(Clone, Debug)]
+pub struct WebhookSource {
+    /// Its name.
+    pub name: SourceName,
+    /// The orchestrator whose events these are.
+    pub orchestrator: Option<Arc<str>>,
+    /// The ingress path.
+    pub path: String,
+    /// Any may verify.
+    pub secrets: Vec<SecretRef>,
+    /// Peers that may deliver; everybody when empty.
+    pub allow_from: Vec<IpNet>,
+    /// How many `X-Forwarded-For` hops are ours.
+    pub trusted_proxies: u8,
+    /// No signature is asked for.
+    pub insecure_unsigned: bool,
+}
+
+/// What a source is checked against.
+pub(super) struct Surroundings<'a> {
+    /// The orchestrators that could be read.
+    pub(super) orchestrators: &'a BTreeMap<Arc<str>, OrchestratorConfig>,
+    /// The names of all orchestrators, those with faults too.
+    pub(super) orchestrator_names: Vec<&'a str>,
+    /// Where the ingress listens.
+    pub(super) listen: SocketAddr,
+    /// What paths are relative to.
+    pub(super) base: &'a Base,
+}
+
+/// Reads `sources`.
+pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults) -> BTreeMap<SourceName, WebhookSource> {
+    let mut sources = BTreeMap::new();
+    let Some(entries) = node.as_map() else {
+        let message = format!("`sources` is {}; expected a mapping from names to sources", node.kind());
+        faults.push(Fault::error("wrong-type", node.place.clone(), message));
+        return sources;
+    };
+    let mut paths: Vec<(String, &KeyNode)> = Vec::new();
+    for (key, node) in entries {
+        check_name(key, "source", faults);
+        let what = format!("source `{}`", key.name);
+        let Some(fields) = Fields::of(node, &what, &["webhook"], &["poll", "watch"], faults) else { continue };
+        let Some(inner) = fields.get("webhook") else {
+            if fields.entries().is_empty() || fields.key_place("webhook").is_some() {
+                faults.push(Fault::error("missing-key", key.place.clone(), format!("{what} has no `webhook`")).help("add `webhook:`"));
+            }
+            continue;
+        };
+        let Some(source) = webhook(key, inner, around, faults) else { continue };
+        if let Some((_, first)) = paths.iter().find(|(path, _)| *path == source.path) {
+            let message = format!("{what} has the path `{}` of source `{}` in line {}", source.path, first.name, first.place.line);
+            let place = inner.get("path").map_or_else(|| key.place.clone(), |node| node.place.clone());
+            faults.push(Fault::error("duplicate-path", place, message).help("give each source its own `path`"));
+        }
+        paths.push((source.path.clone(), key));
+        sources.insert(Arc::clone(&source.name), source);
+    }
+    sources
+}
+
+fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut Faults) -> Option<WebhookSource> {
+    let known = ["orchestrator", "path", "secrets", "allow_from", "trusted_proxies", "insecure_unsigned", "scheme"];
+    let what = format!("`webhook` of source `{}`", key.name);
+    let fields = Fields::of(node, &what, &known, &["register", "subscribe"], faults)?;
+    scheme(&fields, faults);
+    let unsigned = fields.boolean("insecure_unsigned", faults).unwrap_or(false);
+    let allow_from = networks(&fields, "allow_from", faults);
+    let trusted_proxies = fields.integer("trusted_proxies", 0..=TRUSTED_PROXIES_MAX, faults).unwrap_or(0);
+    let orchestrator = orchestrator(&fields, &what, key, unsigned, around, faults);
+    let path = match fields.text("path", faults) {
+        Some((text, place)) => path(text, place, faults).then(|| text.to_owned()),
+        None => Some(format!("/hooks/{}", key.name)),
+    };
+    let secrets = secrets_of(&fields, &what, unsigned, around.base, faults);
+    if unsigned {
+        let place = fields.key_place("insecure_unsigned").unwrap_or(fields.place);
+        if !around.listen.ip().is_loopback() && fields.get("allow_from").is_none() {
+            let message = format!("{what} takes unsigned deliveries from everybody who reaches {}", around.listen);
+            let help = "add `allow_from` with the senders' networks, or let `listen` be a loopback address";
+            faults.push(Fault::error("unsigned", place.clone(), message).help(help));
+        } else {
+            let message = format!("{what} takes deliveries without a signature");
+            let help = "only rules that name it in `sources` see its events";
+            faults.push(Fault::warning("unsigned", place.clone(), message).help(help));
+        }
+    }
+    Some(WebhookSource {
+        name: Arc::from(key.name.as_str()),
+        orchestrator,
+        path: path?,
+        secrets,
+        allow_from,
+        trusted_proxies: u8::try_from(trusted_proxies).unwrap_or(u8::MAX),
+        insecure_unsigned: unsigned,
+    })
+}
+
+/// Only Orchestrator's own scheme is acted upon.
+fn scheme(fields: &Fields<'_>, faults: &mut Faults) {
+    let Some((text, place)) = fields.text("scheme", faults) else { return };
+    if text == "orchestrator" {
+        return;
+    }
+    if SCHEMES_LATER.contains(&text) {
+        let message = format!("`scheme: {text}` is not in this version");
+        faults.push(Fault::error("not-in-this-version", place.clone(), message).help("`orchestrator` is"));
+        return;
+    }
+    let fault = Fault::error("scheme", place.clone(), format!("unknown scheme `{text}`"));
+    faults.push(match nearest(text, SCHEMES_LATER.into_iter().chain(["orchestrator"])) {
+        Some(name) => fault.help(format!("did you mean `{name}`?")),
+        None => fault.help("this version knows `orchestrator`"),
+    });
+}
+
+/// The orchestrator that is named; where none is, the only one there is.
+fn orchestrator(
+    fields: &Fields<'_>,
+    what: &str,
+    key: &KeyNode,
+    unsigned: bool,
+    around: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> Option<Arc<str>> {
+    let names = &around.orchestrator_names;
+    let Some(node) = fields.get("orchestrator") else {
+        if !unsigned && names.len() > 1 {
+            let message = format!("{what} does not say whose events these are");
+            let help = format!("add `orchestrator:` with one of {}", names.join(", "));
+            faults.push(Fault::error("missing-key", key.place.clone(), message).help(help));
+        }
+        return match names.as_slice() {
+            [only] if !unsigned => around.orchestrators.get(*only).map(|o| Arc::clone(&o.name)),
+            _ => None,
+        };
+    };
+    let (name, place) = fields.text("orchestrator", faults)?;
+    if unsigned {
+        let message = format!("{what} is unsigned and may not name an orchestrator: anybody could speak for it");
+        faults.push(Fault::error("unsigned", node.place.clone(), message).help("remove `orchestrator`, or use `secrets`"));
+        return None;
+    }
+    if !names.contains(&name) {
+        let fault = Fault::error("unknown-orchestrator", place.clone(), format!("unknown orchestrator `{name}`"));
+        faults.push(match nearest(name, names.iter().copied()) {
+            Some(candidate) => fault.help(format!("did you mean `{candidate}`?")),
+            None if names.is_empty() => fault.help(format!("add it under `orchestrators:`, or remove `orchestrator` from {what}")),
+            None => fault.help(format!("known are: {}", names.join(", "))),
+        });
+        return None;
+    }
+    Some(Arc::from(name))
+}
+
+fn secrets_of(fields: &Fields<'_>, what: &str, unsigned: bool, base: &Base, faults: &mut Faults) -> Vec<SecretRef> {
+    let place = fields.key_place("secrets").unwrap_or(fields.place);
+    let items = match fields.get("secrets") {
+        None => &[][..],
+        Some(Node { value: Yaml::List(items), .. }) => items.as_slice(),
+        Some(single) => std::slice::from_ref(single),
+    };
+    if unsigned {
+        if !items.is_empty() {
+            let message = format!("{what} has `secrets` and `insecure_unsigned: true`, which contradict each other");
+            faults.push(Fault::error("unsigned", place.clone(), message).help("remove one of them"));
+        }
+        return Vec::new();
+    }
+    if items.is_empty() {
+        let message = format!("{what} has no `secrets`: nobody could tell a genuine delivery from a forged one");
+        let help = "add `secrets: [{env: NAME}]` with the secret of the webhook in Orchestrator";
+        faults.push(Fault::error("missing-key", place.clone(), message).help(help));
+    }
+    if items.len() > SECRETS_MAX {
+        let message = format!("{what} has {} secrets; at most {SECRETS_MAX} are tried", items.len());
+        faults.push(Fault::error("out-of-range", place.clone(), message).help("remove those that are no longer used"));
+        return Vec::new();
+    }
+    let mut secrets: Vec<SecretRef> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Some(secret) = secrets::decode(item, &format!("secret {} of {what}", index + 1), base, faults) else { continue };
+        if let Some(first) = secrets.iter().position(|first| first.same_place(&secret)) {
+            let message = format!("secret {} of {what} is the same as secret {}", index + 1, first + 1);
+            faults.push(Fault::error("secret-duplicate", item.place.clone(), message).help("remove one of them"));
+            continue;
+        }
+        secrets.push(secret);
+    }
+    secrets
+}
+
+/// A list of networks; each that is none is a fault.
+pub(super) fn networks(fields: &Fields<'_>, name: &str, faults: &mut Faults) -> Vec<IpNet> {
+    let mut nets = Vec::new();
+    let Some(texts) = fields.texts(name, faults) else { return nets };
+    if texts.is_empty() {
+        let place = fields.key_place(name).unwrap_or(fields.place).clone();
+        faults.push(Fault::error("empty", place, format!("`{name}` is an empty list")).help("name networks, or remove it"));
+    }
+    for (text, place) in texts {
+        match network(text) {
+            Ok(net) => nets.push(net),
+            Err(message) => faults.push(Fault::error("network", place.clone(), format!("`{name}`: {message}"))),
+        }
+    }
+    nets
+}
+
+/// Paths are compared byte for byte, so only such are taken that clients send as they stand.
+fn path(text: &str, place: &Place, faults: &mut Faults) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    let problem = if !text.starts_with('/') {
+        "does not begin with `/`"
+    } else if text.len() > PATH_MAX {
+        "is too long"
+    } else if !text.bytes().all(plain) {
+        "has other characters than letters, digits, `/`, `-`, `.`, `_` and `~`"
+    } else if text.ends_with('/') {
+        "ends with `/`"
+    } else if text.split('/').skip(1).any(|part| part.is_empty() || part == "." || part == "..") {
+        "has an empty part, `.` or `..`"
+    } else {
+        return true;
+    };
+    faults.push(Fault::error("path", place.clone(), format!("`path` `{text}` {problem}")).help("expected one such as `/hooks/prod`"));
+    false
+}
