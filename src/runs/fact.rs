@@ -94,6 +94,25 @@ pub enum Class {
     Conflict,
 }
 
+impl Class {
+    /// Its spelling in causes, metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Unknown => "unknown",
+            Self::Throttled => "throttled",
+            Self::Server => "server",
+            Self::Auth => "auth",
+            Self::Configuration => "configuration",
+            Self::Refused => "refused",
+            Self::Invalid => "invalid",
+            Self::BreakerOpen => "breaker_open",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
 /// An intent: a request that is not idempotent is about to leave. Without an end its outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Intent {
