@@ -1,6 +1,48 @@
 //! CEL behind our own small face, and `${…}` templates over it. The rest of the program knows nothing of the `cel` crate.
+//!
+//! Promises: no text and no data makes it panic, overflow the stack, or run or grow without bound; event data is read
+//! in place. Differs from plain CEL where JSON of Orchestrator would bite: integers and decimals mix in arithmetic,
+//! a null is as good as missing where a value is needed, and `"5" == 5` is an error instead of a silent `false`.
+//! Knows nothing of rules or events: names are bound by the caller.
+
+mod budget;
+mod compile;
+mod eval;
+mod failure;
+mod functions;
+mod scan;
+mod stack;
+mod template;
+mod text;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 
 use serde_json::Value;
+
+pub use template::Template;
+
+use crate::time::Timestamp;
+
+/// The longest text of one expression, in characters.
+pub const TEXT_MAX: usize = 4096;
+/// The deepest nesting of parentheses, brackets, braces and conditionals.
+pub const DEPTH_MAX: usize = 64;
+/// The most operators (dots included) of one expression: long chains nest as deep as parentheses do.
+pub const OPERATORS_MAX: usize = 512;
+/// The most steps of one evaluation: elements visited times the size of what is done with each.
+pub const STEPS_MAX: u64 = 1_000_000;
+/// The most bytes of text and lists that one evaluation may build on its way.
+pub const BUILT_MAX: u64 = 16 << 20;
+/// The largest result of one evaluation or rendered template, in bytes.
+pub const RESULT_MAX: usize = 1 << 20;
+/// The longest text of one template, in characters.
+pub const TEMPLATE_MAX: usize = 64 << 10;
+/// The largest regular expression, compiled, in bytes.
+pub const REGEX_MAX: usize = 1 << 20;
 
 /// Why a text is no expression. `offset` counts characters from the beginning of the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,10 +56,21 @@ pub struct SyntaxError {
     pub help: Option<String>,
 }
 
+impl SyntaxError {
+    fn new(message: impl Into<String>, offset: usize) -> Self {
+        Self { message: message.into(), offset, help: None }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
 /// Why an evaluation gave no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
-    /// A field that is not there; in `when`/`if` that is "no match".
+    /// A field that is not there, or null where a value is needed; in `when`/`if` that is "no match".
     #[error("`{path}` is missing")]
     Missing {
         /// The path as written.
@@ -39,11 +92,17 @@ pub enum EvalError {
     },
 }
 
+impl EvalError {
+    fn of_type(message: impl Into<String>) -> Self {
+        Self::Type { message: message.into(), help: None }
+    }
+}
+
 /// The names an evaluation sees. Values are borrowed and read lazily: nothing is converted before it is asked for.
 #[derive(Clone, Default)]
 pub struct Scope<'a> {
     names: Vec<(&'static str, &'a Value)>,
-    now: Option<crate::time::Timestamp>,
+    now: Option<Timestamp>,
 }
 
 impl<'a> Scope<'a> {
@@ -62,16 +121,22 @@ impl<'a> Scope<'a> {
 
     /// Binds `now`, a CEL timestamp.
     #[must_use]
-    pub fn at(mut self, now: crate::time::Timestamp) -> Self {
+    pub fn at(mut self, now: Timestamp) -> Self {
         self.now = Some(now);
         self
     }
+
+    /// The value under a name.
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.names.iter().find(|(bound, _)| *bound == name).map(|(_, value)| *value)
+    }
 }
 
-/// A compiled CEL expression.
+/// A compiled CEL expression. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Expression {
-    text: String,
+    text: Arc<str>,
+    code: compile::Code,
 }
 
 impl Expression {
@@ -80,8 +145,7 @@ impl Expression {
     /// # Errors
     /// The first syntax fault with its place.
     pub fn compile(text: &str) -> Result<Self, SyntaxError> {
-        let _ = text;
-        todo!()
+        Ok(Self { code: compile::compile(text)?, text: Arc::from(text) })
     }
 
     /// As written.
@@ -95,8 +159,7 @@ impl Expression {
     /// # Errors
     /// A missing field, a type that does not fit, a limit.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
-        let _ = scope;
-        todo!()
+        eval::value(&self.code, &self.text, scope)
     }
 
     /// The value as a condition: it must be true or false.
@@ -104,57 +167,13 @@ impl Expression {
     /// # Errors
     /// As [`Expression::eval`]; any other value is a type error.
     pub fn holds(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {
-        let _ = scope;
-        todo!()
+        eval::condition(&self.code, &self.text, scope)
     }
 
-    /// The dotted paths it refers to, as far as they are plain (`steps.item.Id`): for `check`.
+    /// The dotted paths it refers to, as far as they are plain (`steps.item.Id`): for `check`. Each once, in the
+    /// order of the text.
     #[must_use]
     pub fn references(&self) -> Vec<String> {
-        todo!()
-    }
-}
-
-/// A text with `${…}` in it, or a plain one.
-#[derive(Clone, Debug)]
-pub struct Template {
-    text: String,
-}
-
-impl Template {
-    /// Finds and compiles the `${…}` parts; `$${` is a literal `${`.
-    ///
-    /// # Errors
-    /// An unclosed brace or a syntax fault inside; the offset is within the whole text.
-    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        let _ = text;
-        todo!()
-    }
-
-    /// As written.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The text itself when nothing in it is to be evaluated (`$${` already undone).
-    #[must_use]
-    pub fn constant(&self) -> Option<&str> {
-        todo!()
-    }
-
-    /// Renders: one lone `${…}` keeps the value's type, anything else is a string. Values are never expanded again.
-    ///
-    /// # Errors
-    /// As [`Expression::eval`]; the output is bounded.
-    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
-        let _ = scope;
-        todo!()
-    }
-
-    /// As [`Expression::references`], over all parts.
-    #[must_use]
-    pub fn references(&self) -> Vec<String> {
-        todo!()
+        compile::references(&self.code)
     }
 }

@@ -1,0 +1,154 @@
+//! What a step asks for, rendered: plain values, and their form in the words of the rule file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::time::Timestamp;
+
+/// A folder as people name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FolderRef {
+    /// Fully qualified name.
+    Path(String),
+    /// `OrganizationUnitId`.
+    Id(i64),
+    /// GUID.
+    Key(String),
+}
+
+/// What a step asks for, rendered: plain values, ready to be sent. The same for every attempt of the step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Add a queue item.
+    Enqueue(Enqueue),
+    /// Start a job.
+    StartJob(StartJob),
+    /// Read a queue item.
+    GetItem(GetItem),
+    /// Call any HTTP endpoint.
+    Http(HttpCall),
+    /// Make an event of our own.
+    Emit(Emit),
+}
+
+/// Where a step of Orchestrator goes. `None` means: the event's, or the only one there is.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Target {
+    /// The orchestrator's name in the configuration.
+    pub orchestrator: Option<Arc<str>>,
+    /// The folder.
+    pub folder: Option<FolderRef>,
+}
+
+/// AddQueueItem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Enqueue {
+    /// Where.
+    pub target: Target,
+    /// The queue's name.
+    pub queue: String,
+    /// `High`, `Normal`, `Low`; Orchestrator's default otherwise.
+    pub priority: Option<String>,
+    /// At most 128 characters; derived from rule, step and event key unless written.
+    pub reference: String,
+    /// DeferDate.
+    pub defer: Option<Timestamp>,
+    /// DueDate.
+    pub due: Option<Timestamp>,
+    /// RiskSlaDate.
+    pub risk_sla: Option<Timestamp>,
+    /// SpecificContent: flat.
+    pub content: Map<String, Value>,
+    /// What a 409 on somebody else's item means: true = accept (default), false = fail.
+    pub accept_duplicate: bool,
+}
+
+/// StartJobs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartJob {
+    /// Where.
+    pub target: Target,
+    /// The process (release) name.
+    pub process: String,
+    /// Input arguments; sent as a JSON string.
+    pub input: Map<String, Value>,
+    /// `High`, `Normal`, `Low`.
+    pub priority: Option<String>,
+    /// How many jobs, 1 by default.
+    pub count: u32,
+    /// `Unattended`, `Serverless`, …
+    pub runtime: Option<String>,
+    /// Derived like an item's reference unless written; at most 128 characters.
+    pub reference: String,
+}
+
+/// Read one queue item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetItem {
+    /// Where.
+    pub target: Target,
+    /// By id, or by reference in a queue.
+    pub by: ItemLookup,
+}
+
+/// How an item is found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ItemLookup {
+    /// By Id.
+    Id(i64),
+    /// By reference in a queue.
+    Reference {
+        /// The queue's name.
+        queue: String,
+        /// The reference.
+        reference: String,
+    },
+}
+
+/// Any HTTP request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpCall {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// The URL rendered; values inside it were percent-encoded as segments.
+    pub url: String,
+    /// Whether scheme and authority stand in the rule file without `${`.
+    pub written_out: bool,
+    /// Headers.
+    pub headers: BTreeMap<String, String>,
+    /// A JSON body; a string is sent as text when the rule sets another Content-Type.
+    pub body: Option<Value>,
+}
+
+/// An event of our own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Emit {
+    /// Its type.
+    pub event_type: String,
+    /// Its data.
+    pub data: Value,
+    /// Its subject.
+    pub subject: Option<String>,
+}
+
+impl Request {
+    /// In the words of the rule file: `{"enqueue": {…}}`; what tests compare with and runs show.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        todo!()
+    }
+
+    /// Whether sending it twice may do it twice: such a request needs a durable intent first.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        match self {
+            Self::GetItem(_) | Self::Emit(_) => true,
+            Self::Http(call) => matches!(call.method.as_str(), "GET" | "HEAD" | "OPTIONS"),
+            Self::Enqueue(_) | Self::StartJob(_) => false,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A rule and its parts, checked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, TestCase};
+use crate::event::RuleName;
+use crate::expr::Expression;
+
+/// A checked rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name, unique over all files.
+    pub name: RuleName,
+    /// For people.
+    pub description: Option<String>,
+    /// What happens when it matches.
+    pub mode: Mode,
+    /// How failed steps are tried again, unless a step says otherwise.
+    pub retry: RetryPolicy,
+    /// What it does.
+    pub steps: Vec<Step>,
+    /// Its own tests.
+    pub tests: Vec<TestCase>,
+    /// The file and line it stands in, for people.
+    pub place: String,
+    // matching parts are private to this module: events, sources, pattern, when
+}
+
+/// What happens when a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Its steps are carried out.
+    Live,
+    /// The run records what it would do.
+    Shadow,
+    /// Nothing.
+    Off,
+}
+
+/// How a failed step is tried again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// The first wait; 2 s by default.
+    pub first_wait: Duration,
+    /// Each wait is this much longer; 2 by default.
+    pub factor: f64,
+    /// The longest wait; 15 min by default.
+    pub max_wait: Duration,
+    /// From the step's first attempt on; 24 h by default.
+    pub give_up_after: Duration,
+    /// At most this many attempts, where written.
+    pub attempts: Option<u32>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            first_wait: Duration::from_secs(2),
+            factor: 2.0,
+            max_wait: Duration::from_secs(15 * 60),
+            give_up_after: Duration::from_secs(24 * 3600),
+            attempts: None,
+        }
+    }
+}
+
+/// One step of a rule.
+#[derive(Debug)]
+pub struct Step {
+    /// By which later steps refer to it.
+    pub id: Option<Arc<str>>,
+    /// Only carried out when this holds.
+    pub condition: Option<Expression>,
+    /// In place of the rule's.
+    pub retry: Option<RetryPolicy>,
+    /// The longest one attempt may take.
+    pub timeout: Option<Duration>,
+    /// What it does.
+    pub action: Action,
+}
+
+impl Step {
+    /// Its id, or its number from 1: how runs, logs and `ParentOperationId` name it.
+    #[must_use]
+    pub fn label(&self, index: usize) -> String {
+        self.id.as_deref().map_or_else(|| (index + 1).to_string(), str::to_owned)
+    }
+
+    /// The step's kind as written: `enqueue`, `start_job`, `get_item`, `http`, `emit`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        todo!()
+    }
+}
