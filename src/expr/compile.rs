@@ -27,8 +27,27 @@ pub(super) enum Code {
 
 /// Words that are no names.
 const RESERVED: &[&str] = &[
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var", "void", "while",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 /// Types, which are values too.
@@ -169,7 +188,9 @@ pub(super) fn dotted(tree: &IdedExpr) -> Option<String> {
         Expr::Ident(name) => Some(name.clone()),
         Expr::Select(select) => Some(format!("{}.{}", dotted(&select.operand)?, select.field)),
         Expr::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
-            [target, IdedExpr { expr: Expr::Literal(LiteralValue::String(key)), .. }] => Some(format!("{}.{}", dotted(target)?, key.inner())),
+            [target, IdedExpr { expr: Expr::Literal(LiteralValue::String(key)), .. }] => {
+                Some(format!("{}.{}", dotted(target)?, key.inner()))
+            }
             _ => None,
         },
         _ => None,

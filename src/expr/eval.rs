@@ -17,7 +17,9 @@ pub(super) fn value(code: &Code, text: &str, scope: &Scope<'_>) -> Result<Value,
         Code::Path(path) => {
             let found = lookup(path, scope)?;
             match found {
-                Found::Json(value) if size(value) > RESULT_MAX => Err(EvalError::Limit { limit: format!("a result of {RESULT_MAX} bytes") }),
+                Found::Json(value) if size(value) > RESULT_MAX => {
+                    Err(EvalError::Limit { limit: format!("a result of {RESULT_MAX} bytes") })
+                }
                 Found::Json(value) => Ok(value.clone()),
                 Found::Now(stamp) => Ok(Value::String(stamp.to_string())),
             }
@@ -31,8 +33,9 @@ pub(super) fn value(code: &Code, text: &str, scope: &Scope<'_>) -> Result<Value,
 
 /// The value as a condition.
 pub(super) fn condition(code: &Code, text: &str, scope: &Scope<'_>) -> Result<bool, EvalError> {
-    let no_condition = |kind: &str| {
-        EvalError::Type { message: format!("the condition is {kind}; expected true or false"), help: Some("compare it with something".to_owned()) }
+    let no_condition = |kind: &str| EvalError::Type {
+        message: format!("the condition is {kind}; expected true or false"),
+        help: Some("compare it with something".to_owned()),
     };
     match code {
         Code::Path(path) => match lookup(path, scope)? {

@@ -157,7 +157,9 @@ fn arithmetic<'b, 'v>(args: &Args<'b, 'v>, operator: &str) -> Answer<'b, 'v> {
     };
     match result {
         Some(Ok(value)) => Ok(CowVal::Owned(value)),
-        Some(Err(ExecutionError::UnsupportedBinaryOperator(..) | ExecutionError::UnexpectedType { .. })) | None => Err(overload(operator, a, b)),
+        Some(Err(ExecutionError::UnsupportedBinaryOperator(..) | ExecutionError::UnexpectedType { .. })) | None => {
+            Err(overload(operator, a, b))
+        }
         Some(Err(error)) => Err(error),
     }
 }
@@ -168,7 +170,10 @@ fn decimal_beside(value: &dyn Val, other: &dyn Val) -> Option<f64> {
         return Some(*double.inner());
     }
     other.downcast_ref::<CelDouble>()?;
-    value.downcast_ref::<CelInt>().map(|int| *int.inner() as f64).or_else(|| value.downcast_ref::<CelUInt>().map(|uint| *uint.inner() as f64))
+    value
+        .downcast_ref::<CelInt>()
+        .map(|int| *int.inner() as f64)
+        .or_else(|| value.downcast_ref::<CelUInt>().map(|uint| *uint.inner() as f64))
 }
 
 /// Roughly the bytes that copying a value takes.
@@ -261,11 +266,8 @@ fn split<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let (text, by) = (str_at(&args, 0), str_at(&args, 1));
     budget::build(text.matches(by).count().saturating_mul(32).saturating_add(text.len()))?;
     let boxed = |part: &str| Box::new(CelString::from(part.to_owned())) as Box<dyn Val + 'v>;
-    let parts: Vec<Box<dyn Val + 'v>> = if by.is_empty() {
-        text.chars().map(|c| boxed(c.encode_utf8(&mut [0; 4]))).collect()
-    } else {
-        text.split(by).map(boxed).collect()
-    };
+    let parts: Vec<Box<dyn Val + 'v>> =
+        if by.is_empty() { text.chars().map(|c| boxed(c.encode_utf8(&mut [0; 4]))).collect() } else { text.split(by).map(boxed).collect() };
     Ok(CowVal::owned(CelList::from(parts)))
 }
 
@@ -357,4 +359,3 @@ pub(super) fn people(type_name: &str) -> &str {
         other => other,
     }
 }
-

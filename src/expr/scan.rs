@@ -46,7 +46,9 @@ pub(super) fn measure(text: &str) -> Result<Shape, SyntaxError> {
         }
         shape.depth = shape.depth.max(open + conditionals);
         if shape.depth > DEPTH_MAX {
-            return Err(SyntaxError::new(format!("the expression is nested deeper than {DEPTH_MAX}"), at).help("split it over `vars` or steps"));
+            return Err(
+                SyntaxError::new(format!("the expression is nested deeper than {DEPTH_MAX}"), at).help("split it over `vars` or steps")
+            );
         }
         if shape.operators > OPERATORS_MAX {
             let message = format!("the expression has more than {OPERATORS_MAX} operators");
@@ -97,7 +99,9 @@ mod tests {
 
     #[test]
     fn quotes_hide_their_content() {
-        for (text, operators) in [("a == '((((' ", 2), (r#"a + "\"(((" "#, 1), ("r'\\' + b", 1), ("'''a'b((''' + c", 1), ("a // ((((\n+ b", 1)] {
+        for (text, operators) in
+            [("a == '((((' ", 2), (r#"a + "\"(((" "#, 1), ("r'\\' + b", 1), ("'''a'b((''' + c", 1), ("a // ((((\n+ b", 1)]
+        {
             let shape = measure(text).expect(text);
             assert_eq!((shape.depth, shape.operators), (0, operators), "{text}");
         }

@@ -30,9 +30,8 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, SyntaxError> {
             plain.push_str("${");
             at += 3;
         } else if chars[at..].starts_with(&['$', '{']) {
-            let end = closing(&chars, at + 2).ok_or_else(|| {
-                SyntaxError::new("`${` is not closed", at).help("add `}`; for a literal `${` write `$${`")
-            })?;
+            let end = closing(&chars, at + 2)
+                .ok_or_else(|| SyntaxError::new("`${` is not closed", at).help("add `}`; for a literal `${` write `$${`"))?;
             let inner: String = chars[at + 2..end].iter().collect();
             let expression = Expression::compile(&inner).map_err(|error| SyntaxError { offset: at + 2 + error.offset, ..error })?;
             if !plain.is_empty() {

@@ -348,7 +348,9 @@ fn to_json(val: &dyn Val, room: &mut usize) -> Result<Value, EvalError> {
             let indexer = val.as_indexer().ok_or_else(|| no_json(val))?;
             let mut map = Map::new();
             for (text, key) in keys.drain(..) {
-                *room = room.checked_sub(text.len() + 2).ok_or_else(|| EvalError::Limit { limit: format!("a result of {RESULT_MAX} bytes") })?;
+                *room = room
+                    .checked_sub(text.len() + 2)
+                    .ok_or_else(|| EvalError::Limit { limit: format!("a result of {RESULT_MAX} bytes") })?;
                 let value = indexer.get(key).map_err(|_| no_json(val))?;
                 map.insert(text, to_json(value.as_ref(), room)?);
             }
@@ -403,7 +405,9 @@ fn scalar(val: &dyn Val) -> Result<Value, EvalError> {
 
 fn no_json(val: &dyn Val) -> EvalError {
     if val.downcast_ref::<CelBytes<'_>>().is_some() {
-        return EvalError::Type { message: "the result is bytes".to_owned(), help: Some("use base64.encode(…) or string(…)".to_owned()) };
+        return EvalError::Type {
+            message: "the result is bytes".to_owned(), help: Some("use base64.encode(…) or string(…)".to_owned())
+        };
     }
     EvalError::of_type(format!("the result is a {}, which is no value for JSON", val.get_type().name()))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{ExpressionFault, Explanation, Known, Rule, TestReport};
+use super::{Explanation, ExpressionFault, Known, Rule, TestReport};
 use crate::event::Event;
 use crate::fault::{Faults, SourceText};
 use crate::time::Timestamp;
