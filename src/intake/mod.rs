@@ -1,19 +1,51 @@
 //! Webhook ingress: checks a delivery, has it kept, answers. Every answer is decided here; nothing is answered 2xx
-//! before the journal has it.
+//! before the journal has it, and a genuine delivery is never refused for its content.
+//!
+//! Order of a request: head (path, peer, method, encoding, size, a signature is there), body under its limits,
+//! signature over the exact bytes, changes read out of it, journal, answer. Knows nothing of rules.
+
+mod admission;
+mod body;
+mod guesses;
+mod meters;
+mod peer;
+mod refusal;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+use hyper::{Request, StatusCode};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Limits, WebhookSource};
-use crate::http::server::Listener;
-use crate::journal::Journal;
-use crate::normalize::SourceView;
-use crate::signature::NamedSecret;
+use crate::event::{Verified, Via};
+use crate::http::server::{Answer, Listener, Peer, RequestId, ServerLimits, json, serve};
+use crate::journal::{Accepted, AppendError, Delivery, Journal};
+use crate::normalize::{Normalized, SourceView, orchestrator};
+use crate::signature::{NamedSecret, Verdict, verify_orchestrator};
+use crate::time::Timestamp;
+
+use guesses::Guesses;
+use meters::{Meter, Meters};
+use refusal::Refusal;
+
+/// How long a request may wait for memory and for the journal before it is told to come again. Orchestrator gives up
+/// after 60 s, and a delivery it gives up on costs an hour of events.
+pub const HOLD_MAX: Duration = Duration::from_secs(50);
+/// How long open requests may go on when the daemon stops.
+pub const DRAIN: Duration = Duration::from_secs(10);
+/// Bodies longer than this are checked and read off the threads that serve connections.
+const LARGE_BODY: usize = 256 << 10;
 
 /// A source, ready to check deliveries.
 #[derive(Clone, Debug)]
@@ -42,8 +74,190 @@ pub struct Intake {
     pub clock: Clock,
 }
 
-/// Serves the ingress until `stop`, then drains.
+/// Serves the ingress until `stop`, then drains. The metrics recorder must be installed before.
 pub async fn run(intake: Intake, listener: Listener, stop: CancellationToken) {
-    let _ = (intake, listener, stop);
-    todo!()
+    let limits = ServerLimits { connections: intake.limits.connections, header_timeout: intake.limits.header_timeout, drain: DRAIN };
+    let desk = Arc::new(Desk::new(intake, HOLD_MAX, stop.clone()));
+    let service = move |peer, request| {
+        let desk = Arc::clone(&desk);
+        async move { desk.handle(peer, request).await }
+    };
+    serve(listener, limits, service, stop).await;
 }
+
+/// Where deliveries are taken in: one for the listener, shared by its connections.
+struct Desk {
+    intake: Intake,
+    /// Memory for bodies, in KiB.
+    memory: Arc<Semaphore>,
+    guesses: Guesses,
+    meters: Meters,
+    hold: Duration,
+    stop: CancellationToken,
+}
+
+/// A delivery with everything checked.
+struct Checked {
+    verified: Verified,
+    content: Normalized,
+}
+
+impl Desk {
+    fn new(intake: Intake, hold: Duration, stop: CancellationToken) -> Self {
+        let meters = Meters::default();
+        for source in intake.routes.load().values() {
+            meters.of(&source.config.name);
+        }
+        let memory = Arc::new(Semaphore::new(body::kib(intake.limits.in_flight.max(intake.limits.body)) as usize));
+        Self { intake, memory, guesses: Guesses::default(), meters, hold, stop }
+    }
+
+    async fn handle(&self, peer: Peer, request: Request<Incoming>) -> Answer {
+        let begun = Instant::now();
+        let (head, body) = request.into_parts();
+        let source = self.intake.routes.load().get(head.uri.path()).cloned();
+        let address = peer::address(&peer, &head.headers, source.as_ref().map_or(0, |s| s.config.trusted_proxies));
+        let delivered = match &source {
+            Some(source) => self.deliver(source, address, &head, body, begun + self.hold).await,
+            None => Err(admission::without_source(&head)),
+        };
+        match delivered {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                let id = RequestId::fresh();
+                let meter = source.as_ref().map_or_else(|| self.meters.of(meters::NO_SOURCE), |s| self.meters.of(&s.config.name));
+                report(&meter, &refusal, id, address, &head);
+                refusal.problem().answer(id)
+            }
+        }
+    }
+
+    /// `give_up` is when waiting ends.
+    async fn deliver(
+        &self,
+        source: &Arc<ReadySource>,
+        address: Option<IpAddr>,
+        head: &Parts,
+        body: Incoming,
+        give_up: Instant,
+    ) -> Result<Answer, Refusal> {
+        let declared = hyper::body::Body::size_hint(&body).exact();
+        let signature = admission::check(head, declared, &source.config, address, self.intake.limits.body)?;
+        let (body, memory) = body::read(body, &self.intake.limits, &self.memory, give_up).await?;
+        let (read, received) = (Instant::now(), self.intake.clock.now());
+        let checked = self.check(source, signature, &body, received, address).await?;
+        let meter = self.meters.of(&source.config.name);
+        if let Verified::Secret(name) = &checked.verified {
+            meter.verified(name);
+        }
+        let event_type = checked.content.changes.first().map(|change| Arc::clone(&change.event_type));
+        let delivery = Delivery {
+            source: Arc::clone(&source.config.name),
+            via: Via::Webhook,
+            orchestrator: source.config.orchestrator.clone(),
+            verified: checked.verified,
+            received,
+            body,
+            delivery_id: checked.content.delivery_id,
+            changes: checked.content.changes,
+        };
+        let journal = self.journal(give_up).await?;
+        let accepted = match tokio::time::timeout_at(give_up, journal.accept(delivery)).await {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(AppendError::Full(_))) => return Err(Refusal::Full),
+            Ok(Err(AppendError::Ended(_))) => return Err(Refusal::Ended),
+            Err(_) => return Err(Refusal::Slow),
+        };
+        drop(memory);
+        meter.accepted(event_type.as_deref().unwrap_or_default(), &accepted);
+        self.meters.ack.record(read.elapsed().as_secs_f64());
+        Ok(json(StatusCode::ACCEPTED, receipt(&accepted)))
+    }
+
+    /// Verifies the signature over the exact bytes, then reads the changes out of them.
+    async fn check(
+        &self,
+        source: &Arc<ReadySource>,
+        signature: Option<HeaderValue>,
+        body: &Bytes,
+        received: Timestamp,
+        address: Option<IpAddr>,
+    ) -> Result<Checked, Refusal> {
+        let verdict = if body.len() <= LARGE_BODY {
+            examine(source, signature.as_ref(), body, received)
+        } else {
+            let (source, body) = (Arc::clone(source), body.clone());
+            match tokio::task::spawn_blocking(move || examine(&source, signature.as_ref(), &body, received)).await {
+                Ok(verdict) => verdict,
+                Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+                Err(_) => return Err(Refusal::Ended),
+            }
+        };
+        verdict.map_err(
+            |shape| {
+                if self.guesses.too_many(address, Instant::now()) { Refusal::TooManyBad } else { Refusal::SignatureBad(shape) }
+            },
+        )
+    }
+
+    /// The journal, once it is open.
+    async fn journal(&self, give_up: Instant) -> Result<Journal, Refusal> {
+        if let Some(journal) = self.intake.journal.borrow().as_ref() {
+            return Ok(journal.clone());
+        }
+        let mut arrives = self.intake.journal.clone();
+        tokio::select! {
+            opened = arrives.wait_for(Option::is_some) => match opened {
+                Ok(journal) => journal.clone().ok_or(Refusal::Ended),
+                Err(_) => Err(Refusal::Ended),
+            },
+            () = tokio::time::sleep_until(give_up) => Err(Refusal::Recovering),
+            () = self.stop.cancelled() => Err(Refusal::Ended),
+        }
+    }
+}
+
+/// The decision about a whole delivery. `Err` says what is wrong with its signature, for the log.
+fn examine(source: &ReadySource, signature: Option<&HeaderValue>, body: &Bytes, received: Timestamp) -> Result<Checked, &'static str> {
+    let verified = match signature {
+        None => Verified::No,
+        Some(value) => match verify_orchestrator(value.as_bytes(), body, &source.secrets) {
+            Verdict::Genuine(index) => Verified::Secret(Arc::clone(&source.secrets[index].name)),
+            Verdict::Mismatch => return Err("no configured secret gives it; another secret, or the body changed on the way?"),
+            Verdict::Malformed(shape) => return Err(shape),
+        },
+    };
+    Ok(Checked { verified, content: orchestrator(body, &source.view, received) })
+}
+
+/// `{"events":[…],"folded":n}`
+fn receipt(accepted: &Accepted) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(32 + 29 * accepted.events.len());
+    text.push_str("{\"events\":[");
+    for (index, id) in accepted.events.iter().enumerate() {
+        let comma = if index > 0 { "," } else { "" };
+        // Writing into a string does not fail.
+        write!(text, "{comma}\"{id}\"").ok();
+    }
+    write!(text, "],\"folded\":{}}}", accepted.folded).ok();
+    text
+}
+
+/// Counts a refusal and logs it, at most one line per source, reason and interval.
+fn report(meter: &Meter, refusal: &Refusal, id: RequestId, address: Option<IpAddr>, head: &Parts) {
+    if let Some(more) = meter.refused(refusal.reason()) {
+        let peer = address.map_or_else(|| "unix".to_owned(), |a| a.to_string());
+        let path: String = head.uri.path().chars().take(PATH_SHOWN).collect();
+        tracing::warn!(
+            source = %meter.source(), reason = refusal.reason(), request_id = %id, %peer, method = %head.method, ?path, more,
+            "delivery refused: {}", refusal.log()
+        );
+    }
+}
+
+/// Characters of a path that the log shows.
+const PATH_SHOWN: usize = 100;
+
+#[cfg(test)]
+mod tests;

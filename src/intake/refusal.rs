@@ -1,0 +1,126 @@
+//! Why a delivery is refused: the answer, the label of the counter, the words for the log.
+
+use std::borrow::Cow;
+
+use hyper::StatusCode;
+use hyper::header::{ACCEPT_ENCODING, ALLOW};
+
+use crate::http::server::Problem;
+
+/// When to come again after the journal could not take a delivery, in seconds.
+const COME_AGAIN: u32 = 5;
+
+/// One reason; each has its status in [`Refusal::problem`].
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    /// Not HTTP as we serve it.
+    Malformed(Problem),
+    /// No source has this path.
+    UnknownPath,
+    /// The peer is not in `allow_from`.
+    NotAllowed,
+    /// Not POST.
+    Method,
+    /// The body is compressed.
+    Encoding,
+    /// Over `limits.body`.
+    TooLarge,
+    /// No signature.
+    SignatureMissing,
+    /// More than one signature.
+    SignatureTwice,
+    /// A signature that is no text.
+    SignatureBytes,
+    /// A signature that does not verify; what is wrong with it.
+    SignatureBad(&'static str),
+    /// The same, from a peer that has sent many.
+    TooManyBad,
+    /// The body took longer than `limits.body_timeout`.
+    BodyTimeout,
+    /// The body broke off, or its chunks are malformed.
+    BodyIncomplete,
+    /// No memory for the body within the waiting time.
+    Busy,
+    /// The journal did not open within the waiting time.
+    Recovering,
+    /// The journal did not answer within the waiting time.
+    Slow,
+    /// The journal has no space.
+    Full,
+    /// The journal has ended: so does the daemon.
+    Ended,
+}
+
+impl Refusal {
+    /// The answer. Its texts are constant: nothing of the input comes back.
+    pub(super) fn problem(&self) -> Problem {
+        let new = |status, detail: &'static str| Problem::new(status, detail);
+        match self {
+            Self::Malformed(problem) => problem.clone(),
+            Self::UnknownPath => new(StatusCode::NOT_FOUND, "there is nothing at this path").close(),
+            Self::NotAllowed => new(StatusCode::FORBIDDEN, "this source does not take deliveries from your address").close(),
+            Self::Method => new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this address takes webhook deliveries by POST; there is nothing to see here in a browser",
+            )
+            .header(ALLOW, "POST")
+            .close(),
+            Self::Encoding => new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without a Content-Encoding")
+                .header(ACCEPT_ENCODING, "identity")
+                .close(),
+            Self::TooLarge => new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than this listener takes (limits.body)").close(),
+            Self::SignatureMissing => {
+                new(StatusCode::UNAUTHORIZED, "the signature is missing: set the same secret in the webhook and in this source").close()
+            }
+            Self::SignatureTwice => new(StatusCode::UNAUTHORIZED, "the signature is bad: there are two of them").close(),
+            Self::SignatureBytes => new(StatusCode::BAD_REQUEST, "the signature header is not ASCII").close(),
+            Self::SignatureBad(_) => new(StatusCode::UNAUTHORIZED, "the signature is bad"),
+            Self::TooManyBad => {
+                new(StatusCode::TOO_MANY_REQUESTS, "the signature is bad, as were many before from your address").retry_after(60)
+            }
+            Self::BodyTimeout => new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time (limits.body_timeout)").close(),
+            Self::BodyIncomplete => new(StatusCode::BAD_REQUEST, "the body broke off or its chunks are malformed").close(),
+            Self::Busy => new(StatusCode::SERVICE_UNAVAILABLE, "too much is being received at once").retry_after(COME_AGAIN).close(),
+            Self::Recovering => new(StatusCode::SERVICE_UNAVAILABLE, "the store is still being opened").retry_after(COME_AGAIN),
+            Self::Slow => new(StatusCode::SERVICE_UNAVAILABLE, "the store did not answer in time").retry_after(COME_AGAIN),
+            Self::Full => new(StatusCode::SERVICE_UNAVAILABLE, "the store has no space").retry_after(COME_AGAIN),
+            Self::Ended => new(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping").retry_after(COME_AGAIN).close(),
+        }
+    }
+
+    /// The `reason` label.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::UnknownPath => "unknown_path",
+            Self::NotAllowed => "not_allowed",
+            Self::Method => "method",
+            Self::Encoding => "encoding",
+            Self::TooLarge => "too_large",
+            Self::SignatureMissing => "signature_missing",
+            Self::SignatureTwice => "signature_twice",
+            Self::SignatureBytes | Self::SignatureBad(_) => "signature_bad",
+            Self::TooManyBad => "too_many_bad",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyIncomplete => "body_incomplete",
+            Self::Busy => "busy",
+            Self::Recovering => "recovering",
+            Self::Slow => "slow",
+            Self::Full => "full",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// What the log says: more than the answer where it helps the operator, never a value.
+    pub(super) fn log(&self) -> Cow<'static, str> {
+        match self {
+            Self::SignatureBad(shape) => format!("the signature is bad: {shape}").into(),
+            Self::SignatureMissing => {
+                "the signature is missing; is a secret set in Orchestrator's webhook, and does the proxy pass X-UiPath-Signature on?".into()
+            }
+            Self::NotAllowed => "the peer's address is not in allow_from; behind a proxy, trusted_proxies must say how many".into(),
+            Self::Full => "the journal has no space; Orchestrator may stop sending for an hour after this".into(),
+            other => other.problem().detail().to_owned().into(),
+        }
+    }
+}
