@@ -49,7 +49,7 @@ pub fn decide(run: &Run, rule: &Rule, event: &Event, vars: &Value, now: Timestam
         // Somebody had it tried again. Its rule's generation and its event stand still, so the answer does too.
         return Next::Record(vec![dead(cause.clone(), now)]);
     }
-    if let Some(next) = run.next_at.filter(|next| *next > now) {
+    if let Some(next) = run.next_at.filter(|next| is_later(*next, now)) {
         return Next::Wait(next);
     }
     if run.planned.hops > HOPS_MAX {
@@ -85,12 +85,17 @@ pub fn decide(run: &Run, rule: &Rule, event: &Event, vars: &Value, now: Timestam
     Next::Record(facts)
 }
 
+/// Timers are kept to the millisecond, so what is due is judged to the millisecond.
+fn is_later(moment: Timestamp, now: Timestamp) -> bool {
+    moment.as_millis() > now.as_millis()
+}
+
 /// Sends, or looks up first what may have been carried out.
 fn send(run: &Run, step: usize, request: Request, now: Timestamp) -> Next {
     if let Some(open) = &run.intent {
         let can_be_looked_up = matches!(request, Request::Enqueue(_) | Request::StartJob(_));
         if can_be_looked_up && open.lookups < LOOKUPS_NEEDED {
-            return match open.next_lookup.filter(|next| *next > now) {
+            return match open.next_lookup.filter(|next| is_later(*next, now)) {
                 Some(next) => Next::Wait(next),
                 None => Next::LookUp { step, request, intent: open.clone() },
             };

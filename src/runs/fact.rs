@@ -196,7 +196,7 @@ pub enum Fact {
     },
     /// The run waits until a moment.
     Waits {
-        /// `Retrying` or `Waiting`.
+        /// `Retrying` or `Waiting`; `Pending` where nothing failed and its target only has no room now.
         state: RunState,
         /// Until when.
         until: Timestamp,

@@ -129,7 +129,11 @@ impl Run {
                 self.finish_step(*step, id.as_deref(), kind, StepState::Skipped, because, false, *at);
             }
             Fact::Waits { state, until, cause, at } => {
-                if matches!(state, RunState::Waiting | RunState::Blocked | RunState::Paused | RunState::Retrying) {
+                if *state == RunState::Pending {
+                    // Only put back: nothing failed, so neither the clock of giving up nor the step is touched.
+                    self.due(*state, *until, *at);
+                    self.cause = Some(cause.clone());
+                } else if matches!(state, RunState::Waiting | RunState::Blocked | RunState::Paused | RunState::Retrying) {
                     self.due(*state, *until, *at);
                     self.cause = Some(cause.clone());
                     self.held_since = self.held_since.or(Some(*at));
