@@ -1,0 +1,109 @@
+//! From the files to everything that a running daemon needs of them; the same for the start and for a reload.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::{self, Config, Secrets, World};
+use crate::dispatch::Targets;
+use crate::fault::{Fault, Faults, Severity};
+use crate::http::client::Client;
+use crate::intake::ReadySource;
+use crate::journal::RuleTexts;
+use crate::normalize::SourceView;
+use crate::orchestrator::Orchestrator;
+use crate::rules::RuleSet;
+
+/// All of it, checked. Nothing is in force yet.
+pub(super) struct Assembled {
+    pub config: Config,
+    pub secrets: Secrets,
+    pub routes: BTreeMap<String, Arc<ReadySource>>,
+    pub targets: Targets,
+    pub rules: Arc<RuleSet>,
+    pub texts: RuleTexts,
+    pub warnings: Faults,
+}
+
+/// Reads and checks everything; all faults at once.
+pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faults> {
+    let (config, mut faults) = config::load(file, world);
+    let Some(config) = config else { return Err(faults) };
+    let (secrets, secret_faults) = config.resolve(world);
+    faults.extend(secret_faults);
+    let (files, file_faults) = config.rule_files(world);
+    faults.extend(file_faults);
+    let known = config.known();
+    let (rules, rule_faults) = RuleSet::load(&files, &known, &|path| {
+        world.read(path).map_err(|e| e.to_string()).and_then(|bytes| String::from_utf8(bytes).map_err(|e| e.to_string()))
+    });
+    faults.extend(rule_faults);
+    let http = match Client::new(&config.egress) {
+        Ok(client) => Some(client),
+        Err(error) => {
+            faults.push(Fault::general("egress", error.to_string()));
+            None
+        }
+    };
+    match (rules, http) {
+        (Some(rules), Some(http)) if !faults.any_error() => Ok(Assembled {
+            routes: routes(&config, &secrets),
+            targets: targets(&config, &secrets, &http),
+            rules: Arc::new(rules),
+            texts: RuleTexts { files, known },
+            warnings: faults,
+            config,
+            secrets,
+        }),
+        _ => Err(faults),
+    }
+}
+
+impl Assembled {
+    /// What cannot be changed while the daemon runs, with its value before and after.
+    pub(super) fn needs_restart(&self, running: &Config, running_token: Option<&str>) -> Faults {
+        let mut faults = Faults::new();
+        let mut differs = |what: &str, same: bool| {
+            if !same {
+                faults.push(
+                    Fault::general("restart-needed", format!("`{what}` cannot be changed by a reload"))
+                        .help("restart the daemon, or put the old value back; nothing was changed"),
+                );
+            }
+        };
+        differs("listen", self.config.listen == running.listen);
+        differs("admin", self.config.admin == running.admin);
+        differs("admin_token", self.secrets.admin_token.as_ref().map(|t| t.expose()) == running_token);
+        differs("state", self.config.state == running.state);
+        faults
+    }
+}
+
+/// The faults that refuse, each on a line, for the log.
+pub(super) fn errors_on_lines(faults: &Faults) -> String {
+    let lines: Vec<_> = faults.iter().filter(|f| f.severity == Severity::Error).map(Fault::one_line).collect();
+    lines.join("\n")
+}
+
+fn routes(config: &Config, secrets: &Secrets) -> BTreeMap<String, Arc<ReadySource>> {
+    let ready = config.sources.values().map(|source| {
+        let tenant_url = source.orchestrator.as_ref().and_then(|name| config.orchestrators.get(name)).map(|o| o.canonical_url());
+        let ready = ReadySource {
+            config: source.clone(),
+            secrets: secrets.sources.get(&source.name).cloned().unwrap_or_default(),
+            view: SourceView { name: Arc::clone(&source.name), tenant_url },
+        };
+        (source.path.clone(), Arc::new(ready))
+    });
+    ready.collect()
+}
+
+fn targets(config: &Config, secrets: &Secrets, http: &Client) -> Targets {
+    let orchestrators = config.orchestrators.iter().filter_map(|(name, one)| {
+        // A secret that could not be read is an error of `resolve`, so none is missing here.
+        let credential = secrets.orchestrators.get(name)?.clone();
+        Some((Arc::clone(name), Orchestrator::new(one.clone(), credential, http.clone(), Clock::system())))
+    });
+    Targets { orchestrators: orchestrators.collect(), http: Some(http.clone()) }
+}

@@ -1,0 +1,352 @@
+//! One life: bind, open, run, stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::clock::Clock;
+use crate::config::World;
+use crate::daemon::End;
+use crate::daemon::assemble::Assembled;
+use crate::daemon::generations::RuleBook;
+use crate::daemon::logging::Level;
+use crate::daemon::reload::{LateControl, Reloader, Running, put_in_force};
+use crate::daemon::sockets::{self, Sockets};
+use crate::daemon::state_file::DaemonFile;
+use crate::daemon::{supervisor, telemetry};
+use crate::dispatch::{self, Dispatch};
+use crate::intake::{self, Intake};
+use crate::journal::{Health, Journal, OpenError, OpenReport, Options};
+use crate::router::{self, RulesInForce};
+
+/// How long open deliveries may go on once draining began.
+const INGRESS_DRAIN: Duration = Duration::from_secs(10);
+/// How long the admin listener may take to finish what it answers.
+const ADMIN_DRAIN: Duration = Duration::from_secs(2);
+/// SIGXFSZ: a file grew beyond RLIMIT_FSIZE. Ignored, so that the write itself reports it.
+const SIGXFSZ: i32 = 25;
+
+/// The tasks of the process; each is named in the log when it ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Ingress,
+    Router,
+    Dispatch,
+    Telemetry,
+    Watchdog,
+    Admin,
+}
+
+/// Who stops when, in this order.
+struct Stop {
+    /// First: no new promises.
+    ingress: CancellationToken,
+    /// Then: no new work.
+    router: CancellationToken,
+    /// Then what is in flight, within the grace period.
+    dispatch: CancellationToken,
+    /// Last, so that stopping can be watched.
+    admin: CancellationToken,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    /// Held, so that the default action (to die) is off.
+    _too_large: Signal,
+}
+
+/// What a signal asks for.
+enum Asked {
+    End(&'static str),
+    Reload,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            _too_large: signal(SignalKind::from_raw(SIGXFSZ))?,
+        })
+    }
+
+    /// The next signal that means something. Cancellation loses none.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::End("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::End("SIGINT"),
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// The next signal that asks to end; a reload asked for meanwhile has nothing to reload.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            if let Asked::End(name) = self.next().await {
+                return name;
+            }
+        }
+    }
+}
+
+/// Lives until a signal or a failure.
+pub(super) async fn live(
+    assembled: Assembled,
+    connections: usize,
+    recorder: PrometheusHandle,
+    level: Level,
+    world: &(dyn World + Send + Sync),
+) -> Result<(), End> {
+    let clock = Clock::system();
+    let started = clock.now();
+    let mut signals = Signals::listen().map_err(|e| End::Failed(format!("signals cannot be received: {e}")))?;
+    let Sockets { ingress, ingress_address, admin: admin_listener, admin_address } = sockets::bind(&assembled.config, world).map_err(End::Unusable)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %ingress_address, admin = ?admin_address, state = %assembled.config.state.display(), "bound");
+
+    let stop = Stop {
+        ingress: CancellationToken::new(),
+        router: CancellationToken::new(),
+        dispatch: CancellationToken::new(),
+        admin: CancellationToken::new(),
+    };
+    let mut tasks: JoinSet<(Task, Result<(), String>)> = JoinSet::new();
+
+    // The ingress takes deliveries from here on and holds them until the journal is there.
+    let (journal_open, journal_seen) = watch::channel::<Option<Journal>>(None);
+    let (rules_ready, rules_seen) = watch::channel(false);
+    let routes = Arc::new(ArcSwap::from_pointee(assembled.routes.clone()));
+    let mut limits = assembled.config.limits.clone();
+    limits.connections = connections;
+    let intake = Intake { routes: Arc::clone(&routes), limits, journal: journal_seen.clone(), clock: clock.clone() };
+    let token = stop.ingress.clone();
+    tasks.spawn(async move {
+        intake::run(intake, ingress, token).await;
+        (Task::Ingress, Ok(()))
+    });
+
+    let control = Arc::new(LateControl::new(recorder.clone()));
+    let admin = Admin {
+        journal: journal_seen,
+        control: Arc::clone(&control) as Arc<dyn admin::Control>,
+        address: admin_address.clone(),
+        token: assembled.secrets.admin_token.clone(),
+        ready: rules_seen,
+        clock: clock.clone(),
+    };
+    let token = stop.admin.clone();
+    tasks.spawn(async move {
+        admin::run(admin, admin_listener, token).await;
+        (Task::Admin, Ok(()))
+    });
+
+    // Written once bound, so that a recovery can be watched; but never over the file of a daemon that still runs.
+    let daemon_file = DaemonFile::of(ingress_address, &admin_address, started);
+    if !DaemonFile::of_another_that_runs(&assembled.config.state) {
+        daemon_file.write(&assembled.config.state).map_err(End::Unusable)?;
+    }
+    let (journal, report) = match open(&assembled, &clock, &mut signals).await {
+        Ok(opened) => opened,
+        Err(end) => {
+            daemon_file.remove(&assembled.config.state);
+            return end;
+        }
+    };
+    daemon_file.write(&assembled.config.state).map_err(End::Unusable)?;
+
+    let rules = Arc::new(ArcSwap::from_pointee(RulesInForce { set: Arc::clone(&assembled.rules), generation: 0 }));
+    let book = Arc::new(RuleBook::new(journal.clone()));
+    let generation = put_in_force(&assembled, &journal, &book, &rules).await.map_err(|e| End::Failed(e.to_string()))?;
+    let grace = assembled.config.shutdown_grace;
+    let state = assembled.config.state.clone();
+    let rule_count = assembled.rules.rules().len();
+    let targets = Arc::new(ArcSwap::from_pointee(assembled.targets));
+    let reloader = Arc::new(Reloader {
+        file: assembled.config.file.clone(),
+        running: Mutex::new(Running { config: assembled.config, admin_token: assembled.secrets.admin_token }),
+        routes,
+        targets: Arc::clone(&targets),
+        rules: Arc::clone(&rules),
+        book: Arc::clone(&book),
+        journal: journal.clone(),
+        level,
+    });
+    control.set(Arc::clone(&reloader));
+
+    spawn_work(&mut tasks, &stop, &journal, &clock, rules, book, targets, grace, recorder);
+    journal_open.send_replace(Some(journal.clone()));
+    rules_ready.send_replace(true);
+    supervisor::ready(&format!("listening on {ingress_address}, {rule_count} rules"));
+    tracing::info!(
+        listen = %ingress_address, rules = rule_count, generation, events = report.events, open_runs = report.open_runs,
+        replayed = report.replayed, cut_bytes = report.cut, rebuilt = report.rebuilt.as_deref().unwrap_or("no"),
+        ready_ms = clock.now().since(started).as_millis() as u64, "ready"
+    );
+
+    let result = run_until_end(&mut tasks, &mut signals, &journal, &reloader).await;
+    supervisor::stopping();
+    drain(&mut tasks, &mut signals, &stop, grace).await;
+    let closing = journal.clone();
+    if tokio::task::spawn_blocking(move || closing.close()).await.is_err() {
+        tracing::error!("the journal did not close well; it will be checked at the next start");
+    }
+    daemon_file.remove(&state);
+    if result.is_ok() {
+        tracing::info!("stopped");
+    }
+    result
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one place where all parts meet")]
+fn spawn_work(
+    tasks: &mut JoinSet<(Task, Result<(), String>)>,
+    stop: &Stop,
+    journal: &Journal,
+    clock: &Clock,
+    rules: Arc<ArcSwap<RulesInForce>>,
+    book: Arc<RuleBook>,
+    targets: Arc<ArcSwap<dispatch::Targets>>,
+    grace: Duration,
+    recorder: PrometheusHandle,
+) {
+    let (journal_, clock_, token) = (journal.clone(), clock.clone(), stop.router.clone());
+    tasks.spawn(async move { (Task::Router, router::run(journal_, rules, clock_, token).await.map_err(|e| e.to_string())) });
+    let work = Dispatch { journal: journal.clone(), generations: book, targets, clock: clock.clone(), grace };
+    let token = stop.dispatch.clone();
+    tasks.spawn(async move { (Task::Dispatch, dispatch::run(work, token).await.map_err(|e| e.to_string())) });
+    let (journal_, clock_, token) = (journal.clone(), clock.clone(), stop.admin.clone());
+    tasks.spawn(async move {
+        telemetry::refresh(journal_, recorder, clock_, token).await;
+        (Task::Telemetry, Ok(()))
+    });
+    let (journal_, token) = (journal.clone(), stop.admin.clone());
+    tasks.spawn(async move {
+        supervisor::watchdog(journal_, token).await;
+        (Task::Watchdog, Ok(()))
+    });
+}
+
+/// Opens the journal on a thread of its own; a signal meanwhile ends the process (nothing was promised yet).
+async fn open(
+    assembled: &Assembled,
+    clock: &Clock,
+    signals: &mut Signals,
+) -> Result<(Journal, OpenReport), Result<(), End>> {
+    let opened = CancellationToken::new();
+    let (dir, options) = (assembled.config.state.clone(), Options::new(clock.clone(), boot_id()));
+    let mut work = tokio::task::spawn_blocking(move || Journal::open(&dir, options));
+    let result = {
+        let recovering = supervisor::recovering(opened.clone());
+        tokio::pin!(recovering);
+        tokio::select! {
+            result = &mut work => result,
+            () = &mut recovering => return Err(Err(End::Failed("recovery ended without a journal".to_owned()))),
+            name = signals.end() => {
+                tracing::info!(signal = name, "stopped while the journal was being opened");
+                return Err(Ok(()));
+            }
+        }
+    };
+    opened.cancel();
+    match result {
+        Ok(Ok(journal)) => Ok(journal),
+        Ok(Err(error @ (OpenError::Locked(_) | OpenError::Format(_) | OpenError::Damaged(_) | OpenError::Io(_)))) => {
+            Err(Err(End::Unusable(error.to_string())))
+        }
+        Err(error) => Err(Err(End::Failed(format!("opening the journal ended early: {error}")))),
+    }
+}
+
+/// Runs until a signal ends it well, or a task or the journal ends it badly.
+async fn run_until_end(
+    tasks: &mut JoinSet<(Task, Result<(), String>)>,
+    signals: &mut Signals,
+    journal: &Journal,
+    reloader: &Arc<Reloader>,
+) -> Result<(), End> {
+    let mut health = journal.health();
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::End(name) => {
+                    tracing::info!(signal = name, "draining");
+                    return Ok(());
+                }
+                // The faults are in the log; whoever wants them in hand asks by API.
+                Asked::Reload => drop(reloader.reload().await),
+            },
+            failed = health.wait_for(|h| matches!(h, Health::Failed(_))) => {
+                let why = match failed.as_deref() {
+                    Ok(Health::Failed(why)) => why.clone(),
+                    _ => "its writer is gone".to_owned(),
+                };
+                tracing::error!(%why, "the journal cannot be trusted any more; ending");
+                return Err(End::Failed(format!("the journal failed: {why}")));
+            }
+            Some(ended) = tasks.join_next() => {
+                let what = match ended {
+                    Ok((task, Ok(()))) => format!("{task:?} ended by itself"),
+                    Ok((task, Err(why))) => format!("{task:?} ended: {why}"),
+                    Err(error) => format!("a task ended early: {error}"),
+                };
+                tracing::error!("{what}");
+                return Err(End::Failed(what));
+            }
+        }
+    }
+}
+
+/// Stops everything in order. A second signal cuts the waiting short; what was promised is on disk either way.
+async fn drain(tasks: &mut JoinSet<(Task, Result<(), String>)>, signals: &mut Signals, stop: &Stop, grace: Duration) {
+    let orderly = async {
+        stop.ingress.cancel();
+        wait_for(tasks, &[Task::Ingress], INGRESS_DRAIN + Duration::from_secs(1)).await;
+        stop.router.cancel();
+        stop.dispatch.cancel();
+        wait_for(tasks, &[Task::Router, Task::Dispatch], grace + Duration::from_secs(2)).await;
+        stop.admin.cancel();
+        wait_for(tasks, &[Task::Admin, Task::Telemetry, Task::Watchdog], ADMIN_DRAIN).await;
+    };
+    tokio::select! {
+        () = orderly => {}
+        name = signals.end() => tracing::warn!(signal = name, "a second signal: attempts in flight are cut, they resume at the next start"),
+    }
+    tasks.shutdown().await;
+}
+
+/// Waits until the named tasks have ended, those that ended before included.
+async fn wait_for(tasks: &mut JoinSet<(Task, Result<(), String>)>, names: &[Task], limit: Duration) {
+    let mut left: Vec<Task> = names.to_vec();
+    let all = async {
+        while !left.is_empty() {
+            match tasks.join_next().await {
+                Some(Ok((task, _))) => left.retain(|one| *one != task),
+                Some(Err(error)) => tracing::warn!(%error, "a task ended early"),
+                None => return,
+            }
+        }
+    };
+    if tokio::time::timeout(limit, all).await.is_err() {
+        tracing::warn!(?names, "still busy when the time to stop was over");
+    }
+}
+
+/// This boot of the machine; where it cannot be read every start counts as a new one.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
+        |error| {
+            tracing::debug!(%error, "no boot id: after a kill the checkpoints are rebuilt");
+            format!("unknown-{:016x}", getrandom::u64().unwrap_or_default())
+        },
+        |id| id.trim().to_owned(),
+    )
+}

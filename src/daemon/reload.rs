@@ -1,0 +1,140 @@
+//! A reload: everything is read and checked whole, then swapped at once; with any fault the old stays.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Mutex;
+
+use crate::admin::Control;
+use crate::admin::futures_reload::Reload as ReloadFuture;
+use crate::config::{Config, RealWorld};
+use crate::daemon::assemble::{Assembled, assemble, errors_on_lines};
+use crate::daemon::generations::RuleBook;
+use crate::daemon::logging::Level;
+use crate::daemon::supervisor;
+use crate::dispatch::Targets;
+use crate::fault::{Fault, Faults};
+use crate::intake::Routes;
+use crate::journal::Journal;
+use crate::metric;
+use crate::router::RulesInForce;
+use crate::secret::Secret;
+
+/// Everything that a reload swaps, and what it must not change.
+pub(super) struct Reloader {
+    pub file: PathBuf,
+    /// One reload at a time; holds what runs now.
+    pub running: Mutex<Running>,
+    pub routes: Arc<Routes>,
+    pub targets: Arc<ArcSwap<Targets>>,
+    pub rules: Arc<ArcSwap<RulesInForce>>,
+    pub book: Arc<RuleBook>,
+    pub journal: Journal,
+    pub level: Level,
+}
+
+/// What runs now and stays.
+pub(super) struct Running {
+    pub config: Config,
+    pub admin_token: Option<Secret>,
+}
+
+impl Reloader {
+    /// Reads everything anew.
+    ///
+    /// # Errors
+    /// All faults; nothing was changed.
+    pub(super) async fn reload(&self) -> Result<u64, Faults> {
+        let mut running = self.running.lock().await;
+        supervisor::reloading();
+        let result = self.try_reload(&mut running).await;
+        match &result {
+            Ok(generation) => {
+                tracing::info!(generation, "reloaded");
+                supervisor::ready(&format!("rule generation {generation}"));
+            }
+            Err(faults) => {
+                tracing::error!(faults = faults.len(), "reload refused, the old configuration and rules stay in force:\n{}", errors_on_lines(faults));
+                supervisor::ready("the last reload was refused; see the log");
+            }
+        }
+        result
+    }
+
+    async fn try_reload(&self, running: &mut Running) -> Result<u64, Faults> {
+        let file = self.file.clone();
+        // Compiling ten thousand rules takes a moment: off the threads that answer deliveries.
+        let assembled = tokio::task::spawn_blocking(move || assemble(&file, &RealWorld))
+            .await
+            .map_err(|e| one(Fault::general("internal", format!("the reload ended early: {e}"))))??;
+        let fixed = assembled.needs_restart(&running.config, running.admin_token.as_ref().map(Secret::expose));
+        if !fixed.is_empty() {
+            return Err(fixed);
+        }
+        for warning in &assembled.warnings {
+            tracing::warn!(code = warning.code, "{}", warning.one_line());
+        }
+        let generation = put_in_force(&assembled, &self.journal, &self.book, &self.rules)
+            .await
+            .map_err(|e| one(Fault::general("journal", e.to_string()).help("try again when the journal can write")))?;
+        self.routes.store(Arc::new(assembled.routes));
+        self.targets.store(Arc::new(assembled.targets));
+        self.level.set(&assembled.config.log);
+        running.config = assembled.config;
+        Ok(generation)
+    }
+}
+
+/// Keeps the rule texts, then lets the router see the set: a run never names a generation that is not on disk.
+pub(super) async fn put_in_force(
+    assembled: &Assembled,
+    journal: &Journal,
+    book: &RuleBook,
+    rules: &ArcSwap<RulesInForce>,
+) -> Result<u64, crate::journal::AppendError> {
+    let generation = journal.rules_loaded(assembled.texts.clone()).await?;
+    book.put(generation, Arc::clone(&assembled.rules), Arc::new(assembled.texts.known.vars.clone()));
+    rules.store(Arc::new(RulesInForce { set: Arc::clone(&assembled.rules), generation }));
+    metrics::gauge!(metric::RULES_GENERATION).set(generation as f64);
+    Ok(generation)
+}
+
+fn one(fault: Fault) -> Faults {
+    let mut faults = Faults::new();
+    faults.push(fault);
+    faults
+}
+
+/// What the admin listener asks of the daemon: it serves before the journal is open, the reloader comes later.
+pub(super) struct LateControl {
+    recorder: PrometheusHandle,
+    reloader: OnceLock<Arc<Reloader>>,
+}
+
+impl LateControl {
+    pub(super) fn new(recorder: PrometheusHandle) -> Self {
+        Self { recorder, reloader: OnceLock::new() }
+    }
+
+    /// From now on reloads are possible. The first one set stays.
+    pub(super) fn set(&self, reloader: Arc<Reloader>) {
+        self.reloader.get_or_init(|| reloader);
+    }
+}
+
+impl Control for LateControl {
+    fn reload(&self) -> ReloadFuture<'_> {
+        Box::pin(async {
+            match self.reloader.get() {
+                Some(reloader) => reloader.reload().await,
+                None => Err(one(Fault::general("recovering", "the journal is still being opened").help("try again when /readyz answers 200"))),
+            }
+        })
+    }
+
+    fn metrics(&self) -> String {
+        self.recorder.render()
+    }
+}
