@@ -1,0 +1,179 @@
+//! The daemon as a child process.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+
+use super::{SECRET, http, sign, until};
+
+/// A folder with a configuration and rules.
+pub(crate) struct Folder {
+    dir: tempfile::TempDir,
+}
+
+impl Folder {
+    /// Loopback ports chosen by the system, one webhook source `hook` of the orchestrator `prod` at `orchestrator`.
+    pub(crate) fn new(orchestrator: &str) -> Self {
+        let folder = Self { dir: tempfile::tempdir().expect("a folder") };
+        std::fs::create_dir(folder.path("rules")).expect("rules");
+        folder.write(
+            "tripline.yaml",
+            &format!(
+                "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstate: state\nrules: rules/\nshutdown_grace: 5s\nlog: {{format: json, level: debug}}\norchestrators:\n  prod:\n    url: {orchestrator}\n    edition: standalone\n    tenant: Default\n    auth: {{token: \"canary-orchestrator-token-0123456789\"}}\n    folder: Finance\nsources:\n  hook:\n    webhook:\n      orchestrator: prod\n      secrets: [\"{SECRET}\"]\n"
+            ),
+        );
+        folder
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).expect("written");
+    }
+
+    /// Writes a rule file.
+    pub(crate) fn rule(&self, name: &str, text: &str) {
+        self.write(&format!("rules/{name}.yaml"), text);
+    }
+
+    /// The command line of the binary in this folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tripline"));
+        command.args(arguments).current_dir(self.dir.path()).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn output(&self, arguments: &[&str]) -> std::process::Output {
+        self.command(arguments).output().expect("runs")
+    }
+}
+
+/// A daemon that runs.
+pub(crate) struct Daemon {
+    child: Child,
+    state: PathBuf,
+    log: PathBuf,
+    pub(crate) ingress: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Already gone, or killed here: either way nothing outlives the test.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!("---- the daemon's last lines\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+impl Daemon {
+    /// Starts in `folder` and awaits readiness.
+    pub(crate) async fn start(folder: &Folder) -> Self {
+        let command = folder.command(&["run", "-c", "tripline.yaml"]);
+        Self::spawn(folder, command).await
+    }
+
+    /// Starts with `listener` passed as systemd does: descriptor 3, `LISTEN_FDS`, `LISTEN_PID`.
+    pub(crate) async fn start_with_socket(folder: &Folder, listener: &std::net::TcpListener) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_FDNAMES=ingress LISTEN_PID=$$ exec \"$0\" run -c tripline.yaml")
+            .arg(env!("CARGO_BIN_EXE_tripline"))
+            .current_dir(folder.path("."))
+            .stdin(Stdio::from(OwnedFd::from(listener.try_clone().expect("cloned"))));
+        Self::spawn(folder, command).await
+    }
+
+    async fn spawn(folder: &Folder, mut command: Command) -> Self {
+        let log = folder.path("daemon.log");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
+        let mut child = command.stdout(Stdio::null()).stderr(file).spawn().expect("starts");
+        let (state, client) = (folder.path("state"), http());
+        let pid = child.id();
+        let (ingress, admin) = until("the daemon is ready", async || {
+            if let Some(status) = child.try_wait().expect("waits") {
+                panic!("the daemon ended with {status}:\n{}", std::fs::read_to_string(&log).unwrap_or_default());
+            }
+            let text = std::fs::read(state.join("daemon.json")).ok()?;
+            let file: Value = serde_json::from_slice(&text).ok()?;
+            (file["pid"] == pid).then_some(())?;
+            let address = |name: &str| file[name].as_str().and_then(|a| a.parse::<SocketAddr>().ok());
+            let (ingress, admin) = (address("listen")?, address("admin")?);
+            let answer = client.get(format!("http://{admin}/readyz")).send().await.ok()?;
+            answer.status().is_success().then_some((ingress, admin))
+        })
+        .await;
+        Self { child, state, log, ingress, admin, http: client }
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// Everything that the process wrote so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// kill -9, and the process is gone.
+    pub(crate) fn kill9(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+
+    /// Awaits the end of the process.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        until("the daemon ends", async || self.child.try_wait().expect("waits")).await
+    }
+
+    /// Posts a signed body to the source `hook`.
+    pub(crate) async fn deliver(&self, body: &Value) -> reqwest::Result<(u16, Value)> {
+        self.deliver_bytes(serde_json::to_vec(body).expect("json")).await
+    }
+
+    /// Posts signed bytes to the source `hook`.
+    pub(crate) async fn deliver_bytes(&self, body: Vec<u8>) -> reqwest::Result<(u16, Value)> {
+        let signature = sign(&body, SECRET);
+        let request = self.http.post(format!("http://{}/hooks/hook", self.ingress)).header("X-UiPath-Signature", signature);
+        let answer = request.header("Content-Type", "application/json").body(body).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    /// Asks the admin API; the JSON of the answer.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let answer = self.http.get(format!("http://{}{path}", self.admin)).send().await.expect("an answer");
+        let status = answer.status();
+        let text = answer.text().await.expect("text");
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    }
+
+    /// Posts to the admin API.
+    pub(crate) async fn post(&self, path: &str) -> (u16, Value) {
+        let answer = self.http.post(format!("http://{}{path}", self.admin)).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// All runs in a state, as the API lists them.
+    pub(crate) async fn runs(&self, state: &str) -> Vec<Value> {
+        self.get(&format!("/api/v1/runs?state={state}&limit=10000")).await["items"].as_array().cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,77 @@
+//! The simulated Orchestrator of the project on a port of its own; everything goes over HTTP.
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::http;
+
+/// A sandbox that runs until it is dropped.
+pub(crate) struct Sandbox {
+    pub(crate) url: String,
+    http: reqwest::Client,
+    stop: CancellationToken,
+    _task: JoinSet<()>,
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Starts one with its usual seed: folders Shared and Finance, queues Invoices, Payments, Invoices-Review and Open.
+pub(crate) async fn start_sandbox() -> Sandbox {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let stop = CancellationToken::new();
+    let mut task = JoinSet::new();
+    task.spawn(tripline::sandbox::run(tripline::sandbox::Options::default(), listener, stop.clone()));
+    Sandbox { url, http: http(), stop, _task: task }
+}
+
+impl Sandbox {
+    /// Asks it; the JSON of the answer.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth("pat").header("X-UIPATH-OrganizationUnitId", "2");
+        request.send().await.expect("an answer").json().await.expect("json")
+    }
+
+    /// Posts JSON to it.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth("pat").header("X-UIPATH-OrganizationUnitId", "2");
+        let answer = request.json(body).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// References of all items of a queue, page by page.
+    pub(crate) async fn references(&self, queue: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let path = format!("/odata/QueueItems?$filter=QueueDefinition/Name%20eq%20%27{queue}%27&$orderby=Id&$top=100&$skip={}", all.len());
+            let page = self.get(&path).await;
+            let items = page["value"].as_array().unwrap_or_else(|| panic!("no list: {page}")).clone();
+            all.extend(items.iter().filter_map(|item| item["Reference"].as_str().map(str::to_owned)));
+            if items.len() < 100 {
+                return all;
+            }
+        }
+    }
+
+    /// Requests that reached the sink `name`.
+    pub(crate) async fn sink(&self, name: &str) -> Vec<Value> {
+        self.get(&format!("/sandbox/sinks/{name}")).await["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Has it misbehave.
+    pub(crate) async fn fault(&self, fault: Value) {
+        let (status, answer) = self.post("/sandbox/faults", &fault).await;
+        assert!(status < 300, "{status} {answer}");
+    }
+
+    /// A queue of the folder Finance.
+    pub(crate) async fn queue(&self, name: &str, unique: bool) {
+        let (status, answer) = self.post("/odata/QueueDefinitions", &json!({"Name": name, "EnforceUniqueReference": unique})).await;
+        assert!(status < 300, "{status} {answer}");
+    }
+}
