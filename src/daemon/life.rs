@@ -30,6 +30,8 @@ use crate::router::{self, RulesInForce};
 const INGRESS_DRAIN: Duration = Duration::from_secs(10);
 /// How long the admin listener may take to finish what it answers.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
+/// Bytes of one journal segment.
+const SEGMENT_BYTES: u64 = 64 << 20;
 /// SIGXFSZ: a file grew beyond RLIMIT_FSIZE. Ignored, so that the write itself reports it.
 const SIGXFSZ: i32 = 25;
 
@@ -242,7 +244,7 @@ async fn open(
     signals: &mut Signals,
 ) -> Result<(Journal, OpenReport), Result<(), End>> {
     let opened = CancellationToken::new();
-    let (dir, options) = (assembled.config.state.clone(), Options::new(clock.clone(), boot_id()));
+    let (dir, options) = (assembled.config.state.clone(), Options { segment_bytes: SEGMENT_BYTES, clock: clock.clone(), boot_id: boot_id() });
     let mut work = tokio::task::spawn_blocking(move || Journal::open(&dir, options));
     let result = {
         let recovering = supervisor::recovering(opened.clone());
