@@ -44,7 +44,16 @@ fn main() {
         let two = runtime.block_on(load(daemon.ingress, connections, Duration::from_secs(seconds)));
         let (idle, _) = daemon.memory();
         daemon.stop();
-        println!("  round {}  bare {:>8.0}/s   tripline {:>8.0}/s   ratio {:.2}   p99 {:?} / {:?}   resident {} MiB", round + 1, one.rate, two.rate, two.rate / one.rate, one.p99, two.p99, idle >> 10);
+        println!(
+            "  round {}  bare {:>8.0}/s   tripline {:>8.0}/s   ratio {:.2}   p99 {:?} / {:?}   resident {} MiB",
+            round + 1,
+            one.rate,
+            two.rate,
+            two.rate / one.rate,
+            one.p99,
+            two.p99,
+            idle >> 10
+        );
         rates.push(two.rate / one.rate);
     }
     println!("ratio of the better round: {:.2}", rates.iter().copied().fold(0.0, f64::max));
@@ -83,7 +92,9 @@ fn bare() {
     });
 }
 
-async fn answer(request: hyper::Request<hyper::body::Incoming>) -> Result<hyper::Response<http_body_util::Full<bytes::Bytes>>, hyper::Error> {
+async fn answer(
+    request: hyper::Request<hyper::body::Incoming>,
+) -> Result<hyper::Response<http_body_util::Full<bytes::Bytes>>, hyper::Error> {
     let given = request.headers()["x-uipath-signature"].as_bytes().to_vec();
     let body = http_body_util::BodyExt::collect(request.into_body()).await?.to_bytes();
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
@@ -125,7 +136,13 @@ impl Daemon {
         );
         std::fs::write(dir.join("tripline.yaml"), config).unwrap();
         let begin = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_tripline")).arg("run").arg("-c").arg(dir.join("tripline.yaml")).stderr(Stdio::null()).spawn().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_tripline"))
+            .arg("run")
+            .arg("-c")
+            .arg(dir.join("tripline.yaml"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let file = dir.join("state/daemon.json");
         loop {
             let ready = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok()).filter(|v| {
@@ -225,7 +242,8 @@ fn request(number: u64, filler: &str) -> Vec<u8> {
 fn whole(answer: &[u8]) -> bool {
     let Some(head) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
-    let length: usize = text.split("content-length: ").nth(1).and_then(|t| t.lines().next()).and_then(|t| t.trim().parse().ok()).unwrap_or(0);
+    let length: usize =
+        text.split("content-length: ").nth(1).and_then(|t| t.lines().next()).and_then(|t| t.trim().parse().ok()).unwrap_or(0);
     answer.len() >= head + 4 + length
 }
 

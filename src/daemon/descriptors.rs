@@ -28,7 +28,12 @@ pub(super) fn prepare(wanted: usize) -> Result<usize, String> {
     }
     let possible = usize::try_from(current.saturating_sub(RESERVE)).unwrap_or(usize::MAX).min(wanted);
     if possible < wanted {
-        tracing::warn!(limit = current, needed = need, connections = possible, "fewer connections than configured: the limit of open files is lower");
+        tracing::warn!(
+            limit = current,
+            needed = need,
+            connections = possible,
+            "fewer connections than configured: the limit of open files is lower"
+        );
     }
     Ok(possible)
 }

@@ -112,7 +112,8 @@ pub(super) async fn live(
     let clock = Clock::system();
     let started = clock.now();
     let mut signals = Signals::listen().map_err(|e| End::Failed(format!("signals cannot be received: {e}")))?;
-    let Sockets { ingress, ingress_address, admin: admin_listener, admin_address } = sockets::bind(&assembled.config, world).map_err(End::Unusable)?;
+    let Sockets { ingress, ingress_address, admin: admin_listener, admin_address } =
+        sockets::bind(&assembled.config, world).map_err(End::Unusable)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %ingress_address, admin = ?admin_address, state = %assembled.config.state.display(), "bound");
 
     let stop = Stop {
@@ -238,13 +239,10 @@ fn spawn_work(
 }
 
 /// Opens the journal on a thread of its own; a signal meanwhile ends the process (nothing was promised yet).
-async fn open(
-    assembled: &Assembled,
-    clock: &Clock,
-    signals: &mut Signals,
-) -> Result<(Journal, OpenReport), Result<(), End>> {
+async fn open(assembled: &Assembled, clock: &Clock, signals: &mut Signals) -> Result<(Journal, OpenReport), Result<(), End>> {
     let opened = CancellationToken::new();
-    let (dir, options) = (assembled.config.state.clone(), Options { segment_bytes: SEGMENT_BYTES, clock: clock.clone(), boot_id: boot_id() });
+    let (dir, options) =
+        (assembled.config.state.clone(), Options { segment_bytes: SEGMENT_BYTES, clock: clock.clone(), boot_id: boot_id() });
     let mut work = tokio::task::spawn_blocking(move || Journal::open(&dir, options));
     let result = {
         let recovering = supervisor::recovering(opened.clone());

@@ -79,10 +79,7 @@ fn filter(level: &str, verbosity: i8) -> EnvFilter {
         (_, level) => level,
     };
     // Libraries speak up only when something is wrong, unless asked by name.
-    let directives = if raised.contains('=') || raised.contains(',') {
-        raised.to_owned()
-    } else {
-        format!("warn,tripline={raised},sled=error")
-    };
+    let directives =
+        if raised.contains('=') || raised.contains(',') { raised.to_owned() } else { format!("warn,tripline={raised},sled=error") };
     EnvFilter::try_new(&directives).unwrap_or_else(|_| EnvFilter::new("warn,tripline=info,sled=error"))
 }

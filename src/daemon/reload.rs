@@ -56,7 +56,11 @@ impl Reloader {
                 supervisor::ready(&format!("rule generation {generation}"));
             }
             Err(faults) => {
-                tracing::error!(faults = faults.len(), "reload refused, the old configuration and rules stay in force:\n{}", errors_on_lines(faults));
+                tracing::error!(
+                    faults = faults.len(),
+                    "reload refused, the old configuration and rules stay in force:\n{}",
+                    errors_on_lines(faults)
+                );
                 supervisor::ready("the last reload was refused; see the log");
             }
         }
@@ -129,7 +133,9 @@ impl Control for LateControl {
         Box::pin(async {
             match self.reloader.get() {
                 Some(reloader) => reloader.reload().await,
-                None => Err(one(Fault::general("recovering", "the journal is still being opened").help("try again when /readyz answers 200"))),
+                None => {
+                    Err(one(Fault::general("recovering", "the journal is still being opened").help("try again when /readyz answers 200")))
+                }
             }
         })
     }

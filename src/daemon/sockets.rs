@@ -36,7 +36,9 @@ pub(super) fn bind(config: &Config, world: &dyn World) -> Result<Sockets, String
         let for_admin = names.get(index).is_some_and(|name| *name == "admin");
         let place = if for_admin { &mut admin } else { &mut ingress };
         if place.is_none() {
-            *place = Some(adopt(&mut passed, index).map_err(|e| format!("the socket that systemd passed as number {index} cannot be used: {e}"))?);
+            *place = Some(
+                adopt(&mut passed, index).map_err(|e| format!("the socket that systemd passed as number {index} cannot be used: {e}"))?,
+            );
         }
     }
     let ingress = match ingress {
@@ -78,7 +80,9 @@ fn bind_tcp(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => "another program listens there (another tripline?); stop it or choose another port",
             io::ErrorKind::AddrNotAvailable => "this machine has no such address; use one of its own, 127.0.0.1 or 0.0.0.0",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one or let systemd pass the socket",
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one or let systemd pass the socket"
+            }
             _ => "choose another address",
         };
         format!("`{key}`: cannot listen on {address}: {error}; {hint}")

@@ -73,7 +73,9 @@ impl DaemonFile {
     /// Removes it, if it is still ours.
     pub(super) fn remove(&self, state: &Path) {
         let path = state.join(STATE_FILE);
-        if Self::read(state).as_ref() == Some(self) && let Err(error) = std::fs::remove_file(&path) {
+        if Self::read(state).as_ref() == Some(self)
+            && let Err(error) = std::fs::remove_file(&path)
+        {
             tracing::warn!(%error, path = %path.display(), "the daemon file stays behind");
         }
     }

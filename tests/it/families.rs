@@ -28,16 +28,31 @@ fn cases() -> Vec<(&'static str, Value, Vec<&'static str>, &'static str)> {
     let queue = json!({"Id": 7, "Name": "Invoices"});
     let with = |name: &str, value: Value| json!({"Queue": queue, name: value});
     vec![
-        ("queueItem.added", with("QueueItems", json!([item(101, "New"), item(102, "InProgress")])), vec!["queues/Invoices/items/101", "queues/Invoices/items/102"], "/QueueItem/Id"),
+        (
+            "queueItem.added",
+            with("QueueItems", json!([item(101, "New"), item(102, "InProgress")])),
+            vec!["queues/Invoices/items/101", "queues/Invoices/items/102"],
+            "/QueueItem/Id",
+        ),
         ("queueItem.transactionStarted", with("QueueItem", item(102, "InProgress")), vec!["queues/Invoices/items/102"], "/QueueItem/Id"),
         ("queueItem.transactionCompleted", with("QueueItem", item(102, "Successful")), vec!["queues/Invoices/items/102"], "/QueueItem/Id"),
         ("queueItem.transactionFailed", with("QueueItem", item(101, "Failed")), vec!["queues/Invoices/items/101"], "/Queue/Name"),
-        ("queueItem.transactionAbandoned", with("QueueItems", json!([item(103, "Abandoned")])), vec!["queues/Invoices/items/103"], "/QueueItem/Id"),
+        (
+            "queueItem.transactionAbandoned",
+            with("QueueItems", json!([item(103, "Abandoned")])),
+            vec!["queues/Invoices/items/103"],
+            "/QueueItem/Id",
+        ),
         ("queueItem.retried", with("QueueItems", json!([item(104, "New")])), vec!["queues/Invoices/items/104"], "/QueueItem/AncestorId"),
         ("queueItem.updated", with("QueueItems", json!([item(105, "New")])), vec!["queues/Invoices/items/105"], "/QueueItem/Id"),
         ("queueItem.deleted", with("QueueItems", json!([item(106, "Deleted")])), vec!["queues/Invoices/items/106"], "/QueueItem/Id"),
         ("queueItem.deferred", with("QueueItem", item(107, "New")), vec!["queues/Invoices/items/107"], "/QueueItem/Id"),
-        ("queueItem.reviewStatusChanged", with("QueueItems", json!([item(108, "Failed")])), vec!["queues/Invoices/items/108"], "/QueueItem/Id"),
+        (
+            "queueItem.reviewStatusChanged",
+            with("QueueItems", json!([item(108, "Failed")])),
+            vec!["queues/Invoices/items/108"],
+            "/QueueItem/Id",
+        ),
         ("job.created", json!({"StartInfo": {"ReleaseKey": "k"}, "Jobs": [job(1), job(2)]}), vec!["jobs/1", "jobs/2"], "/Job/Key"),
         ("job.created", json!({"StartInfo": {"ReleaseKey": "k"}, "Jobs": job(3)}), vec!["jobs/3"], "/Job/Key"),
         ("job.started", json!({"Job": job(1)}), vec!["jobs/1"], "/Job/Key"),
@@ -48,7 +63,12 @@ fn cases() -> Vec<(&'static str, Value, Vec<&'static str>, &'static str)> {
         ("queue.created", json!({"Queues": [queue], "FolderKeys": []}), vec![""], "/Queue/Name"),
         ("process.updated", json!({"Releases": [{"Id": 5, "Name": "Nightly"}]}), vec![""], "/Release/Name"),
         ("robot.created", json!({"Robots": [{"Id": 6, "Name": "Bot"}]}), vec![""], "/Robot/Name"),
-        ("robot.status", json!({"Sessions": [{"Id": 8, "State": "Available", "Robot": {"Id": 6, "Name": "Bot"}}]}), vec![""], "/Session/State"),
+        (
+            "robot.status",
+            json!({"Sessions": [{"Id": 8, "State": "Available", "Robot": {"Id": 6, "Name": "Bot"}}]}),
+            vec![""],
+            "/Session/State",
+        ),
         ("schedule.failed", json!({"ProcessSchedule": {"Id": 9, "Name": "Daily"}, "Reason": "no robot"}), vec![""], "/Reason"),
         ("task.completed", json!({"Tasks": [{"Id": 10, "Title": "Review", "Status": "Completed"}]}), vec![""], "/Task/Title"),
         ("ping", json!({}), vec![""], ""),

@@ -101,7 +101,8 @@ async fn a_broken_rule_is_refused_by_a_reload_and_the_old_rules_stay() {
     let (status, answer) = daemon.post("/api/v1/reload").await;
     assert_eq!((status, answer["generation"].as_u64()), (200, Some(2)), "{answer}");
     daemon.deliver(&failed_item(6)).await.expect("an answer");
-    until("the new rule acts", async || sandbox.references("Invoices-Review").await.contains(&"mended-INV-6".to_owned()).then_some(())).await;
+    until("the new rule acts", async || sandbox.references("Invoices-Review").await.contains(&"mended-INV-6".to_owned()).then_some(()))
+        .await;
     let metrics = daemon.get("/metrics").await;
     assert!(metrics.as_str().expect("text").contains("tripline_rules_generation 2"));
 }
@@ -246,7 +247,9 @@ async fn no_secret_is_ever_written() {
     for path in ["/api/v1/events", "/api/v1/runs", "/metrics", "/readyz"] {
         all.push_str(&daemon.get(path).await.to_string());
     }
-    for arguments in [&["check", "-c", "tripline.yaml"][..], &["events", "list", "-c", "tripline.yaml"], &["runs", "list", "-c", "tripline.yaml"]] {
+    for arguments in
+        [&["check", "-c", "tripline.yaml"][..], &["events", "list", "-c", "tripline.yaml"], &["runs", "list", "-c", "tripline.yaml"]]
+    {
         let output = folder.output(arguments);
         all.push_str(&String::from_utf8_lossy(&output.stdout));
         all.push_str(&String::from_utf8_lossy(&output.stderr));

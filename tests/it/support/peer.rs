@@ -48,7 +48,8 @@ impl Sandbox {
     pub(crate) async fn references(&self, queue: &str) -> Vec<String> {
         let mut all = Vec::new();
         loop {
-            let path = format!("/odata/QueueItems?$filter=QueueDefinition/Name%20eq%20%27{queue}%27&$orderby=Id&$top=100&$skip={}", all.len());
+            let path =
+                format!("/odata/QueueItems?$filter=QueueDefinition/Name%20eq%20%27{queue}%27&$orderby=Id&$top=100&$skip={}", all.len());
             let page = self.get(&path).await;
             let items = page["value"].as_array().unwrap_or_else(|| panic!("no list: {page}")).clone();
             all.extend(items.iter().filter_map(|item| item["Reference"].as_str().map(str::to_owned)));
