@@ -1,0 +1,100 @@
+//! One call: token, headers, the request, once more after a 401, and the answer judged.
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::answer::{self, Meaning, What, judge, mask};
+use super::tokens::Token;
+use super::urls::{folder_header, odata};
+use super::{CallTrace, Inner};
+use crate::http::client::{Answer, Outgoing, request_line};
+use crate::rules::FolderRef;
+use crate::runs::{Class, Failure};
+
+/// What is asked of the API.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    /// For explanations.
+    pub what: What<'a>,
+    /// The folder it is in.
+    pub folder: Option<&'a FolderRef>,
+    /// Below `/odata/`.
+    pub path: String,
+    /// Names and values.
+    pub query: Vec<(&'a str, &'a str)>,
+    /// A POST with this body; a GET without.
+    pub body: Option<Value>,
+}
+
+/// What a call gave: its trace, the answer's status for what a body alone does not tell, and the meaning.
+pub type Said = (CallTrace, Result<Meaning, Failure>);
+
+impl Inner {
+    /// Asks and judges. The whole of it, tokens included, ends at the deadline.
+    pub async fn call(&self, ask: Ask<'_>, deadline: Instant) -> Said {
+        let method = if ask.body.is_some() { "POST" } else { "GET" };
+        let url = odata(&self.config.url, &ask.path, &ask.query);
+        let mut trace = CallTrace { request: request_line(method, &url), ..CallTrace::default() };
+        let folder = match ask.folder.map(folder_header).transpose() {
+            Ok(folder) => folder,
+            Err(message) => return (trace, Err(Failure { class: Class::Refused, status: None, message, retry_after: None })),
+        };
+        let body = ask.body.as_ref().map(|body| Bytes::from(body.to_string()));
+        let mut refused = None;
+        loop {
+            let token = match self.tokens.get(&self.http, &self.clock, refused, deadline).await {
+                Ok(token) => token,
+                Err((trace, failure)) => return (trace, Err(failure)),
+            };
+            let outgoing = Outgoing {
+                method: method.to_owned(),
+                url: url.clone(),
+                written_out: true,
+                headers: self.headers(&token, folder.as_ref(), body.is_some()),
+                body: body.clone(),
+                timeout: deadline.saturating_duration_since(Instant::now()),
+            };
+            let sent = self.http.send(outgoing).await;
+            let hide = |failure: Failure| {
+                let bearer = token.bearer.expose().trim_start_matches("Bearer ");
+                Failure { message: mask(&failure.message, &[self.tokens.credential(), bearer]), ..failure }
+            };
+            let answer = match sent {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    trace.status = failure.status;
+                    return (trace, Err(hide(answer::of_transport(failure, ask.what))));
+                }
+            };
+            self.version.learn(&answer);
+            if answer.status == 401 && refused.is_none() && self.tokens.can_renew() {
+                refused = Some(token.serial);
+                continue;
+            }
+            trace.status = Some(answer.status);
+            trace.bytes = answer.body.len() as u64;
+            if self.refuses_parent(&ask, &answer) {
+                self.version.refuses_parent();
+            }
+            return (trace, judge(&answer, ask.what, ask.folder, self.clock.now()).map_err(hide));
+        }
+    }
+
+    fn headers(&self, token: &Token, folder: Option<&(String, String)>, has_body: bool) -> Vec<(String, String)> {
+        let mut headers =
+            vec![("authorization".to_owned(), token.bearer.expose().to_owned()), ("accept".to_owned(), "application/json".to_owned())];
+        if has_body {
+            headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        }
+        headers.extend(folder.cloned());
+        headers.extend(self.tenant.clone());
+        headers
+    }
+
+    /// Whether a 400 is about `ParentOperationId`: it names the field, as OData does with properties it does not know.
+    fn refuses_parent(&self, ask: &Ask<'_>, answer: &Answer) -> bool {
+        const FIELD: &[u8] = b"ParentOperationId";
+        answer.status == 400 && ask.what.is_write() && answer.body.windows(FIELD.len()).any(|window| window.eq_ignore_ascii_case(FIELD))
+    }
+}

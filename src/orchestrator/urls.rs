@@ -1,0 +1,145 @@
+//! Where requests go and which headers name tenant and folder: pure functions of the configuration.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::{AuthConfig, Edition, OrchestratorConfig};
+use crate::rules::FolderRef;
+
+/// Where user keys are exchanged, unless the configuration says otherwise.
+pub const USER_KEY_URL: &str = "https://account.uipath.com/oauth/token";
+
+/// The token endpoint of client credentials. The identity service stands beside the organisation in the cloud, at the
+/// host's root in Automation Suite, and without the underscore in a standalone installation.
+pub fn token_url(url: &str, edition: Edition) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let mut parts = rest.split('/');
+    let host = parts.next().unwrap_or_default();
+    match (edition, parts.next().filter(|org| !org.is_empty())) {
+        (Edition::Cloud, Some(org)) => format!("{scheme}://{host}/{org}/identity_/connect/token"),
+        (Edition::Cloud, None) | (Edition::Suite, _) => format!("{scheme}://{host}/identity_/connect/token"),
+        (Edition::Standalone, _) => format!("{scheme}://{host}/identity/connect/token"),
+    }
+}
+
+/// Where name and password are exchanged.
+pub fn authenticate_url(base: &str) -> String {
+    format!("{}/api/Account/Authenticate", base.trim_end_matches('/'))
+}
+
+/// An OData URL. `path` is ours and goes as it stands; the values of `query` are encoded.
+pub fn odata(base: &str, path: &str, query: &[(&str, &str)]) -> String {
+    let mut url = format!("{}/odata/{path}", base.trim_end_matches('/'));
+    for (n, (name, value)) in query.iter().enumerate() {
+        url.push(if n == 0 { '?' } else { '&' });
+        url.push_str(name);
+        url.push('=');
+        url.push_str(&percent(value));
+    }
+    url
+}
+
+/// A text in an OData expression: in quotes, with its own quotes doubled.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Percent-encoded whole: only unreserved characters stand. Space is `%20` and a quote `%27`, as strict builds want it.
+pub fn percent(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    out
+}
+
+/// A form body.
+pub fn form(fields: &[(&str, &str)]) -> String {
+    fields.iter().map(|(name, value)| format!("{name}={}", percent(value))).collect::<Vec<_>>().join("&")
+}
+
+/// The header that names a folder. A path goes encoded, since it may hold any letter. A key with characters that no
+/// header may carry is refused.
+///
+/// # Errors
+/// Why there is no such header.
+pub fn folder_header(folder: &FolderRef) -> Result<(String, String), String> {
+    Ok(match folder {
+        FolderRef::Id(id) => ("X-UIPATH-OrganizationUnitId".to_owned(), id.to_string()),
+        FolderRef::Key(key) if key.bytes().all(|b| b.is_ascii_graphic()) => ("X-UIPATH-FolderKey".to_owned(), key.clone()),
+        FolderRef::Key(_) => return Err("the folder's key is no GUID".to_owned()),
+        FolderRef::Path(path) => {
+            let utf16: Vec<u8> = path.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            ("X-UIPATH-FolderPath-Encoded".to_owned(), STANDARD.encode(utf16))
+        }
+    })
+}
+
+/// The tenant's name where a host serves several: standalone, Automation Suite (harmless there), and user keys of the
+/// older cloud.
+pub fn tenant_header(config: &OrchestratorConfig) -> Option<(String, String)> {
+    let needed = config.edition != Edition::Cloud || matches!(config.auth, AuthConfig::UserKey { .. });
+    let tenant = config.tenant.as_ref().filter(|_| needed)?;
+    Some(("X-UIPATH-TenantName".to_owned(), tenant.clone()))
+}
+
+/// A folder as messages name it.
+pub fn folder_name(folder: Option<&FolderRef>) -> String {
+    match folder {
+        None => "no folder".to_owned(),
+        Some(FolderRef::Path(path)) => format!("folder `{path}`"),
+        Some(FolderRef::Id(id)) => format!("folder {id}"),
+        Some(FolderRef::Key(key)) => format!("folder `{key}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_urls_follow_the_edition() {
+        for (url, edition, expected) in [
+            ("https://cloud.uipath.com/acme/Prod/orchestrator_", Edition::Cloud, "https://cloud.uipath.com/acme/identity_/connect/token"),
+            ("https://gov.example:8443/acme/Prod", Edition::Cloud, "https://gov.example:8443/acme/identity_/connect/token"),
+            ("https://cloud.uipath.com", Edition::Cloud, "https://cloud.uipath.com/identity_/connect/token"),
+            ("https://as.corp/acme/Prod/orchestrator_", Edition::Suite, "https://as.corp/identity_/connect/token"),
+            ("https://orch.corp", Edition::Standalone, "https://orch.corp/identity/connect/token"),
+            ("http://127.0.0.1:9/orch/", Edition::Standalone, "http://127.0.0.1:9/identity/connect/token"),
+        ] {
+            assert_eq!(token_url(url, edition), expected);
+        }
+    }
+
+    #[test]
+    fn queries_are_quoted_for_odata_and_encoded_for_http() {
+        let filter = format!("Name eq {}", quoted("O'Brien & Söhne/50%"));
+        assert_eq!(
+            odata("https://h/o", "QueueDefinitions", &[("$filter", &filter), ("$top", "1")]),
+            "https://h/o/odata/QueueDefinitions?$filter=Name%20eq%20%27O%27%27Brien%20%26%20S%C3%B6hne%2F50%25%27&$top=1"
+        );
+        assert_eq!(odata("https://h/", "QueueItems(5)", &[]), "https://h/odata/QueueItems(5)");
+        assert_eq!(percent("a-._~Z0%% +\r\n"), "a-._~Z0%25%25%20%2B%0D%0A");
+        // What breaks out of the quotes stays inside them.
+        assert_eq!(quoted("x' or 1 eq 1 or '"), "'x'' or 1 eq 1 or '''");
+        assert_eq!(form(&[("a", "b c"), ("d", "é&=")]), "a=b%20c&d=%C3%A9%26%3D");
+    }
+
+    #[test]
+    fn folders_are_named_by_one_header() {
+        let header = |folder| folder_header(&folder).unwrap();
+        assert_eq!(header(FolderRef::Id(1_964_513)), ("X-UIPATH-OrganizationUnitId".into(), "1964513".into()));
+        assert_eq!(header(FolderRef::Key("c0ffee00-1".into())), ("X-UIPATH-FolderKey".into(), "c0ffee00-1".into()));
+        // "AB" in UTF-16LE is 41 00 42 00; the letters outside ASCII take part like all others.
+        assert_eq!(header(FolderRef::Path("AB".into())), ("X-UIPATH-FolderPath-Encoded".into(), "QQBCAA==".into()));
+        assert_eq!(header(FolderRef::Path("Ä/😀".into())).1, STANDARD.encode([0xc4, 0, 0x2f, 0, 0x3d, 0xd8, 0, 0xde]));
+        assert!(folder_header(&FolderRef::Key("a\r\nx: y".into())).is_err());
+    }
+}

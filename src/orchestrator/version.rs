@@ -1,0 +1,95 @@
+//! Which version of the API answers, as far as its answers tell, and what is sent only to those that know it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::config::Edition;
+use crate::http::client::Answer;
+
+/// `ParentOperationId` is sent to API versions from this one on. Versions up to 11 (2020.10) refuse bodies with it; 16 (May
+/// 2023) is the first one known to tell new fields apart by version, so that it is the safe side of the unknown middle.
+pub const PARENT_SINCE: u32 = 16;
+
+/// How long `ParentOperationId` may be; a longer one is left out.
+pub const PARENT_MAX: usize = 128;
+
+/// What is known; shared by all calls.
+#[derive(Debug)]
+pub struct Version {
+    /// The highest version that an answer named; 0 while none did.
+    known: AtomicU32,
+    /// Whether the product is new enough until an answer says more: the cloud is, and so is Automation Suite as a
+    /// rule; standalone installations live long.
+    assumed_new: bool,
+    /// An answer said that it does not know the field, whatever its version.
+    refused: AtomicBool,
+}
+
+impl Version {
+    /// Nothing is known but the product.
+    pub fn of(edition: Edition) -> Self {
+        Self { known: AtomicU32::new(0), assumed_new: edition != Edition::Standalone, refused: AtomicBool::new(false) }
+    }
+
+    /// Learns from an answer's `api-supported-versions`.
+    pub fn learn(&self, answer: &Answer) {
+        if let Some(highest) = answer.header("api-supported-versions").and_then(highest) {
+            self.known.store(highest, Ordering::Relaxed);
+        }
+    }
+
+    /// Learns from a refusal that the field is not known.
+    pub fn refuses_parent(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// What of `parent` a body may carry.
+    pub fn parent<'a>(&self, parent: &'a str) -> Option<&'a str> {
+        Some(parent).filter(|parent| self.has_parent() && parent.len() <= PARENT_MAX)
+    }
+
+    /// Whether bodies may carry `ParentOperationId`.
+    pub fn has_parent(&self) -> bool {
+        match self.known.load(Ordering::Relaxed) {
+            _ if self.refused.load(Ordering::Relaxed) => false,
+            0 => self.assumed_new,
+            known => known >= PARENT_SINCE,
+        }
+    }
+}
+
+/// The highest of `1.0, 11.0, 20.0`.
+fn highest(header: &str) -> Option<u32> {
+    header.split(',').filter_map(|version| version.trim().split('.').next()?.parse().ok()).filter(|version| *version > 0).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_fields_go_to_those_that_know_them() {
+        let answer =
+            |value: &str| Answer { status: 200, headers: vec![("api-supported-versions".into(), value.into())], body: Default::default() };
+        for (edition, header, expected) in [
+            (Edition::Cloud, None, true),
+            (Edition::Suite, None, true),
+            (Edition::Standalone, None, false),
+            (Edition::Standalone, Some("1.0, 2.0, 20.0"), true),
+            (Edition::Standalone, Some("16.0"), true),
+            (Edition::Suite, Some("15.0"), false),
+            (Edition::Suite, Some("11.0, 9.0"), false),
+            (Edition::Cloud, Some("nonsense, -1, 0, 99999999999"), true),
+            (Edition::Standalone, Some(""), false),
+        ] {
+            let version = Version::of(edition);
+            if let Some(header) = header {
+                version.learn(&answer(header));
+            }
+            assert_eq!(version.has_parent(), expected, "{edition:?} {header:?}");
+        }
+        let version = Version::of(Edition::Cloud);
+        version.refuses_parent();
+        version.learn(&answer("20.0"));
+        assert!(!version.has_parent());
+    }
+}
