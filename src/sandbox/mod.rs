@@ -1,10 +1,87 @@
-//! A simulated Orchestrator for development and tests. It shares no decision with what it tests.
+//! A simulated Orchestrator for development and tests, over HTTP. It shares no decision with what it tests: it signs,
+//! filters, retries and folds nothing with the code of `signature`, `normalize`, `runs` or the client.
+//!
+//! # What it serves
+//! The documented shapes under `/odata/…` and `/{org}/{tenant}/orchestrator_/odata/…`: Folders, QueueDefinitions, QueueItems,
+//! QueueItemEvents, Queues (AddQueueItem, BulkAddQueueItems, StartTransaction, SetTransactionResult), Releases, Jobs,
+//! Webhooks; tokens under `/identity_/connect/token`, `/identity/connect/token`, `/{org}/identity_/connect/token`,
+//! `/oauth/token` and `/api/Account/Authenticate`. Any non-empty client, user key or password gets a token (unless
+//! [`Options::client`] names the one); as a personal access token `sandbox-pat` and everything that begins with
+//! `rt_` is taken. Everything is in memory, within the limits of `limits`, and gone at the end.
+//!
+//! At first there are the folders `Shared` (1) and `Finance` (2), in Finance the queues `Invoices` and `Invoices-Review`
+//! (unique references, three automatic retries and none), `Payments`, `Open` (references not unique) and the process
+//! `InvoiceProcessing`.
+//!
+//! # What it is asked through `/sandbox`
+//! | request | does |
+//! |---|---|
+//! | `GET /sandbox/state` | counts, webhooks with their breakers, limits |
+//! | `GET, DELETE /sandbox/requests` | requests so far: method, path, query, status, fault; `?path=…&method=…` picks |
+//! | `GET /sandbox/deliveries` | webhook deliveries: event id, type, status or why not, the answer; `?type=…` |
+//! | `POST /sandbox/folders` `{path}` | a folder and those above it |
+//! | `POST /sandbox/queues` `{name, folders, unique, retries, retry_abandoned}` | a queue, its folders as needed |
+//! | `POST /sandbox/releases` `{name, folder}` | a process |
+//! | `POST /sandbox/jobs/{id}` `{state, info, output}` | moves a job on, with its event |
+//! | `POST /sandbox/items/{id}/abandon` | what a day In Progress does |
+//! | `POST /sandbox/events` | any body as a webhook event; EventId, Timestamp and TenantId are added where missing |
+//! | `POST /sandbox/breakers/close` | closes the breakers of all webhooks |
+//! | `ANY /sandbox/sink/{name}` | an HTTP endpoint that keeps what it gets; 200 unless a fault says otherwise |
+//! | `GET, DELETE /sandbox/sinks/{name}` | what it got |
+//! | `GET, POST, DELETE /sandbox/faults` | faults, see below |
+//!
+//! # Faults
+//! `{"kind": …, "match": {"path": …, "method": …}, "times": n, "after": n, …}`: the request's path must contain `path`; the first
+//! `after` matches pass, the next `times` (default 1; 0 for ever) meet the fault. Kinds:
+//!
+//! | kind | does | options |
+//! |---|---|---|
+//! | `429`, `500`, `502`, `503`, `504`, any status from 400 | answers so, does nothing | `retry_after` (number or text), `body`, `code` |
+//! | `statuses` | answers one after the other, sink included; 2xx are carried out | `statuses`: [503, 503, 200] |
+//! | `reset` / `reset_after_commit` | closes the connection with a reset, before / after doing it | |
+//! | `timeout` / `timeout_after_commit` | silence, before / after doing it, then a reset | `delay_ms` (120000) |
+//! | `slow` | does it and answers late | `delay_ms` (5000) |
+//! | `truncated` | does it, cuts the answer in the middle | |
+//! | `html` | 200 with a sign-in page, does nothing | |
+//! | `empty` | 200 with `{}`, does nothing | |
+//! | `redirect` | 307 elsewhere, does nothing | `location` |
+//! | `expired_tokens` | every token so far is void from now on | |
+//! | `page_drift` | pages after the first begin `shift` rows early (late when negative) | `shift` (1) |
+//! | `webhook_loss` | a delivery is lost on the way and its breaker stays closed | `type`, `rate` |
+//! | `webhook_duplicates` | a delivery comes again, same EventId | `type`, `copies` (1) |
+//! | `webhook_reorder` | so many deliveries are held and come in reverse | `window` (5) |
+//! | `webhook_delay` | a delivery comes late | `type`, `delay_ms` (1000) |
+//! | `webhook_bad_signature` | a delivery is signed with another secret | `type` |
+//! | `webhook_bad_timestamp` | Timestamp is 0001-01-01 | `type` |
+
+mod auth;
+mod call;
+mod control;
+mod delivery;
+mod dto;
+mod events;
+mod faults;
+mod items;
+mod jobs;
+mod limits;
+mod lists;
+mod model;
+mod odata;
+mod records;
+mod routes;
+mod server;
+mod transactions;
+mod webhooks;
+mod world;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::clock::Clock;
+
+pub use server::run;
 
 /// How a sandbox behaves.
 #[derive(Clone, Debug)]
@@ -15,10 +92,42 @@ pub struct Options {
     pub delivery_timeout: Duration,
     /// The time.
     pub clock: Clock,
+    /// Deliveries on their way at once; 10 at Orchestrator.
+    pub workers: usize,
+    /// What `api-supported-versions` says.
+    pub api_version: String,
+    /// How long a token is valid.
+    pub token_lifetime: Duration,
+    /// The only client id and secret that get a token; without it any do.
+    pub client: Option<(String, String)>,
+    /// Whether a token's scopes decide what it may call.
+    pub enforce_scopes: bool,
+    /// The share of deliveries that are lost on the way, 0 to 1.
+    pub webhook_loss: f64,
+    /// The `TenantId` in events.
+    pub tenant_id: i64,
+    /// The first id that is given; without it one that rises with the clock, so that a sandbox started anew repeats none.
+    pub first_id: Option<i64>,
+    /// Whether there is anything at the start beside the two folders.
+    pub seed: bool,
 }
 
-/// Serves the sandbox on `listener` until `stop`.
-pub async fn run(options: Options, listener: tokio::net::TcpListener, stop: CancellationToken) {
-    let _ = (options, listener, stop);
-    todo!()
+impl Default for Options {
+    /// Orchestrator's own figures.
+    fn default() -> Self {
+        Self {
+            breaker: Duration::from_secs(3600),
+            delivery_timeout: Duration::from_secs(60),
+            clock: Clock::system(),
+            workers: 10,
+            api_version: "20.0".to_owned(),
+            token_lifetime: Duration::from_secs(3600),
+            client: None,
+            enforce_scopes: false,
+            webhook_loss: 0.0,
+            tenant_id: 1,
+            first_id: None,
+            seed: true,
+        }
+    }
 }

@@ -1,0 +1,181 @@
+//! Lists: which rows a request sees, as a page in OData's envelope.
+
+use serde_json::{Map, Value, json};
+
+use crate::sandbox::call::{Answer, Call, Refusal};
+use crate::sandbox::dto::{self, FEED_COLUMNS, ITEM_COLUMNS, ItemRow};
+use crate::sandbox::limits::{ITEMS_TOP, LIST_TOP};
+use crate::sandbox::model::{FeedRow, JobState, Named};
+use crate::sandbox::odata::{Columns, Kind, Query};
+use crate::sandbox::world::World;
+
+const FOLDER_COLUMNS: Columns = &[
+    ("Id", Kind::Int),
+    ("Key", Kind::Guid),
+    ("DisplayName", Kind::Text),
+    ("FullyQualifiedName", Kind::Text),
+    ("ParentId", Kind::Int),
+    ("FolderType", Kind::Text),
+];
+const QUEUE_COLUMNS: Columns = &[
+    ("Id", Kind::Int),
+    ("Key", Kind::Guid),
+    ("Name", Kind::Text),
+    ("Description", Kind::Text),
+    ("EnforceUniqueReference", Kind::Bool),
+    ("AcceptAutomaticallyRetry", Kind::Bool),
+    ("MaxNumberOfRetries", Kind::Int),
+    ("CreationTime", Kind::Time),
+    ("OrganizationUnitId", Kind::Int),
+];
+const RELEASE_COLUMNS: Columns =
+    &[("Id", Kind::Int), ("Key", Kind::Guid), ("Name", Kind::Text), ("ProcessKey", Kind::Text), ("ProcessVersion", Kind::Text)];
+const JOB_COLUMNS: Columns = &[
+    ("Id", Kind::Int),
+    ("Key", Kind::Guid),
+    ("State", Kind::Enum(JobState::NAMES)),
+    ("ReleaseName", Kind::Text),
+    ("Release/Name", Kind::Text),
+    ("Reference", Kind::Text),
+    ("ParentOperationId", Kind::Text),
+    ("BatchExecutionKey", Kind::Guid),
+    ("SourceType", Kind::Text),
+    ("CreationTime", Kind::Time),
+    ("StartTime", Kind::Time),
+    ("EndTime", Kind::Time),
+    ("ResumeTime", Kind::Time),
+    ("LastModificationTime", Kind::Time),
+];
+const WEBHOOK_COLUMNS: Columns = &[
+    ("Id", Kind::Int),
+    ("Key", Kind::Guid),
+    ("Name", Kind::Text),
+    ("Url", Kind::Text),
+    ("Enabled", Kind::Bool),
+    ("SubscribeToAllEvents", Kind::Bool),
+];
+
+/// A list in OData's envelope; `context` is the part behind `$metadata#`.
+pub(in crate::sandbox) fn envelope(context: &str, count: Option<usize>, rows: Vec<Value>) -> Answer {
+    let mut body = Map::new();
+    body.insert("@odata.context".to_owned(), format!("http://sandbox/odata/$metadata#{context}").into());
+    if let Some(count) = count {
+        body.insert("@odata.count".to_owned(), count.into());
+    }
+    body.insert("value".to_owned(), Value::Array(rows));
+    Answer::json(200, &body)
+}
+
+impl World {
+    /// QueueItems of a folder. `drift` moves the beginning of later pages.
+    pub(in crate::sandbox) fn list_items(&self, call: &Call, folder: i64, drift: i64) -> Result<Answer, Refusal> {
+        let query = drifted(Query::read(call, ITEM_COLUMNS, ITEMS_TOP)?, drift);
+        let rows = self.item_rows(&query, folder);
+        let page = query.page(rows);
+        let expanded = query.expands("QueueDefinition");
+        let rows = page.rows.iter().map(|row| {
+            let mut value = dto::item(row.item, row.folder);
+            if expanded {
+                value["QueueDefinition"] = dto::queue(row.queue, row.folder);
+            }
+            for name in ["Robot", "ReviewerUser"] {
+                if query.expands(name) {
+                    value[name] = Value::Null;
+                }
+            }
+            query.pick(value)
+        });
+        Ok(envelope("QueueItems", query.count.then_some(page.total), rows.collect()))
+    }
+
+    /// The items that can pass the filter at all: by id, by reference, or from an id on.
+    fn item_rows<'w>(&'w self, query: &Query, folder: i64) -> Box<dyn Iterator<Item = ItemRow<'w>> + 'w> {
+        let row = move |item: &'w crate::sandbox::model::Item| {
+            let queue = self.queues.get(&item.queue).filter(|q| q.folders.contains(&folder))?;
+            Some(ItemRow { item, queue, folder: self.folders.get(&folder)? })
+        };
+        let Some(filter) = &query.filter else { return Box::new(self.items.values().filter_map(row)) };
+        let chosen = filter.among("Id").or_else(|| {
+            let reference = filter.equal_text("Reference")?;
+            let queues = self.queues.values().filter(|q| q.folders.contains(&folder));
+            Some(queues.flat_map(|q| self.with_reference(q.id, reference).iter().copied()).collect())
+        });
+        match (chosen, filter.at_least("Id")) {
+            (Some(mut ids), _) => {
+                ids.sort_unstable();
+                ids.dedup();
+                Box::new(ids.into_iter().filter_map(|id| self.items.get(&id)).filter_map(row))
+            }
+            (None, Some(first)) => Box::new(self.items.range(first..).map(|(_, item)| item).filter_map(row)),
+            (None, None) => Box::new(self.items.values().filter_map(row)),
+        }
+    }
+
+    /// QueueItemEvents of a folder.
+    pub(in crate::sandbox) fn list_feed(&self, call: &Call, folder: i64, drift: i64) -> Result<Answer, Refusal> {
+        let query = drifted(Query::read(call, FEED_COLUMNS, LIST_TOP)?, drift);
+        // Rows stand in the order of their ids.
+        let first = query.filter.as_ref().and_then(|filter| filter.at_least("Id")).unwrap_or(i64::MIN);
+        let start = self.feed.partition_point(|row| row.id < first);
+        let seen = |row: &&FeedRow| self.queues.get(&row.queue).is_some_and(|q| q.folders.contains(&folder));
+        let page = query.page(self.feed.range(start..).filter(seen));
+        let rows = page.rows.iter().map(|row| query.pick(dto::feed(row))).collect();
+        Ok(envelope("QueueItemEvents", query.count.then_some(page.total), rows))
+    }
+
+    /// GetQueueItemEventsHistory: the rows of the whole chain of attempts.
+    pub(in crate::sandbox) fn item_history(&self, call: &Call, folder: i64, id: i64) -> Result<Answer, Refusal> {
+        let key = self.item_in(folder, id)?.key.clone();
+        let query = Query::read(call, FEED_COLUMNS, LIST_TOP)?;
+        let page = query.page(self.feed.iter().filter(|row| self.items.get(&row.item).is_some_and(|item| item.key == key)));
+        let rows = page.rows.iter().map(|row| query.pick(dto::feed(row))).collect();
+        Ok(envelope("QueueItemEvents", query.count.then_some(page.total), rows))
+    }
+
+    /// Folders of the tenant.
+    pub(in crate::sandbox) fn list_folders(&self, call: &Call) -> Result<Answer, Refusal> {
+        small(call, "Folders", FOLDER_COLUMNS, self.folders.values().map(dto::folder).collect())
+    }
+
+    /// Queues of a folder, or of all folders.
+    pub(in crate::sandbox) fn list_queues(&self, call: &Call, folder: Option<i64>) -> Result<Answer, Refusal> {
+        let seen = self.queues.values().filter(|q| folder.is_none_or(|folder| q.folders.contains(&folder)));
+        let rows = seen.filter_map(|q| Some(dto::queue(q, self.folders.get(&folder.or(q.folders.first().copied())?)?))).collect();
+        small(call, "QueueDefinitions", QUEUE_COLUMNS, rows)
+    }
+
+    /// Processes of a folder.
+    pub(in crate::sandbox) fn list_releases(&self, call: &Call, folder: i64) -> Result<Answer, Refusal> {
+        let seen = self.releases.values().filter(|r| r.folder == folder);
+        small(call, "Releases", RELEASE_COLUMNS, seen.filter_map(|r| Some(dto::release(r, self.folders.get(&r.folder)?))).collect())
+    }
+
+    /// Jobs of a folder, without their arguments.
+    pub(in crate::sandbox) fn list_jobs(&self, call: &Call, folder: i64) -> Result<Answer, Refusal> {
+        let rows = self.jobs.values().filter(|j| j.folder == folder).filter_map(|j| {
+            let mut row = self.job_row(j.id, false)?;
+            row["Release"] = json!({"Id": j.release, "Name": row["ReleaseName"]});
+            Some(row)
+        });
+        small(call, "Jobs", JOB_COLUMNS, rows.collect())
+    }
+
+    /// Webhooks of the tenant.
+    pub(in crate::sandbox) fn list_webhooks(&self, call: &Call) -> Result<Answer, Refusal> {
+        small(call, "Webhooks", WEBHOOK_COLUMNS, self.webhook_rows())
+    }
+}
+
+fn small(call: &Call, context: &str, columns: Columns, rows: Vec<Value>) -> Result<Answer, Refusal> {
+    let query = Query::read(call, columns, LIST_TOP)?;
+    let page = query.page(rows.into_iter());
+    Ok(envelope(context, query.count.then_some(page.total), page.rows.into_iter().map(|row| query.pick(row)).collect()))
+}
+
+fn drifted(mut query: Query, drift: i64) -> Query {
+    if query.skip > 0 {
+        let shift = usize::try_from(drift.unsigned_abs()).unwrap_or(usize::MAX);
+        query.skip = if drift > 0 { query.skip.saturating_sub(shift) } else { query.skip.saturating_add(shift) };
+    }
+    query
+}
