@@ -25,17 +25,17 @@ impl World {
                 Ok(Answer::empty(204))
             }
             ("GET", ["deliveries"]) => Ok(self.deliveries(call)),
-            ("GET", ["sinks"]) => Ok(Answer::json(200, &json!({"value": self.records.sinks.keys().collect::<Vec<_>>()}))),
+            ("GET", ["sinks"]) => Ok(Answer::json(200, &json!({"items": self.records.sinks.keys().collect::<Vec<_>>()}))),
             ("GET", ["sinks", name]) => {
                 let rows: Vec<&SinkRecord> = self.records.sinks.get(*name).into_iter().flatten().collect();
-                Ok(Answer::json(200, &json!({"value": rows, "total": rows.len()})))
+                Ok(Answer::json(200, &json!({"items": rows, "total": rows.len()})))
             }
             ("DELETE", ["sinks", name]) => {
                 self.records.sinks.remove(*name);
                 Ok(Answer::empty(204))
             }
             (_, ["sink", name, ..]) => Ok(self.sink(call, name, None, now)),
-            ("GET", ["faults"]) => Ok(Answer::json(200, &json!({"value": self.faults.rows()}))),
+            ("GET", ["faults"]) => Ok(Answer::json(200, &json!({"items": self.faults.rows()}))),
             ("POST", ["faults"]) => call.json().and_then(|spec| self.faults.add(&spec)).map(|id| Answer::json(201, &json!({"id": id}))),
             ("DELETE", ["faults"]) => {
                 let cleared = self.faults.clear(None);
@@ -97,14 +97,14 @@ impl World {
             r.path.contains(&path) && method.as_ref().is_none_or(|method| r.method.eq_ignore_ascii_case(method))
         };
         let rows: Vec<_> = self.records.requests.iter().filter(fits).take(limit(call)).collect();
-        Answer::json(200, &json!({"value": rows, "total": self.records.requests_total}))
+        Answer::json(200, &json!({"items": rows, "total": self.records.requests_total}))
     }
 
     fn deliveries(&self, call: &Call) -> Answer {
         let kind = call.option("type");
         let rows: Vec<_> =
             self.records.deliveries.iter().filter(|d| kind.as_ref().is_none_or(|kind| d.kind == *kind)).take(limit(call)).collect();
-        Answer::json(200, &json!({"value": rows, "total": self.records.deliveries_total}))
+        Answer::json(200, &json!({"items": rows, "total": self.records.deliveries_total}))
     }
 
     fn make_folder(&mut self, body: &Value) -> Result<Answer, Refusal> {

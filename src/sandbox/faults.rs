@@ -7,6 +7,27 @@ use serde_json::{Value, json};
 use crate::sandbox::call::Refusal;
 use crate::sandbox::limits::{FAULTS_MAX, REORDER_MAX};
 
+/// What a fault may say.
+const FIELDS: &[&str] = &[
+    "kind",
+    "match",
+    "times",
+    "after",
+    "type",
+    "rate",
+    "retry_after",
+    "body",
+    "code",
+    "statuses",
+    "millis",
+    "location",
+    "shift",
+    "copies",
+    "window",
+];
+/// What its `match` may say.
+const MATCH_FIELDS: &[&str] = &["path", "method", "type"];
+
 /// The list of faults that wait for their match.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct Faults {
@@ -85,6 +106,8 @@ impl Faults {
         if self.list.len() >= FAULTS_MAX {
             return Err(Refusal::invalid(format!("There are at most {FAULTS_MAX} faults.")));
         }
+        refuse_unknown(spec, FIELDS)?;
+        spec.get("match").map_or(Ok(()), |at| refuse_unknown(at, MATCH_FIELDS))?;
         let kind = match spec.get("kind") {
             Some(Value::String(kind)) => kind.clone(),
             Some(Value::Number(status)) => status.to_string(),
@@ -179,8 +202,17 @@ impl Fault {
     }
 }
 
+/// A misspelt field must not make a fault that never happens.
+fn refuse_unknown(spec: &Value, known: &[&str]) -> Result<(), Refusal> {
+    let fields = spec.as_object().ok_or_else(|| Refusal::invalid("A fault and its match are objects."))?;
+    match fields.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(Refusal::invalid(format!("`{name}` is unknown; expected one of {}.", known.join(", ")))),
+        None => Ok(()),
+    }
+}
+
 fn effect(kind: &str, spec: &Value) -> Result<Effect, Refusal> {
-    let delay = |default: u64| Duration::from_millis(spec.get("delay_ms").and_then(Value::as_u64).unwrap_or(default));
+    let delay = |default: u64| Duration::from_millis(spec.get("millis").and_then(Value::as_u64).unwrap_or(default));
     let number = |name: &str, default: u64| usize::try_from(spec.get(name).and_then(Value::as_u64).unwrap_or(default)).unwrap_or(1);
     let retry_after = match spec.get("retry_after") {
         Some(Value::String(text)) => Some(text.clone()),

@@ -6,8 +6,7 @@
 //! QueueItemEvents, Queues (AddQueueItem, BulkAddQueueItems, StartTransaction, SetTransactionResult), Releases, Jobs,
 //! Webhooks; tokens under `/identity_/connect/token`, `/identity/connect/token`, `/{org}/identity_/connect/token`,
 //! `/oauth/token` and `/api/Account/Authenticate`. Any non-empty client, user key or password gets a token (unless
-//! [`Options::client`] names the one); as a personal access token `sandbox-pat` and everything that begins with
-//! `rt_` is taken. Everything is in memory, within the limits of `limits`, and gone at the end.
+//! [`Options::client`] names the one); what begins with `pat`, `sandbox-pat` or `rt_` is taken for a personal access token. Everything is in memory, within the limits of `limits`, and gone at the end.
 //!
 //! At first there are the folders `Shared` (1) and `Finance` (2), in Finance the queues `Invoices` and `Invoices-Review`
 //! (unique references, three automatic retries and none), `Payments`, `Open` (references not unique) and the process
@@ -39,8 +38,8 @@
 //! | `429`, `500`, `502`, `503`, `504`, any status from 400 | answers so, does nothing | `retry_after` (number or text), `body`, `code` |
 //! | `statuses` | answers one after the other, sink included; 2xx are carried out | `statuses`: [503, 503, 200] |
 //! | `reset` / `reset_after_commit` | closes the connection with a reset, before / after doing it | |
-//! | `timeout` / `timeout_after_commit` | silence, before / after doing it, then a reset | `delay_ms` (120000) |
-//! | `slow` | does it and answers late | `delay_ms` (5000) |
+//! | `timeout` / `timeout_after_commit` | silence, before / after doing it, then a reset | `millis` (120000) |
+//! | `slow` | does it and answers late | `millis` (5000) |
 //! | `truncated` | does it, cuts the answer in the middle | |
 //! | `html` | 200 with a sign-in page, does nothing | |
 //! | `empty` | 200 with `{}`, does nothing | |
@@ -50,7 +49,7 @@
 //! | `webhook_loss` | a delivery is lost on the way and its breaker stays closed | `type`, `rate` |
 //! | `webhook_duplicates` | a delivery comes again, same EventId | `type`, `copies` (1) |
 //! | `webhook_reorder` | so many deliveries are held and come in reverse | `window` (5) |
-//! | `webhook_delay` | a delivery comes late | `type`, `delay_ms` (1000) |
+//! | `webhook_delay` | a delivery comes late | `type`, `millis` (1000) |
 //! | `webhook_bad_signature` | a delivery is signed with another secret | `type` |
 //! | `webhook_bad_timestamp` | Timestamp is 0001-01-01 | `type` |
 
@@ -108,6 +107,8 @@ pub struct Options {
     pub tenant_id: i64,
     /// The first id that is given; without it one that rises with the clock, so that a sandbox started anew repeats none.
     pub first_id: Option<i64>,
+    /// Faults from the start, in the form of `POST /sandbox/faults`.
+    pub faults: Vec<serde_json::Value>,
     /// Whether there is anything at the start beside the two folders.
     pub seed: bool,
 }
@@ -127,6 +128,7 @@ impl Default for Options {
             webhook_loss: 0.0,
             tenant_id: 1,
             first_id: None,
+            faults: Vec::new(),
             seed: true,
         }
     }

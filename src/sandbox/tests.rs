@@ -107,7 +107,7 @@ impl Bench {
     async fn sink(&self, name: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let seen = async {
             loop {
-                let rows = self.get(&format!("/sandbox/sinks/{name}")).await["value"].as_array().unwrap().clone();
+                let rows = self.get(&format!("/sandbox/sinks/{name}")).await["items"].as_array().unwrap().clone();
                 if enough(&rows) {
                     return rows;
                 }
@@ -546,13 +546,16 @@ async fn requests_meet_their_faults() {
         assert_eq!(bench.post("/sandbox/sink/ledger", json!({"n": expected})).await.0, expected);
     }
     let rows = bench.get("/sandbox/sinks/ledger").await;
-    let statuses: Vec<&Value> = rows["value"].as_array().unwrap().iter().map(|row| &row["status"]).collect();
+    let statuses: Vec<&Value> = rows["items"].as_array().unwrap().iter().map(|row| &row["status"]).collect();
     assert_eq!(statuses, [503, 503, 200, 200]);
 
     let log = bench.get("/sandbox/requests?path=AddQueueItem").await;
-    let statuses: Vec<&Value> = log["value"].as_array().unwrap().iter().map(|row| &row["status"]).collect();
+    let statuses: Vec<&Value> = log["items"].as_array().unwrap().iter().map(|row| &row["status"]).collect();
     assert_eq!(statuses, [&json!(201), &json!(429), &Value::Null, &Value::Null, &Value::Null]);
-    assert_eq!(bench.post("/sandbox/faults", json!({"kind": "gremlins"})).await.0, 400);
+    for wrong in [json!({"kind": "gremlins"}), json!({"kind": "429", "retry": 1}), json!({"kind": "429", "match": {"pth": "x"}}), json!([])]
+    {
+        assert_eq!(bench.post("/sandbox/faults", wrong.clone()).await.0, 400, "{wrong}");
+    }
     assert_eq!(bench.call("DELETE", "/sandbox/faults", None).await.0, 200);
 }
 

@@ -157,7 +157,7 @@ impl World {
             started: None,
             ended: None,
             seconds_before: old.seconds_before.saturating_add(spent),
-            ancestor: Some(line.clone()),
+            ancestor: (!by_hand).then(|| line.clone()),
             retry_number: old.retry_number + i64::from(!by_hand),
             manual_ancestor: by_hand.then_some(line),
             manual_retry_number: old.manual_retry_number + i64::from(by_hand),

@@ -49,6 +49,7 @@ impl World {
     pub(in crate::sandbox) fn new(options: Options) -> Self {
         let now = options.clock.now();
         let base = options.first_id.unwrap_or(now.as_millis() / 10 - 170_000_000_000).max(1);
+        let given = options.faults.clone();
         let mut world = Self {
             options,
             folders: BTreeMap::new(),
@@ -72,6 +73,11 @@ impl World {
         for (id, path) in [(1, "Shared"), (2, "Finance")] {
             let key = world.guid();
             world.folders.insert(id, Folder { id, key, path: path.into(), parent: None });
+        }
+        for fault in given {
+            if let Err(why) = world.faults.add(&fault) {
+                tracing::warn!(why = %why.message, "a fault of the sandbox is left out");
+            }
         }
         if world.options.seed {
             for (name, unique, retries) in [("Invoices", true, 3), ("Payments", true, 1), ("Invoices-Review", true, 0), ("Open", false, 0)]
