@@ -1,15 +1,46 @@
 //! The admin listener: health, metrics, events, runs, reload.
+//!
+//! Owns who may ask (host names, origins, token) and how answers look; what they say is the journal's and the daemon's.
+//! Everything it reads, it reads off the runtime's threads. Knows nothing of how events are taken in or acted upon.
 
+mod gate;
+mod health;
+mod query;
+mod routes;
+mod stream;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use hyper::service::Service;
+use hyper::{Request, StatusCode};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::AdminAddress;
-use crate::http::server::Listener;
+use crate::http::server::{Listener, Problem, RequestId, ServerLimits, check_head, serve};
 use crate::journal::Journal;
 use crate::secret::Secret;
+
+/// Connections at once.
+pub const CONNECTIONS: usize = 256;
+/// Event streams at once.
+pub const STREAMS_MAX: usize = 32;
+/// The longest body of a request; none of them needs one.
+pub const BODY_MAX: usize = 1 << 20;
+/// For the head of a request, and for its body.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long open requests may go on when the daemon stops.
+pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the admin API asks of the daemon.
 pub trait Control: Send + Sync + 'static {
@@ -46,6 +77,83 @@ pub struct Admin {
 
 /// Serves the admin API until `stop`.
 pub async fn run(admin: Admin, listener: Listener, stop: CancellationToken) {
-    let _ = (admin, listener, stop);
-    todo!()
+    let limits = ServerLimits { connections: CONNECTIONS, header_timeout: REQUEST_TIMEOUT, drain: DRAIN };
+    // The bound address tells the port where the configuration says 0, and the truth where systemd passed the socket.
+    let bound = listener.local_addr();
+    let gate = Arc::new(gate::Gate::new(bound.or(configured(&admin.address)), admin.token.clone()));
+    let api = Api { admin, streams: Arc::new(Semaphore::new(STREAMS_MAX)), stop: stop.clone() };
+    let router = TowerToHyperService::new(routes::router(Arc::new(api)));
+    let service = move |_, request| {
+        let (gate, router) = (Arc::clone(&gate), router.clone());
+        async move {
+            let mut answer = match admitted(&gate, request).await {
+                Ok(request) => router.call(request).await.unwrap_or_else(|never| match never {}),
+                Err(problem) => problem.into_response(),
+            };
+            answer.headers_mut().extend(SECURITY_HEADERS);
+            answer
+        }
+    };
+    serve(listener, limits, service, stop).await;
 }
+
+/// What the routes share.
+struct Api {
+    admin: Admin,
+    streams: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Api {
+    /// The journal, or the answer that it is not open yet.
+    fn journal(&self) -> Result<Journal, Problem> {
+        let journal = self.admin.journal.borrow().clone();
+        journal.ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store is still being opened").retry_after(1))
+    }
+}
+
+/// Event data is the text of strangers, and a browser may be looking.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+];
+
+fn configured(address: &AdminAddress) -> Option<SocketAddr> {
+    match address {
+        AdminAddress::Tcp(address) => Some(*address),
+        AdminAddress::Unix(_) => None,
+    }
+}
+
+/// The request with its body read, once everything about its head is in order.
+async fn admitted(gate: &gate::Gate, request: Request<Incoming>) -> Result<Request<Body>, Problem> {
+    let (head, body) = request.into_parts();
+    check_head(&head)?;
+    gate.check(&head)?;
+    let body = if body.is_end_stream() { Bytes::new() } else { whole(body).await? };
+    Ok(Request::from_parts(head, Body::from(body)))
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 1 MiB").close();
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(REQUEST_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off or its chunks are malformed").close()),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time").close()),
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.answer(RequestId::fresh()).map(Body::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ struct Ingress {
     stop: CancellationToken,
     ended: tokio::task::JoinHandle<()>,
     open: watch::Sender<Option<Journal>>,
+    routes: Arc<Routes>,
     folder: tempfile::TempDir,
     metrics: PrometheusHandle,
     _recorder: metrics::LocalRecorderGuard<'static>,
@@ -81,7 +82,8 @@ impl Ingress {
         let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
         let address = listener.local_addr().expect("TCP");
         let (open, journal) = watch::channel(None);
-        let intake = Intake { routes: routes(), limits, journal, clock: Clock::system() };
+        let routes = routes();
+        let intake = Intake { routes: Arc::clone(&routes), limits, journal, clock: Clock::system() };
         let stop = CancellationToken::new();
         let server = ServerLimits { connections: intake.limits.connections, header_timeout: intake.limits.header_timeout, drain: DRAIN };
         let desk = Arc::new(Desk::new(intake, hold, stop.clone()));
@@ -90,7 +92,7 @@ impl Ingress {
             async move { desk.handle(peer, request).await }
         };
         let ended = tokio::spawn(serve(listener, server, service, stop.clone()));
-        Self { address, stop, ended, open, folder: tempfile::tempdir().expect("a folder"), metrics, _recorder: guard }
+        Self { address, stop, ended, open, routes, folder: tempfile::tempdir().expect("a folder"), metrics, _recorder: guard }
     }
 
     /// Opens the journal.
@@ -409,4 +411,324 @@ async fn continue_is_said_only_to_those_who_may() {
     assert_eq!(Reply::read(&mut stream).await.status, 100);
     stream.write_all(&body).await.expect("written");
     assert_eq!(Reply::read(&mut stream).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_genuine_delivery_is_answered_with_its_ids_once_it_is_kept() {
+    let ingress = Ingress::start(limits());
+    let journal = ingress.open();
+    let body = item(1);
+    let reply = ingress.deliver(&body).await;
+    assert_eq!(reply.status, 202, "{reply:?}");
+    let receipt = reply.json();
+    assert_eq!(receipt["folded"], 0);
+    let id: EventId = receipt["events"][0].as_str().expect("an id").parse().expect("an id");
+    let event = journal.event(id).expect("readable").expect("there");
+    assert_eq!(event.event_type(), "queueItem.added");
+    assert_eq!(event.verified, Verified::Secret("env:NEW".into()));
+    assert_eq!(&*event.source, "prod");
+    assert_eq!(event.orchestrator.as_deref(), Some("prod"));
+
+    // The same again is a copy, through whichever secret and spelling (G3, G10, G15, G26).
+    let old = sign_orchestrator(&body, &Secret::new(OLD_SECRET.to_owned()));
+    for signature in [old.clone(), format!("sha256={old}"), old.trim_end_matches('=').replace('+', "-").replace('/', "_")] {
+        let reply = ingress.post("/hooks/prod", &[("X-UiPath-Signature", &signature)], &body).await;
+        assert_eq!((reply.status, reply.json()), (202, json!({"events": [], "folded": 1})));
+    }
+    assert_eq!(ingress.count(crate::metric::EVENTS_RECEIVED, &["type=\"queueItem.added\"", "via=\"webhook\"", "source=\"prod\""]), 1);
+    assert_eq!(ingress.count(crate::metric::EVENTS_FOLDED, &["source=\"prod\""]), 3);
+    assert_eq!(ingress.count(crate::metric::SIGNATURES, &["secret=\"env:NEW\""]), 1);
+    assert_eq!(ingress.count(crate::metric::SIGNATURES, &["secret=\"env:OLD\""]), 3);
+    assert_eq!(ingress.count("tripline_ingest_ack_seconds_count", &[]), 4);
+}
+
+#[tokio::test]
+async fn how_a_body_is_framed_and_described_does_not_matter() {
+    let ingress = Ingress::start(limits());
+    let journal = ingress.open();
+    let exact = {
+        let mut body = item(9);
+        body.resize(2048, b' ');
+        body
+    };
+    let text = |body: &[u8]| String::from_utf8(body.to_vec()).expect("text");
+    let signature = |body: &[u8]| format!("X-UiPath-Signature: {}\r\n", sign(body));
+    let cut = |body: &[u8]| format!("5\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n", text(&body[..5]), body.len() - 5, text(&body[5..]));
+    let plain = |id: u64, path: &str, more: &str| {
+        let body = item(id);
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\n{}{more}Content-Length: {}\r\n\r\n{}", signature(&body), body.len(), text(&body))
+    };
+    let length = |id: u64| format!("Content-Length: {}\r\n", item(id).len());
+    let cases = [
+        ("H36 no type", plain(1, "/hooks/prod", "")),
+        ("H36 text", plain(2, "/hooks/prod", "Content-Type: text/plain\r\n")),
+        ("H37 a charset that it is not", plain(3, "/hooks/prod", "Content-Type: application/json; charset=utf-16\r\n")),
+        ("H35 a query", plain(4, "/hooks/prod?code=secret", "")),
+        ("H6 two equal lengths", plain(5, "/hooks/prod", &length(5))),
+        ("H22 no coding, said", plain(6, "/hooks/prod", "Content-Encoding: identity\r\n")),
+        ("H25 other headers that are no text", plain(7, "/hooks/prod", "X-Other: \u{e9}\r\n")),
+        ("H49 one's own word of an address", plain(8, "/hooks/prod", "X-Forwarded-For: 1.2.3.4\r\n")),
+        ("H9 exactly at the limit", {
+            let body = text(&exact);
+            format!("POST /hooks/prod HTTP/1.1\r\nHost: a\r\n{}Content-Length: 2048\r\n\r\n{body}", signature(&exact))
+        }),
+        ("chunks", {
+            let body = item(10);
+            format!("POST /hooks/prod HTTP/1.1\r\nHost: a\r\n{}Transfer-Encoding: chunked\r\n\r\n{}", signature(&body), cut(&body))
+        }),
+        ("H26 bare line feeds", {
+            let body = item(11);
+            format!(
+                "POST /hooks/prod HTTP/1.1\nHost: a\nX-UiPath-Signature: {}\nContent-Length: {}\n\n{}",
+                sign(&body),
+                body.len(),
+                text(&body)
+            )
+        }),
+        ("HTTP/1.0", {
+            let body = item(12);
+            format!("POST /hooks/prod HTTP/1.0\r\n{}Content-Length: {}\r\n\r\n{}", signature(&body), body.len(), text(&body))
+        }),
+    ];
+    for (name, request) in &cases {
+        let reply = ingress.say(request.as_bytes()).await;
+        assert_eq!(reply.status, 202, "{name}: {reply:?}");
+        assert_eq!(reply.json()["events"].as_array().map(Vec::len), Some(1), "{name}: {reply:?}");
+    }
+    let kept = journal.events(&EventQuery { limit: 100, ..EventQuery::default() }).expect("readable");
+    assert_eq!(kept.items.len(), cases.len());
+}
+
+#[tokio::test]
+async fn continue_is_said_before_a_genuine_body() {
+    let ingress = Ingress::start(limits());
+    ingress.open();
+    let body = item(1);
+    let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
+    let head = format!(
+        "POST /hooks/prod HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nX-UiPath-Signature: {}\r\nContent-Length: {}\r\n\r\n",
+        sign(&body),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    assert_eq!(Reply::read(&mut stream).await.status, 100);
+    stream.write_all(&body).await.expect("written");
+    assert_eq!(Reply::read(&mut stream).await.status, 202);
+}
+
+#[tokio::test]
+async fn genuine_deliveries_are_never_refused_for_their_content() {
+    let ingress = Ingress::start(Limits { body: 4 << 20, ..limits() });
+    let journal = ingress.open();
+    let large = format!("{{\"Type\":\"queueItem.added\",\"EventId\":\"large\",\"x\":\"{}\"}}", "x".repeat(3 << 20));
+    for (body, unparsed) in [
+        (&b""[..], true),
+        (b"no json", true),
+        (b"[1,2]", true),
+        (b"{\"Type\":\"a\",\"Type\":\"b\"}", true),
+        (b"\xff\xfe\x00", true),
+        (b"{}", false),
+        (b"{\"Type\":\"new.thing\",\"EventId\":\"1\"}", false),
+        (large.as_bytes(), false),
+    ] {
+        let reply = ingress.deliver(body).await;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        let id: EventId = reply.json()["events"][0].as_str().expect("an id").parse().expect("an id");
+        let event = journal.event(id).expect("readable").expect("there");
+        if unparsed {
+            assert_eq!(event.event_type(), TYPE_UNPARSED);
+        }
+    }
+}
+
+#[tokio::test]
+async fn sources_without_signatures_and_behind_proxies_take_deliveries() {
+    let ingress = Ingress::start(limits());
+    let journal = ingress.open();
+    let reply = ingress.post("/hooks/open", &[], &item(1)).await;
+    assert_eq!(reply.status, 202, "{reply:?}");
+    let id: EventId = reply.json()["events"][0].as_str().expect("an id").parse().expect("an id");
+    assert_eq!(journal.event(id).expect("readable").expect("there").verified, Verified::No);
+    let body = item(2);
+    let signature = sign(&body);
+    let headers = [("X-UiPath-Signature", &*signature), ("X-Forwarded-For", "6.6.6.6, 20.1.1.1")];
+    assert_eq!(ingress.post("/hooks/fenced", &headers, &body).await.status, 202);
+}
+
+#[tokio::test]
+async fn many_copies_at_once_are_one_event() {
+    let ingress = Ingress::start(limits());
+    let journal = ingress.open();
+    let body = item(1);
+    let signature = sign(&body);
+    let headers = [("X-UiPath-Signature", &*signature)];
+    let mut all: Vec<_> = (0..500).map(|_| Box::pin(ingress.post("/hooks/prod", &headers, &body))).collect();
+    let mut replies = Vec::new();
+    std::future::poll_fn(|cx| {
+        all.retain_mut(|one| match one.as_mut().poll(cx) {
+            std::task::Poll::Ready(reply) => {
+                replies.push(reply);
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    let new: usize = replies.iter().map(|r| r.json()["events"].as_array().map_or(0, Vec::len)).sum();
+    assert!(replies.iter().all(|r| r.status == 202));
+    assert_eq!(new, 1);
+    assert_eq!(journal.events(&EventQuery { limit: 10, ..EventQuery::default() }).expect("readable").items.len(), 1);
+}
+
+#[tokio::test]
+async fn the_same_event_id_with_another_body_is_kept_as_a_conflict() {
+    let ingress = Ingress::start(limits());
+    let journal = ingress.open();
+    let first = json!({"Type": "queueItem.added", "EventId": "one", "Queue": {"Id": 1}, "QueueItems": [{"Id": 1}]}).to_string();
+    let second = json!({"Type": "queueItem.added", "EventId": "one", "Queue": {"Id": 1}, "QueueItems": [{"Id": 2}]}).to_string();
+    assert_eq!(ingress.deliver(first.as_bytes()).await.status, 202);
+    let reply = ingress.deliver(second.as_bytes()).await;
+    assert_eq!(reply.status, 202, "{reply:?}");
+    let id: EventId = reply.json()["events"][0].as_str().expect("an id").parse().expect("an id");
+    assert!(journal.event(id).expect("readable").expect("there").conflict);
+    assert_eq!(ingress.count(crate::metric::EVENTS_CONFLICT, &["source=\"prod\""]), 1);
+}
+
+#[tokio::test]
+async fn a_genuine_delivery_is_taken_from_the_address_of_a_guesser() {
+    let ingress = Ingress::start(limits());
+    ingress.open();
+    for _ in 0..guesses::BAD_PER_MINUTE {
+        ingress.post("/hooks/prod", &[("X-UiPath-Signature", "x")], b"{}").await;
+    }
+    assert_eq!(ingress.post("/hooks/prod", &[("X-UiPath-Signature", "x")], b"{}").await.status, 429);
+    assert_eq!(ingress.deliver(&item(1)).await.status, 202);
+}
+
+#[tokio::test]
+async fn deliveries_wait_for_the_journal_to_open() {
+    let ingress = Ingress::start(limits());
+    let body = item(1);
+    let delivery = ingress.deliver(&body);
+    tokio::pin!(delivery);
+    tokio::select! {
+        biased;
+        reply = &mut delivery => panic!("answered before the journal is open: {reply:?}"),
+        () = tokio::time::sleep(Duration::from_millis(100)) => {}
+    }
+    ingress.open();
+    assert_eq!(delivery.await.status, 202);
+}
+
+#[tokio::test]
+async fn waiting_has_an_end() {
+    // No journal.
+    let ingress = Ingress::start_holding(limits(), Duration::from_millis(100));
+    let reply = ingress.deliver(&item(1)).await;
+    assert!(reply.status == 503 && reply.head.contains("retry-after: 5"), "{reply:?}");
+    assert_eq!(ingress.rejected("recovering"), 1);
+
+    // No memory: two held bodies fill it.
+    let ingress = Ingress::start_holding(Limits { body: 1024, in_flight: 2048, ..limits() }, Duration::from_millis(300));
+    let (one, two, three) = (item(1), item(2), item(3));
+    let mut statuses = [0; 3];
+    let (a, b, c) = tokio::join!(ingress.deliver(&one), ingress.deliver(&two), ingress.deliver(&three));
+    for (to, reply) in statuses.iter_mut().zip([&a, &b, &c]) {
+        assert!(reply.head.contains("retry-after: 5"), "{reply:?}");
+        *to = reply.status;
+    }
+    assert_eq!(statuses, [503; 3]);
+    assert_eq!((ingress.rejected("recovering"), ingress.rejected("busy")), (2, 1));
+}
+
+#[tokio::test]
+async fn memory_that_comes_free_goes_to_those_who_wait() {
+    let ingress = Ingress::start(Limits { body: 1024, in_flight: 1024, ..limits() });
+    let (one, two) = (item(1), item(2));
+    let both = async { tokio::join!(ingress.deliver(&one), ingress.deliver(&two)) };
+    let opened = async { ingress.open() };
+    let ((a, b), _journal) = tokio::join!(both, opened);
+    assert_eq!((a.status, b.status), (202, 202));
+}
+
+#[tokio::test]
+async fn a_journal_that_ended_or_never_opens_is_503() {
+    let ingress = Ingress::start(limits());
+    let journal = ingress.open();
+    assert_eq!(ingress.deliver(&item(1)).await.status, 202);
+    journal.close();
+    let reply = ingress.deliver(&item(2)).await;
+    assert!(reply.status == 503 && reply.head.contains("retry-after"), "{reply:?}");
+    assert_eq!(ingress.rejected("ended"), 1);
+
+    let ingress = Ingress::start(limits());
+    let body = item(3);
+    let delivery = ingress.deliver(&body);
+    tokio::pin!(delivery);
+    tokio::select! {
+        biased;
+        reply = &mut delivery => panic!("{reply:?}"),
+        () = tokio::time::sleep(Duration::from_millis(100)) => {}
+    }
+    ingress.stop.cancel();
+    let reply = delivery.await;
+    assert!(reply.status == 503 && reply.closes(), "{reply:?}");
+    eventually(|| ingress.ended.is_finished()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_take_its_delivery_back() {
+    let ingress = Ingress::start(limits());
+    let body = item(1);
+    let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
+    stream.write_all(&request("POST", "/hooks/prod", &[("X-UiPath-Signature", &sign(&body))], &body)).await.expect("written");
+    stream.shutdown().await.expect("closed");
+    drop(stream);
+    let journal = ingress.open();
+    eventually(|| journal.events(&EventQuery { limit: 1, ..EventQuery::default() }).is_ok_and(|page| page.items.len() == 1)).await;
+    // Its repetition is a copy.
+    assert_eq!(ingress.deliver(&body).await.json(), json!({"events": [], "folded": 1}));
+}
+
+#[tokio::test]
+async fn pipelined_deliveries_are_answered_in_order() {
+    let ingress = Ingress::start(limits());
+    ingress.open();
+    let mut bytes = Vec::new();
+    for id in [1, 2] {
+        let body = item(id);
+        bytes.extend(request("POST", "/hooks/prod", &[("X-UiPath-Signature", &sign(&body))], &body));
+    }
+    bytes.extend(request("POST", "/hooks/prod", &[("X-UiPath-Signature", "x"), ("Connection", "close")], b"{}"));
+    let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
+    stream.write_all(&bytes).await.expect("written");
+    let mut text = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut text)).await.expect("in time").expect("text");
+    let statuses: Vec<_> = text.match_indices("HTTP/1.1 ").map(|(at, _)| &text[at + 9..at + 12]).collect();
+    assert_eq!(statuses, ["202", "202", "401"]);
+}
+
+#[tokio::test]
+async fn types_beyond_the_limit_are_counted_as_other() {
+    let ingress = Ingress::start(limits());
+    ingress.open();
+    for number in 0..=crate::metric::TYPES_MAX {
+        let body = json!({"Type": format!("made.up{number}"), "EventId": number.to_string()}).to_string();
+        assert_eq!(ingress.post("/hooks/open", &[], body.as_bytes()).await.status, 202);
+    }
+    assert_eq!(ingress.count(crate::metric::EVENTS_RECEIVED, &["type=\"other\""]), 1);
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_sources_of_the_next_request() {
+    let ingress = Ingress::start(limits());
+    ingress.open();
+    let body = item(1);
+    let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
+    stream.write_all(&request("POST", "/hooks/prod", &[("X-UiPath-Signature", &sign(&body))], &body)).await.expect("written");
+    assert_eq!(Reply::read(&mut stream).await.status, 202);
+    ingress.routes.store(Arc::new(BTreeMap::new()));
+    stream.write_all(&request("POST", "/hooks/prod", &[("X-UiPath-Signature", &sign(&body))], &body)).await.expect("written");
+    assert_eq!(Reply::read(&mut stream).await.status, 404);
 }

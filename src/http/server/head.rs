@@ -62,7 +62,8 @@ mod tests {
         };
         let host = ("host", "a.test");
         let new = Version::HTTP_11;
-        let table: &[(&str, &str, Version, &[(&str, &str)], Result<(), u16>)] = &[
+        type Row<'a> = (&'a str, &'a str, Version, &'a [(&'a str, &'a str)], Result<(), u16>);
+        let table: &[Row<'_>] = &[
             ("POST", "/x", new, &[host], Ok(())),
             ("POST", "/x", Version::HTTP_10, &[], Ok(())),
             ("POST", "/x", new, &[], Err(400)),

@@ -42,15 +42,21 @@ pub struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
     close: bool,
+    further: Box<Further>,
+}
+
+/// What only some refusals have; apart, so that a result which is nearly always good stays small.
+#[derive(Clone, Debug, Default)]
+struct Further {
     headers: Vec<(HeaderName, HeaderValue)>,
-    more: Map<String, Value>,
+    members: Map<String, Value>,
 }
 
 impl Problem {
     /// A refusal; the title is the status's own reason.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), close: false, headers: Vec::new(), more: Map::new() }
+        Self { status, detail: detail.into(), close: false, further: Box::default() }
     }
 
     /// Closes the connection after the answer: the rest of the request is not read.
@@ -63,21 +69,21 @@ impl Problem {
     /// With a further header of constant value.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.push((name, HeaderValue::from_static(value)));
+        self.further.headers.push((name, HeaderValue::from_static(value)));
         self
     }
 
     /// With `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        self.further.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
         self
     }
 
     /// With a further member of the document.
     #[must_use]
     pub fn with(mut self, member: &str, value: Value) -> Self {
-        self.more.insert(member.to_owned(), value);
+        self.further.members.insert(member.to_owned(), value);
         self
     }
 
@@ -102,14 +108,14 @@ impl Problem {
         document.insert("status".to_owned(), Value::from(self.status.as_u16()));
         document.insert("detail".to_owned(), Value::from(self.detail.into_owned()));
         document.insert("request_id".to_owned(), Value::from(id.to_string()));
-        document.extend(self.more);
+        document.extend(self.further.members);
         let mut answer = json(self.status, Value::Object(document).to_string());
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        headers.extend(self.headers);
+        headers.extend(self.further.headers);
         answer
     }
 }

@@ -1,0 +1,175 @@
+//! The routes: each reads its parameters, asks the journal or the daemon, and answers.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::header::CONTENT_TYPE;
+use hyper::{HeaderMap, StatusCode, Uri};
+use serde_json::{Value, json};
+
+use super::{Api, health, query, stream};
+use crate::event::RunId;
+use crate::fault::Fault;
+use crate::http::server::Problem;
+use crate::journal::{AppendError, Journal};
+use crate::runs::{Fact, Run, RunState};
+
+type Answer = Result<Response, Problem>;
+
+/// Seconds after which an append may be tried again.
+const COME_AGAIN: u32 = 5;
+
+/// All routes.
+pub(super) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/events", get(events))
+        .route("/api/v1/events/stream", get(follow))
+        .route("/api/v1/events/{id}", get(event))
+        .route("/api/v1/runs", get(runs))
+        .route("/api/v1/runs/{id}", get(run))
+        .route("/api/v1/runs/{id}/retry", post(retry))
+        .route("/api/v1/reload", post(reload))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not served at this path"))
+        .with_state(api)
+}
+
+async fn livez() -> Response {
+    answer(StatusCode::OK, &json!({"live": true}))
+}
+
+async fn readyz(State(api): State<Arc<Api>>) -> Response {
+    let journal = api.admin.journal.borrow().clone().map(|journal| journal.health().borrow().clone());
+    let (status, reasons) = health::readiness(journal.as_ref(), *api.admin.ready.borrow());
+    answer(status, &reasons)
+}
+
+async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.admin.control.metrics()).into_response()
+}
+
+async fn events(State(api): State<Arc<Api>>, uri: Uri) -> Answer {
+    let query = query::events(&uri, api.admin.clock.now())?;
+    let page = read(api.journal()?, move |journal| {
+        let page = journal.events(&query)?;
+        let items: Vec<_> = page.items.iter().map(crate::event::Event::to_json).collect();
+        Ok(json!({"items": items, "next": page.next}).to_string())
+    });
+    Ok(text(StatusCode::OK, page.await?))
+}
+
+async fn event(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    let id = query::event_id(&id)?;
+    let event = read(api.journal()?, move |journal| Ok(journal.event(id)?.map(|event| event.to_json().to_string()))).await?;
+    found(event)
+}
+
+async fn runs(State(api): State<Arc<Api>>, uri: Uri) -> Answer {
+    let query = query::runs(&uri, api.admin.clock.now())?;
+    let page = read(api.journal()?, move |journal| {
+        let page = journal.runs(&query)?;
+        let items: Vec<_> = page.items.iter().map(Run::to_json).collect();
+        Ok(json!({"items": items, "next": page.next}).to_string())
+    });
+    Ok(text(StatusCode::OK, page.await?))
+}
+
+async fn run(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    let id = query::run_id(&id)?;
+    let run = one_run(api.journal()?, id).await?;
+    found(run.map(|run| run.to_json().to_string()))
+}
+
+async fn follow(State(api): State<Arc<Api>>, headers: HeaderMap, uri: Uri) -> Answer {
+    stream::follow(&api, &headers, &uri)
+}
+
+/// A person has a dead run tried again; in every other state that would be a second run of the same steps, or nothing.
+async fn retry(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    let (id, journal) = (query::run_id(&id)?, api.journal()?);
+    let Some(run) = one_run(journal.clone(), id).await? else { return found(None) };
+    if run.state != RunState::Dead {
+        let detail = format!("the run is `{}`; only dead runs can be tried again", run.state.as_str());
+        return Err(Problem::new(StatusCode::CONFLICT, detail).with("state", run.state.as_str().into()));
+    }
+    journal.record(id, vec![Fact::Retried { at: api.admin.clock.now() }]).await.map_err(not_kept)?;
+    tracing::info!(run = %id, rule = %run.planned.rule, "a dead run is tried again as asked");
+    let run = one_run(journal, id).await?;
+    found(run.map(|run| run.to_json().to_string()))
+}
+
+async fn reload(State(api): State<Arc<Api>>) -> Answer {
+    match api.admin.control.reload().await {
+        Ok(generation) => Ok(answer(StatusCode::OK, &json!({"generation": generation}))),
+        Err(faults) => {
+            let list: Vec<_> = faults.iter().map(fault).collect();
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing was changed: the files have faults")
+                .with("faults", Value::Array(list)))
+        }
+    }
+}
+
+fn fault(fault: &Fault) -> Value {
+    let place = fault.place.as_ref();
+    json!({
+        "severity": fault.severity,
+        "code": fault.code,
+        "file": place.map(|p| p.source.path.display().to_string()),
+        "line": place.map(|p| p.line).filter(|line| *line > 0),
+        "column": place.map(|p| p.column).filter(|column| *column > 0),
+        "message": fault.message,
+        "help": fault.help,
+    })
+}
+
+async fn one_run(journal: Journal, id: RunId) -> Result<Option<Run>, Problem> {
+    read(journal, move |journal| journal.run(id)).await
+}
+
+/// Reads the journal off the runtime's threads.
+pub(super) async fn read<T: Send + 'static>(
+    journal: Journal,
+    what: impl FnOnce(&Journal) -> io::Result<T> + Send + 'static,
+) -> Result<T, Problem> {
+    let failed = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the store could not be read; the log says why");
+    match tokio::task::spawn_blocking(move || what(&journal)).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the journal could not be read for the admin API");
+            Err(failed())
+        }
+        Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+        Err(_) => Err(failed()),
+    }
+}
+
+fn not_kept(error: AppendError) -> Problem {
+    tracing::warn!(%error, "a request of the admin API could not be kept");
+    let detail = match error {
+        AppendError::Full(_) => "the store has no space",
+        AppendError::Ended(_) => "the service is stopping",
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(COME_AGAIN)
+}
+
+fn found(json: Option<String>) -> Answer {
+    match json {
+        Some(json) => Ok(text(StatusCode::OK, json)),
+        None => Err(Problem::new(StatusCode::NOT_FOUND, "there is nothing with this id; it may have been removed by retention")),
+    }
+}
+
+fn answer(status: StatusCode, json: &Value) -> Response {
+    text(status, json.to_string())
+}
+
+fn text(status: StatusCode, json: String) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], json).into_response()
+}
