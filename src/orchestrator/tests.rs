@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant as Moment;
 
-use serde_json::Map;
+use serde_json::{Map, json};
 use tokio::task::JoinSet;
 
 use super::*;
 use crate::config::{AuthConfig, Edition, Egress, SecretFrom, SecretRef};
 use crate::fault::{Place, SourceText};
 use crate::http::client::tests::peer::{Heard, Peer, Say, answer, json as says};
-use crate::rules::Target;
+use crate::rules::{Enqueue, StartJob, Target};
+use crate::runs::Class;
 use crate::time::Timestamp;
 
 /// Long enough for a busy machine.
@@ -180,7 +181,7 @@ async fn a_401_is_answered_with_one_new_token() {
         Some(_) => says(201, &json!({"Id": 5})),
     })
     .await;
-    let (orchestrator, _) = orchestrator(config(&peer.url, Edition::Standalone, client_credentials()));
+    let (orchestrator, _) = orchestrator(config(&peer.url, Edition::Suite, client_credentials()));
     let called = orchestrator.add_queue_item(None, &enqueue(), PARENT, LONG).await;
     assert_eq!(called.result, Ok(Added::New(json!({"Id": 5}))));
     assert_eq!(called.trace.status, Some(201));
@@ -190,12 +191,12 @@ async fn a_401_is_answered_with_one_new_token() {
 #[tokio::test]
 async fn a_second_401_is_the_end() {
     let peer = Peer::start(|heard, n| if is_token(heard) { token(n, 3600) } else { answer(401, &[], "") }).await;
-    let (renewable, _) = orchestrator(config(&peer.url, Edition::Standalone, client_credentials()));
+    let (renewable, _) = orchestrator(config(&peer.url, Edition::Suite, client_credentials()));
     let failure = renewable.add_queue_item(None, &enqueue(), PARENT, LONG).await.result.expect_err("no");
     assert_eq!((failure.class, failure.status), (Class::Auth, Some(401)));
     assert_eq!((peer.count("/connect/token"), peer.count("AddQueueItem")), (2, 2));
     // A fixed token has no successor.
-    let (fixed, _) = orchestrator(config(&peer.url, Edition::Standalone, AuthConfig::Token(secret_ref())));
+    let (fixed, _) = orchestrator(config(&peer.url, Edition::Suite, AuthConfig::Token(secret_ref())));
     assert_eq!(fixed.item(None, 5, LONG).await.result.expect_err("no").class, Class::Auth);
     assert_eq!((peer.count("/connect/token"), peer.count("QueueItems(5)")), (2, 1));
 }
@@ -366,14 +367,22 @@ async fn the_parent_goes_to_apis_that_know_it() {
     let sent = |peer: &Peer| -> Vec<bool> {
         peer.heard().iter().filter(|h| h.method == "POST").map(|h| h.json()["itemData"].get("ParentOperationId").is_some()).collect()
     };
-    // Standalone: not before an answer has told the version.
+    // Standalone: once an answer has told the version, which is asked for first.
     let peer = Peer::start(|_, _| says(201, &json!({"Id": 5}))).await;
     let (standalone, _) = orchestrator(config(&peer.url, Edition::Standalone, AuthConfig::Token(secret_ref())));
     for _ in 0..2 {
         assert!(standalone.add_queue_item(None, &enqueue(), PARENT, LONG).await.result.is_ok());
     }
-    assert_eq!(sent(&peer), [false, true]);
+    assert_eq!(sent(&peer), [true, true]);
+    assert_eq!(peer.heard().len(), 3);
     assert_eq!(peer.heard()[1].json()["itemData"]["ParentOperationId"], json!(PARENT));
+
+    for version in ["15.0", "none"] {
+        let peer = Peer::start(move |_, _| answer(201, &[("api-supported-versions", version)], "{\"Id\": 5}")).await;
+        let (standalone, _) = orchestrator(config(&peer.url, Edition::Standalone, AuthConfig::Token(secret_ref())));
+        assert!(standalone.add_queue_item(None, &enqueue(), PARENT, LONG).await.result.is_ok());
+        assert_eq!(sent(&peer), [false], "{version}");
+    }
 
     // An older suite refuses it: once more without, and never with it again.
     for refusal in [
@@ -568,4 +577,24 @@ async fn a_folder_key_that_no_header_may_carry_is_refused_before_anything_leaves
     let failure = plain(&peer).add_queue_item(Some(&folder), &enqueue(), PARENT, LONG).await.result.expect_err("refused");
     assert_eq!(failure.class, Class::Refused);
     assert!(peer.heard().is_empty());
+}
+
+#[tokio::test]
+async fn a_standalone_that_cannot_tell_its_version_is_not_written_to_in_the_dark() {
+    for (say, class, posts) in [
+        (answer(503, &[("retry-after", "9")], ""), Some(Class::Connect), 0),
+        (Say::Reset, Some(Class::Connect), 0),
+        (answer(429, &[], ""), Some(Class::Throttled), 0),
+        (answer(401, &[], ""), Some(Class::Auth), 0),
+        // May not read queues, but add items.
+        (answer(403, &[], ""), None, 1),
+        (answer(404, &[], "{\"errorCode\": 1002}"), None, 1),
+    ] {
+        let shown = format!("{say:?}");
+        let peer = Peer::start(move |heard, _| if heard.method == "GET" { say.clone() } else { answer(201, &[], "{\"Id\": 5}") }).await;
+        let (standalone, _) = orchestrator(config(&peer.url, Edition::Standalone, AuthConfig::Token(secret_ref())));
+        let result = standalone.add_queue_item(None, &enqueue(), PARENT, LONG).await.result;
+        assert_eq!(result.err().map(|f| f.class), class, "{shown}");
+        assert_eq!(peer.count("AddQueueItem"), posts, "{shown}");
+    }
 }

@@ -37,6 +37,11 @@ impl Version {
         }
     }
 
+    /// Whether an answer has told it.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed) != 0
+    }
+
     /// Learns from a refusal that the field is not known.
     pub fn refuses_parent(&self) {
         self.refused.store(true, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! The client against a scripted peer over loopback.
 
 pub mod peer;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -70,6 +70,9 @@ pub fn json(status: u16, body: &serde_json::Value) -> Say {
     answer(status, &[("content-type", "application/json; odata.metadata=minimal"), ("api-supported-versions", "20.0")], body.to_string())
 }
 
+/// Answers a request; the number says how many came before.
+type Script = Arc<dyn Fn(&Heard, usize) -> Say + Send + Sync>;
+
 /// The peer; its tasks end with it.
 pub struct Peer {
     pub url: String,
@@ -83,7 +86,7 @@ impl Peer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let script: Arc<dyn Fn(&Heard, usize) -> Say + Send + Sync> = Arc::new(script);
+        let script: Script = Arc::new(script);
         let mut tasks = JoinSet::new();
         let seen = heard.clone();
         tasks.spawn(async move {
@@ -106,7 +109,7 @@ impl Peer {
     }
 }
 
-async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<Heard>>>, script: Arc<dyn Fn(&Heard, usize) -> Say + Send + Sync>) {
+async fn serve(mut stream: TcpStream, heard: Arc<Mutex<Vec<Heard>>>, script: Script) {
     let mut buffer = Vec::new();
     while let Some(request) = request(&mut stream, &mut buffer).await {
         let before = {
@@ -170,7 +173,7 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Heard> 
 }
 
 async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
-    let mut block = [0_u8; 16 << 10];
+    let mut block = [0_u8; 4 << 10];
     match stream.read(&mut block).await {
         Ok(n) if n > 0 => {
             buffer.extend_from_slice(&block[..n]);

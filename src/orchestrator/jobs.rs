@@ -1,0 +1,99 @@
+//! Processes and their jobs.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::answer::{Meaning, What};
+use super::call::Ask;
+use super::urls::quoted;
+use super::{CallTrace, Called, Orchestrator, bodies, folder_key, invalid, json, not_there};
+use crate::rules::{FolderRef, StartJob};
+use crate::runs::{Class, Failure};
+
+impl Orchestrator {
+    /// Starts jobs (`StartJobs`), the release looked up by name. The value is the first job.
+    pub async fn start_job(&self, folder: Option<&FolderRef>, job: &StartJob, parent: &str, timeout: Duration) -> Called<Value> {
+        let deadline = Instant::now() + timeout;
+        let folder = folder.or(self.default_folder());
+        if let Err(message) = bodies::input_arguments(job) {
+            let failure = Failure { class: Class::Refused, status: None, message, retry_after: None };
+            return Called { trace: CallTrace::default(), result: Err(failure) };
+        }
+        let release = self.release(folder, &job.process, deadline).await;
+        let release_key = match release.result {
+            Ok(key) => key,
+            Err(failure) => return Called { trace: release.trace, result: Err(failure) },
+        };
+        let (mut trace, mut said) = (CallTrace::default(), Ok(Meaning::Empty));
+        for _ in 0..2 {
+            let sent_parent = self.inner.version.parent(parent);
+            let body = match bodies::start_jobs(job, &release_key, sent_parent) {
+                Ok(body) => body,
+                Err(message) => {
+                    return Called { trace, result: Err(Failure { class: Class::Refused, status: None, message, retry_after: None }) };
+                }
+            };
+            let ask = Ask {
+                what: What::StartJob { process: &job.process },
+                folder,
+                path: "Jobs/UiPath.Server.Configuration.OData.StartJobs".to_owned(),
+                query: Vec::new(),
+                body: Some(body),
+            };
+            (trace, said) = self.inner.call(ask, deadline).await;
+            if !self.refused_for_parent(&trace, sent_parent.is_some()) {
+                break;
+            }
+        }
+        if matches!(trace.status, Some(400 | 404)) {
+            // The process may have been made anew under its name, with another key.
+            self.inner.releases.forget(&folder_key(folder), &job.process);
+        }
+        let unknown = |what: &str| Failure { class: Class::Unknown, ..invalid(&trace, what) };
+        let result = match said {
+            Ok(Meaning::Body(body)) => match bodies::rows(&body).and_then(<[Value]>::first) {
+                Some(first) => Ok(first.clone()),
+                None => Err(unknown("no job in the answer")),
+            },
+            Ok(_) => {
+                let found = self.job_by_reference_until(folder, &job.reference, deadline).await;
+                found.result.ok().flatten().ok_or_else(|| unknown("no job in the answer"))
+            }
+            Err(failure) => Err(failure),
+        };
+        Called { trace, result }
+    }
+
+    /// The newest job with a reference.
+    pub async fn job_by_reference(&self, folder: Option<&FolderRef>, reference: &str, timeout: Duration) -> Called<Option<Value>> {
+        self.job_by_reference_until(folder.or(self.default_folder()), reference, Instant::now() + timeout).await
+    }
+
+    async fn job_by_reference_until(&self, folder: Option<&FolderRef>, reference: &str, deadline: Instant) -> Called<Option<Value>> {
+        let filter = format!("Reference eq {}", quoted(reference));
+        let query = vec![("$filter", filter.as_str()), ("$orderby", "Id desc"), ("$top", "1")];
+        self.first_row(What::ReadJobs, folder, "Jobs", query, deadline).await
+    }
+
+    /// A process's release key by its name.
+    async fn release(&self, folder: Option<&FolderRef>, process: &str, deadline: Instant) -> Called<String> {
+        let key = folder_key(folder);
+        if let Some(found) = self.inner.releases.get(&key, process, self.inner.clock.now()) {
+            return Called { trace: CallTrace::default(), result: Ok(found) };
+        }
+        let filter = format!("Name eq {}", quoted(process));
+        let query = vec![("$filter", filter.as_str()), ("$top", "1")];
+        let Called { trace, result } = self.first_row(What::ReadRelease, folder, "Releases", query, deadline).await;
+        let result = result.and_then(|row| match row.as_ref().map(|row| json::text(row, "Key")) {
+            None => Err(not_there(&trace, "process", process, folder)),
+            Some(None) => Err(invalid(&trace, "no Key in the release")),
+            Some(Some(release)) => {
+                self.inner.releases.put(&key, process, release.to_owned(), self.inner.clock.now());
+                Ok(release.to_owned())
+            }
+        });
+        Called { trace, result }
+    }
+}
