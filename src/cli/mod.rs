@@ -1,9 +1,117 @@
 //! The command line: for people.
+//!
+//! Each command is a file; this one parses, dispatches and decides the exit code: 0 yes, 1 no, 2 could not tell,
+//! 78 when `run` refuses its configuration or state. Nothing else in the program prints or ends the process.
+
+mod args;
+mod check;
+mod client;
+mod events;
+mod explain;
+mod init;
+mod later;
+mod listing;
+mod output;
+mod report;
+mod run;
+mod runs;
+mod samples;
+mod sandbox;
+mod send;
+mod setup;
+mod store;
+mod test;
+mod when;
 
 use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command, EventsCommand, RunsCommand};
+use output::{Out, Stop};
+
+/// Everything is as asked.
+const YES: u8 = 0;
+/// The answer is no: a bad rule, a failed test, something that is not there.
+const NO: u8 = 1;
+/// It could not be told: nothing reached, nothing read, wrong usage.
+const UNKNOWN: u8 = 2;
+/// `EX_CONFIG` of sysexits: `run` refuses its configuration or state; a supervisor should not try again.
+const CONFIG: u8 = 78;
+/// Ended by Ctrl-C, as shells number it.
+const INTERRUPTED: u8 = 130;
 
 /// Parses the arguments, does what they say, gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    todo!()
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = u8::try_from(error.exit_code()).unwrap_or(UNKNOWN);
+            // Nobody is left to be told when even this cannot be written.
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    let mut out = Out::new(args.verbosity());
+    let done = dispatch(&args, &mut out).and_then(|code| out.flush().map(|()| code));
+    ExitCode::from(match done {
+        Ok(code) => code,
+        Err(Stop::Closed) => YES,
+        Err(Stop::With { code, message }) => {
+            output::complain(&message);
+            code
+        }
+    })
+}
+
+fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
+    let config = args.config.as_deref();
+    match &args.command {
+        Command::Run => run::run(config, args.verbosity()),
+        Command::Init { dir } => init::run(dir, out),
+        Command::Check { json } => check::run(config, *json, out),
+        Command::Test { rules, json, require_tests } => test::run(config, rules, *json, *require_tests, out),
+        Command::Explain { event, source, json } => explain::run(config, event, source.as_deref(), *json, out),
+        Command::Events { command } => match command {
+            EventsCommand::List { filters, admin, json } => events::list(config, admin, filters, *json, out),
+            EventsCommand::Show { id, admin, json } => events::show(config, admin, id, *json, out),
+            EventsCommand::Tail { event_type, source, after, admin, json } => {
+                let wanted = events::Wanted { event_type: event_type.as_deref(), source: source.as_deref() };
+                events::tail(config, admin, &wanted, after.as_deref(), *json, out)
+            }
+        },
+        Command::Runs { command } => match command {
+            RunsCommand::List { filters, by, admin, json } => runs::list(config, admin, filters, *by, *json, out),
+            RunsCommand::Show { id, admin, json } => runs::show(config, admin, id, *json, out),
+            RunsCommand::Retry { ids, admin, json } => runs::retry(config, admin, ids, *json, out),
+            RunsCommand::Accept(_) => Err(later::refuse("runs accept")),
+            RunsCommand::Discard(_) => Err(later::refuse("runs discard")),
+        },
+        Command::Send { event_type, file, source, to, list } => {
+            let what = send::What { event_type: event_type.as_deref(), file: file.as_deref(), list: *list };
+            send::run(config, &what, source.as_deref(), to.as_deref(), out)
+        }
+        Command::Sandbox { options } => sandbox::run(options, out),
+        Command::Healthcheck { admin } => client::healthcheck(config, admin, out),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "tripline", &mut text);
+            out.text(&String::from_utf8_lossy(&text))?;
+            Ok(YES)
+        }
+        Command::Replay(_) => Err(later::refuse("replay")),
+        Command::Pause(_) => Err(later::refuse("pause")),
+        Command::Resume(_) => Err(later::refuse("resume")),
+        Command::Webhooks(_) => Err(later::refuse("webhooks")),
+        Command::Backfill(_) => Err(later::refuse("backfill")),
+        Command::Backtest(_) => Err(later::refuse("backtest")),
+        Command::Connector(_) => Err(later::refuse("connector")),
+        Command::Schema(_) => Err(later::refuse("schema")),
+        Command::State(_) => Err(later::refuse("state")),
+        Command::Sources(_) => Err(later::refuse("sources")),
+        Command::Targets(_) => Err(later::refuse("targets")),
+        Command::Top(_) => Err(later::refuse("top")),
+        Command::Doctor(_) => Err(later::refuse("doctor")),
+    }
 }

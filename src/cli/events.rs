@@ -1,0 +1,258 @@
+//! `tripline events`: the journal, listed, shown, followed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::args::{AdminArgs, Filters};
+use super::client::{Client, meant, why};
+use super::listing::{self, Query, fits_type};
+use super::output::{Cell, DIM, Out, Stop, WARN, say};
+use super::store::open;
+use super::{INTERRUPTED, YES};
+
+/// Between two attempts to follow a daemon that went away.
+const RECONNECT_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest event that is followed, in bytes: a body has at most 32 MiB, and JSON may escape it.
+const STREAM_EVENT_MAX: usize = 256 << 20;
+
+pub(super) fn list(config: Option<&Path>, admin: &AdminArgs, filters: &Filters, json: bool, out: &mut Out) -> Result<u8, Stop> {
+    let store = open(config, admin, out)?;
+    let events = listing::events(&*store, &Query::of(filters))?;
+    if json {
+        for event in &events {
+            out.json(event)?;
+        }
+        return Ok(YES);
+    }
+    if events.is_empty() {
+        say("no events");
+        return Ok(YES);
+    }
+    let rows: Vec<Vec<Cell>> = events.iter().map(row).collect();
+    out.table(&HEAD, &rows)?;
+    Ok(YES)
+}
+
+const HEAD: [&str; 6] = ["ID", "RECEIVED", "SOURCE", "TYPE", "COPIES", "SUBJECT"];
+
+fn row(event: &Value) -> Vec<Cell> {
+    let text = |field: &str| event.get(field).and_then(Value::as_str).unwrap_or("-");
+    let copies = event.pointer("/folded/count").and_then(Value::as_u64).unwrap_or(0);
+    let conflict = event.get("conflict").and_then(Value::as_bool).unwrap_or(false);
+    let subject = match event.pointer("/problem/message").and_then(Value::as_str) {
+        Some(problem) => Cell::styled(problem, WARN),
+        None if conflict => Cell::styled(format!("{} (conflict)", text("subject")), WARN),
+        None => Cell::plain(text("subject")),
+    };
+    vec![
+        Cell::plain(text("id")),
+        Cell::styled(to_millis(text("received")), DIM),
+        Cell::plain(text("source")),
+        Cell::plain(text("type")),
+        Cell::plain(if copies == 0 { "-".to_owned() } else { format!("+{copies}") }),
+        subject,
+    ]
+}
+
+/// A stamp with at most three fraction digits.
+pub(super) fn to_millis(stamp: &str) -> String {
+    match stamp.strip_suffix('Z').and_then(|s| s.split_once('.')) {
+        Some((seconds, fraction)) => format!("{seconds}.{:0<3.3}Z", fraction),
+        None => stamp.to_owned(),
+    }
+}
+
+pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, json: bool, out: &mut Out) -> Result<u8, Stop> {
+    let id: crate::event::EventId = id.parse().map_err(Stop::unknown)?;
+    let store = open(config, admin, out)?;
+    let event = store.event(&id.to_string())?.ok_or_else(|| Stop::no(format!("there is no event `{id}` in the journal")))?;
+    if json {
+        out.json(&event)?;
+    } else {
+        out.line(&serde_json::to_string_pretty(&event).map_err(|error| Stop::unknown(error.to_string()))?)?;
+    }
+    Ok(YES)
+}
+
+/// Which events `tail` prints.
+pub(super) struct Wanted<'a> {
+    pub(super) event_type: Option<&'a str>,
+    pub(super) source: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    fn fits(&self, event: &Value) -> bool {
+        let text = |field: &str| event.get(field).and_then(Value::as_str).unwrap_or_default();
+        fits_type(self.event_type, text("type")) && self.source.is_none_or(|source| source == text("source"))
+    }
+}
+
+pub(super) fn tail(
+    config: Option<&Path>,
+    admin: &AdminArgs,
+    wanted: &Wanted<'_>,
+    after: Option<&str>,
+    json: bool,
+    out: &mut Out,
+) -> Result<u8, Stop> {
+    let after = after.map(|id| id.parse::<crate::event::EventId>().map_err(Stop::unknown)).transpose()?;
+    let client = Client::new(&meant(config, admin)?)?;
+    let mut follower = Follower { client: &client, last: after.map(|id| id.to_string()), wanted, json, out };
+    client.runtime().block_on(async {
+        tokio::select! {
+            ended = follower.follow() => ended,
+            _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
+        }
+    })
+}
+
+/// Follows the stream over restarts of the daemon: the id of the last event seen is where it begins again.
+struct Follower<'a> {
+    client: &'a Client,
+    last: Option<String>,
+    wanted: &'a Wanted<'a>,
+    json: bool,
+    out: &'a mut Out,
+}
+
+impl Follower<'_> {
+    async fn follow(&mut self) -> Result<u8, Stop> {
+        let mut reached = false;
+        loop {
+            let mut request = self.client.request(reqwest::Method::GET, "/api/v1/events/stream", &[]);
+            if let Some(last) = &self.last {
+                request = request.header("last-event-id", last);
+            }
+            match request.header("accept", "text/event-stream").send().await {
+                Ok(answer) if answer.status().is_success() => {
+                    reached = true;
+                    if let Some(reason) = self.read(answer).await? {
+                        say(&format!("the stream ended ({reason}); connecting again"));
+                    }
+                }
+                // Starting anew, it may be recovering.
+                Ok(answer) if reached && answer.status().is_server_error() => {}
+                Ok(answer) => {
+                    let status = answer.status().as_u16();
+                    return Err(self.client.refusal(status, &answer.text().await.unwrap_or_default()));
+                }
+                Err(_) if reached => {}
+                Err(error) => {
+                    return Err(Stop::unknown(format!(
+                        "no daemon at {} ({}); is `tripline run` running?",
+                        self.client.shown(),
+                        why(&error)
+                    )));
+                }
+            }
+            tokio::time::sleep(RECONNECT_WAIT).await;
+        }
+    }
+
+    /// Reads one stream to its end, and says why it ended.
+    async fn read(&mut self, mut answer: reqwest::Response) -> Result<Option<String>, Stop> {
+        let mut parser = SseParser::default();
+        loop {
+            let chunk = match answer.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Ok(Some("the daemon closed it".to_owned())),
+                Err(error) => return Ok(Some(why(&error))),
+            };
+            for message in parser.feed(&chunk).map_err(Stop::unknown)? {
+                if message.id.is_some() {
+                    self.last = message.id;
+                }
+                let Ok(event) = serde_json::from_str::<Value>(&message.data) else { continue };
+                if !self.wanted.fits(&event) {
+                    continue;
+                }
+                if self.json {
+                    self.out.json(&event)?;
+                } else {
+                    self.out.row(&row(&event), &[26, 24, 12, 32, 6])?;
+                }
+            }
+            self.out.flush()?;
+        }
+    }
+}
+
+/// One message of an event stream.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Message {
+    id: Option<String>,
+    data: String,
+}
+
+/// Takes an event stream apart (WHATWG HTML, "server-sent events"): only `id` and `data` matter here.
+#[derive(Default)]
+struct SseParser {
+    bytes: Vec<u8>,
+    current: Message,
+}
+
+impl SseParser {
+    /// The messages that are complete with this piece.
+    fn feed(&mut self, piece: &[u8]) -> Result<Vec<Message>, String> {
+        self.bytes.extend_from_slice(piece);
+        if self.bytes.len() > STREAM_EVENT_MAX {
+            return Err(format!("an event of the stream is longer than {STREAM_EVENT_MAX} bytes"));
+        }
+        let mut messages = Vec::new();
+        let mut begin = 0;
+        while let Some(length) = self.bytes[begin..].iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&self.bytes[begin..begin + length]).into_owned();
+            begin += length + 1;
+            let line = line.strip_suffix('\r').unwrap_or(&line);
+            if line.is_empty() {
+                let message = std::mem::take(&mut self.current);
+                if !message.data.is_empty() {
+                    messages.push(message);
+                }
+                continue;
+            }
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "id" => self.current.id = Some(value.to_owned()),
+                "data" => {
+                    if !self.current.data.is_empty() {
+                        self.current.data.push('\n');
+                    }
+                    self.current.data.push_str(value);
+                }
+                _ => {}
+            }
+        }
+        self.bytes.drain(..begin);
+        Ok(messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_read_however_it_is_cut() {
+        let stream = b": hello\n\nid: 1\ndata: {\"a\":\ndata: 1}\n\nevent: x\r\nid: 2\r\ndata: b\r\n\r\ndata: half";
+        for size in [1, 2, 7, stream.len()] {
+            let mut parser = SseParser::default();
+            let messages: Vec<Message> = stream.chunks(size).flat_map(|piece| parser.feed(piece).expect("fits")).collect();
+            let expected = [("1", "{\"a\":\n1}"), ("2", "b")];
+            let found: Vec<_> = messages.iter().map(|m| (m.id.as_deref().unwrap_or_default(), m.data.as_str())).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn stamps_are_shown_in_milliseconds() {
+        assert_eq!(to_millis("2026-11-22T10:00:00.1234567Z"), "2026-11-22T10:00:00.123Z");
+        assert_eq!(to_millis("2026-11-22T10:00:00.1Z"), "2026-11-22T10:00:00.100Z");
+        assert_eq!(to_millis("2026-11-22T10:00:00Z"), "2026-11-22T10:00:00Z");
+        assert_eq!(to_millis("-"), "-");
+    }
+}

@@ -1,0 +1,84 @@
+//! `tripline sandbox`: a simulated Orchestrator, for development and tests.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::output::{Out, STRONG, Stop, WARN, paint, say};
+use super::{INTERRUPTED, YES, client};
+use crate::sandbox::{Options, run as serve};
+use crate::time::parse_duration;
+
+/// How the sandbox behaves; everything else is Orchestrator's own.
+#[derive(Debug, clap::Args)]
+pub(super) struct SandboxArgs {
+    /// Where to listen; port 0 is any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+    /// How long a webhook stays off after a failed delivery
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    breaker: Duration,
+    /// How long a delivery may take
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    delivery_timeout: Duration,
+    /// How long a token is valid
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    token_lifetime: Duration,
+    /// What `api-supported-versions` says
+    #[arg(long, value_name = "VERSION", default_value = "20.0")]
+    api_version: String,
+    /// Refuse calls that a token's scopes do not cover
+    #[arg(long)]
+    enforce_scopes: bool,
+    /// The share of deliveries that are lost on the way, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = parse_share)]
+    webhook_loss: f64,
+    /// The `TenantId` in events
+    #[arg(long, value_name = "ID", default_value_t = 1)]
+    tenant_id: i64,
+    /// Begin without queues, processes and robots
+    #[arg(long)]
+    empty: bool,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+/// Serves until Ctrl-C.
+pub(super) fn run(args: &SandboxArgs, out: &mut Out) -> Result<u8, Stop> {
+    let options = Options {
+        breaker: args.breaker,
+        delivery_timeout: args.delivery_timeout,
+        token_lifetime: args.token_lifetime,
+        api_version: args.api_version.clone(),
+        enforce_scopes: args.enforce_scopes,
+        webhook_loss: args.webhook_loss,
+        tenant_id: args.tenant_id,
+        seed: !args.empty,
+        ..Options::default()
+    };
+    if !args.listen.ip().is_loopback() {
+        say(&format!("{}: {} can be reached from other machines, and any client id gets a token", paint(WARN, "warning"), args.listen));
+    }
+    client::runtime()?.block_on(async {
+        let cannot = |error: std::io::Error| Stop::unknown(format!("cannot listen on {}: {error}", args.listen));
+        let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        out.line(&format!("{} for development and tests; it keeps nothing", paint(STRONG, "a simulated Orchestrator")))?;
+        out.line(&format!("  url:     http://{address}"))?;
+        out.line("  edition: standalone")?;
+        out.line(&format!("  faults:  POST http://{address}/sandbox/faults"))?;
+        out.flush()?;
+        let stop = CancellationToken::new();
+        tokio::select! {
+            () = serve(options, listener, stop.clone()) => Ok(YES),
+            _ = tokio::signal::ctrl_c() => {
+                stop.cancel();
+                Ok(INTERRUPTED)
+            }
+        }
+    })
+}

@@ -1,0 +1,130 @@
+//! `tripline send`: signs a body as Orchestrator would and posts it to the real ingress.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use super::output::{BAD, GOOD, Out, Stop, clean, paint};
+use super::samples::{Fresh, body};
+use super::{NO, YES, client, setup};
+use crate::clock::{Clock, chance};
+use crate::config::{Config, RealWorld, WebhookSource};
+use crate::daemon::DaemonFile;
+use crate::fault::{Faults, nearest};
+use crate::normalize::{canonical_type, known_types};
+use crate::signature::{ORCHESTRATOR_HEADER, sign_orchestrator};
+
+/// As long as Orchestrator waits.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The type that is sent when nothing is said.
+const TYPE_DEFAULT: &str = "queueItem.transactionFailed";
+
+/// What is sent.
+pub(super) struct What<'a> {
+    /// A sample of this type.
+    pub(super) event_type: Option<&'a str>,
+    /// This file, or stdin for `-`.
+    pub(super) file: Option<&'a Path>,
+    /// Nothing: the types are listed.
+    pub(super) list: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, what: &What<'_>, source: Option<&str>, to: Option<&str>, out: &mut Out) -> Result<u8, Stop> {
+    if what.list {
+        for name in types() {
+            out.line(name)?;
+        }
+        return Ok(YES);
+    }
+    let bytes = bytes_of(what)?;
+    let config = setup::config(config)?;
+    let source = choose(&config, source)?;
+    let signature = signature(source, &bytes)?;
+    let url = match to {
+        Some(url) => url.to_owned(),
+        None => format!("http://{}{}", ingress(&config), source.path),
+    };
+    let runtime = client::runtime()?;
+    let http = client::http(reqwest::Client::builder(), &url)?;
+    let mut request = http.post(&url).timeout(ANSWER_TIMEOUT).header("content-type", "application/json").body(bytes);
+    if let Some(signature) = signature {
+        request = request.header(ORCHESTRATOR_HEADER, signature);
+    }
+    let (status, answer) = runtime.block_on(async {
+        let cannot = |error: reqwest::Error| {
+            let hint = if error.is_connect() { "; is `tripline run` running?" } else { "" };
+            Stop::unknown(format!("cannot post to {}: {}{hint}", clean(&url), client::why(&error)))
+        };
+        let answer = request.send().await.map_err(cannot)?;
+        let status = answer.status();
+        Ok::<_, Stop>((status, answer.text().await.map_err(cannot)?))
+    })?;
+    let style = if status.is_success() { GOOD } else { BAD };
+    out.line(&format!("{} {}", paint(style, &status.to_string()), clean(answer.trim())))?;
+    Ok(if status.is_success() { YES } else { NO })
+}
+
+fn types() -> impl Iterator<Item = &'static str> {
+    known_types().iter().copied().filter(|name| !name.starts_with("tripline."))
+}
+
+fn bytes_of(what: &What<'_>) -> Result<Vec<u8>, Stop> {
+    if let Some(file) = what.file {
+        return read(file);
+    }
+    let asked = what.event_type.unwrap_or(TYPE_DEFAULT);
+    let fresh = Fresh { number: (chance() * (1_u64 << 53) as f64) as u64, now: Clock::system().now() };
+    match body(&canonical_type(asked), fresh) {
+        Some(body) => Ok(body.to_string().into_bytes()),
+        None => {
+            let near = nearest(asked, types()).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            Err(Stop::unknown(format!("there is no sample of `{}`{near}; `tripline send --list` names them", clean(asked))))
+        }
+    }
+}
+
+/// A file's bytes, or those of stdin for `-`.
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Stop> {
+    let mut bytes = Vec::new();
+    let result = if file == Path::new("-") { std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes) } else { std::fs::read(file) };
+    result.map_err(|error| Stop::unknown(format!("cannot read `{}`: {error}", file.display())))
+}
+
+/// The source that is named, or the only one.
+fn choose<'a>(config: &'a Config, named: Option<&str>) -> Result<&'a WebhookSource, Stop> {
+    let names = || config.sources.keys().map(|name| &**name);
+    let listed = || names().collect::<Vec<_>>().join(", ");
+    match named {
+        Some(name) => config.sources.get(name).ok_or_else(|| {
+            let near = nearest(name, names()).map_or_else(|| format!("known are: {}", listed()), |near| format!("did you mean `{near}`?"));
+            Stop::unknown(format!("there is no source `{}`; {near}", clean(name)))
+        }),
+        None => match config.sources.values().collect::<Vec<_>>().as_slice() {
+            [only] => Ok(only),
+            [] => Err(Stop::unknown("the configuration has no source to send as")),
+            _ => Err(Stop::unknown(format!("name the source with --source: {}", listed()))),
+        },
+    }
+}
+
+/// By the source's first secret; nothing for a source that asks for none.
+fn signature(source: &WebhookSource, bytes: &[u8]) -> Result<Option<String>, Stop> {
+    let Some(first) = source.secrets.first() else { return Ok(None) };
+    let mut faults = Faults::new();
+    match first.resolve(&format!("secret 1 of source `{}`", source.name), &RealWorld, &mut faults) {
+        Some(secret) => Ok(Some(sign_orchestrator(bytes, &secret))),
+        None => Err(setup::unreadable(&faults)),
+    }
+}
+
+/// Where the daemon really listens, else where the configuration says it will.
+fn ingress(config: &Config) -> String {
+    let address = DaemonFile::read(&config.state).and_then(|file| file.listen.parse().ok()).unwrap_or(config.listen);
+    let ip = match address.ip() {
+        std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    std::net::SocketAddr::new(ip, address.port()).to_string()
+}

@@ -1,0 +1,83 @@
+//! What most commands begin with: find the configuration, read it, read the rules.
+
+use std::path::{Path, PathBuf};
+
+use super::output::{Stop, say};
+use super::{NO, UNKNOWN, report};
+use crate::config::{Config, FILE_UNREADABLE, RealWorld, SEARCHED, load};
+use crate::fault::{Faults, Severity};
+use crate::rules::RuleSet;
+
+/// Everything that `check`, `test` and `explain` read.
+pub(super) struct Project {
+    /// The configuration.
+    pub(super) config: Config,
+    /// The rules.
+    pub(super) rules: RuleSet,
+    /// Warnings.
+    pub(super) faults: Faults,
+}
+
+/// The configuration file: the one named, or the first of those that are searched.
+pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Stop> {
+    match named {
+        Some(path) => Ok(path.to_owned()),
+        None => SEARCHED.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
+            let places = SEARCHED.join(" nor ");
+            Stop::unknown(format!("no configuration: neither {places} exists; name one with -c FILE, or make one with `tripline init`"))
+        }),
+    }
+}
+
+/// The checked configuration, for commands that need nothing else of it. Its warnings are for `check` to show.
+pub(super) fn config(named: Option<&Path>) -> Result<Config, Stop> {
+    let (config, faults) = load(&find(named)?, &RealWorld);
+    config.ok_or_else(|| refused(&faults))
+}
+
+/// The checked configuration, if there is one, without a word about faults.
+pub(super) fn config_quietly(named: Option<&Path>) -> Option<Config> {
+    load(&find(named).ok()?, &RealWorld).0
+}
+
+/// Configuration and rules, or every fault in them.
+pub(super) fn project(named: Option<&Path>) -> Result<Result<Project, Faults>, Stop> {
+    let (config, mut faults) = load(&find(named)?, &RealWorld);
+    let Some(config) = config else { return Ok(Err(faults)) };
+    let (files, found) = config.rule_files(&RealWorld);
+    let complete = !found.any_error();
+    faults.extend(found);
+    let (rules, found) = RuleSet::load(&files, &config.known(), &read_sample);
+    faults.extend(found);
+    Ok(match rules {
+        Some(rules) if complete => Ok(Project { config, rules, faults }),
+        _ => Err(faults),
+    })
+}
+
+fn read_sample(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+/// 2 when something could not be read, so that nothing is known of it; 1 with any other error; else 0.
+pub(super) fn code_of(faults: &Faults) -> u8 {
+    if faults.iter().any(|fault| fault.code == FILE_UNREADABLE && fault.severity == Severity::Error) {
+        UNKNOWN
+    } else if faults.any_error() {
+        NO
+    } else {
+        super::YES
+    }
+}
+
+/// Shows the faults on stderr and ends with their code.
+pub(super) fn refused(faults: &Faults) -> Stop {
+    say(report::text(faults, &RealWorld).trim_end());
+    Stop::With { code: code_of(faults).max(NO), message: String::new() }
+}
+
+/// The same for something that had to be read and could not be: nothing is known then.
+pub(super) fn unreadable(faults: &Faults) -> Stop {
+    say(report::text(faults, &RealWorld).trim_end());
+    Stop::With { code: UNKNOWN, message: String::new() }
+}

@@ -1,0 +1,133 @@
+//! Where events and runs are read from: the daemon while it runs, else the journal's segments (no lock, no checkpoints,
+//! no secrets).
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::args::AdminArgs;
+use super::client::{Asked, Client, meant};
+use super::listing::{Page, Query};
+use super::output::{Out, Stop, say};
+use crate::journal::{EventQuery, Reader, RunQuery};
+
+/// Reads events and runs, as the JSON that is documented.
+pub(super) trait Store {
+    /// The newest events that fit, older than the cursor.
+    fn events(&self, query: &Query) -> Result<Page, Stop>;
+    /// One event.
+    fn event(&self, id: &str) -> Result<Option<Value>, Stop>;
+    /// The newest runs that fit, older than the cursor.
+    fn runs(&self, query: &Query) -> Result<Page, Stop>;
+    /// One run.
+    fn run(&self, id: &str) -> Result<Option<Value>, Stop>;
+}
+
+/// The daemon, or where nobody answers and the configuration says where it is, the journal.
+pub(super) fn open(config: Option<&Path>, admin: &AdminArgs, out: &Out) -> Result<Box<dyn Store>, Stop> {
+    let meant = meant(config, admin)?;
+    let client = Client::new(&meant)?;
+    match client.ask(reqwest::Method::GET, "/livez", &[])? {
+        Asked::Answer { .. } => Ok(Box::new(client)),
+        Asked::Nobody(message) => {
+            let Some(state) = meant.state else { return Err(Stop::unknown(message)) };
+            if !state.join("journal").is_dir() {
+                return Err(Stop::unknown(format!("there is no journal in `{}`, and {message}", state.display())));
+            }
+            if out.verbosity() > 0 {
+                say(&format!("{message}; reading the journal in `{}`", state.display()));
+            }
+            Ok(Box::new(Files(Reader::new(&state))))
+        }
+    }
+}
+
+impl Client {
+    fn page(&self, path: &str, query: &Query, more: &[(&'static str, Option<String>)]) -> Result<Page, Stop> {
+        let mut parameters = vec![
+            ("since", query.since.map(|t| t.to_string())),
+            ("until", query.until.map(|t| t.to_string())),
+            ("limit", Some(query.limit.to_string())),
+            ("cursor", query.cursor.clone()),
+        ];
+        parameters.extend_from_slice(more);
+        let parameters: Vec<(&str, String)> = parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let mut answer = self.json(path, &parameters)?.ok_or_else(|| Stop::unknown(format!("{} has no {path}", self.shown())))?;
+        let items = match answer.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            _ => return Err(Stop::unknown(format!("{} answered no list to {path}", self.shown()))),
+        };
+        Ok(Page { items, next: answer.get("next").and_then(Value::as_str).map(str::to_owned) })
+    }
+}
+
+impl Store for Client {
+    fn events(&self, query: &Query) -> Result<Page, Stop> {
+        let more = [("type", query.event_type.clone()), ("source", query.source.clone()), ("key", query.key.clone())];
+        self.page("/api/v1/events", query, &more)
+    }
+
+    fn event(&self, id: &str) -> Result<Option<Value>, Stop> {
+        self.json(&format!("/api/v1/events/{id}"), &[])
+    }
+
+    fn runs(&self, query: &Query) -> Result<Page, Stop> {
+        let more = [("rule", query.rule.clone()), ("state", query.state.map(|state| state.as_str().to_owned()))];
+        self.page("/api/v1/runs", query, &more)
+    }
+
+    fn run(&self, id: &str) -> Result<Option<Value>, Stop> {
+        self.json(&format!("/api/v1/runs/{id}"), &[])
+    }
+}
+
+/// The segments of a state folder.
+struct Files(Reader);
+
+fn unreadable(error: std::io::Error) -> Stop {
+    Stop::unknown(format!("the journal cannot be read: {error}"))
+}
+
+fn cursor<T: std::str::FromStr<Err = String>>(query: &Query) -> Result<Option<T>, Stop> {
+    query.cursor.as_deref().map(str::parse).transpose().map_err(Stop::unknown)
+}
+
+impl Store for Files {
+    fn events(&self, query: &Query) -> Result<Page, Stop> {
+        let asked = EventQuery {
+            since: query.since,
+            until: query.until,
+            event_type: query.event_type.clone(),
+            source: query.source.clone(),
+            key: query.key.clone(),
+            limit: query.limit,
+            before: cursor(query)?,
+        };
+        let page = self.0.events(&asked).map_err(unreadable)?;
+        Ok(Page { items: page.items.iter().map(crate::event::Event::to_json).collect(), next: page.next.map(|id| id.to_string()) })
+    }
+
+    fn event(&self, id: &str) -> Result<Option<Value>, Stop> {
+        let id = id.parse().map_err(Stop::no)?;
+        Ok(self.0.event(id).map_err(unreadable)?.map(|event| event.to_json()))
+    }
+
+    fn runs(&self, query: &Query) -> Result<Page, Stop> {
+        let asked = RunQuery {
+            since: query.since,
+            until: query.until,
+            state: query.state,
+            rule: query.rule.clone(),
+            event: None,
+            limit: query.limit,
+            before: cursor(query)?,
+        };
+        let page = self.0.runs(&asked).map_err(unreadable)?;
+        Ok(Page { items: page.items.iter().map(crate::runs::Run::to_json).collect(), next: page.next.map(|id| id.to_string()) })
+    }
+
+    fn run(&self, id: &str) -> Result<Option<Value>, Stop> {
+        let id = id.parse().map_err(Stop::no)?;
+        Ok(self.0.run(id).map_err(unreadable)?.map(|run| run.to_json()))
+    }
+}

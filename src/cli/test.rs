@@ -1,0 +1,75 @@
+//! `tripline test`: runs the tests inside rule files. Nothing is called.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::output::{BAD, GOOD, Out, Stop, clean, paint};
+use super::setup;
+use crate::clock::Clock;
+use crate::fault::nearest;
+use crate::rules::{RuleSet, TestReport};
+
+pub(super) fn run(config: Option<&Path>, only: &[String], as_json: bool, require_tests: bool, out: &mut Out) -> Result<u8, Stop> {
+    let project = setup::project(config)?.map_err(|faults| setup::refused(&faults))?;
+    let unknown: Vec<&String> = only.iter().filter(|name| project.rules.get(name).is_none()).collect();
+    if let Some(name) = unknown.first() {
+        let names = project.rules.rules().iter().map(|rule| &*rule.name);
+        let near = nearest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        return Err(Stop::no(format!("there is no rule `{name}`{near}")));
+    }
+    let mut reports = project.rules.test(only, &project.config.vars, Clock::system().now());
+    if require_tests {
+        reports.extend(untested(&project.rules, only));
+    }
+    let failed = reports.iter().filter(|report| !report.passed).count();
+    let passed = reports.len() - failed;
+    if as_json {
+        out.json(&json!({ "passed": passed, "failed": failed, "tests": reports }))?;
+    } else {
+        for report in &reports {
+            show(report, out)?;
+        }
+        let style = if failed > 0 { BAD } else { GOOD };
+        if out.verbosity() >= 0 || failed > 0 {
+            out.line(&paint(style, &format!("{passed} passed, {failed} failed")))?;
+        }
+    }
+    Ok(if failed > 0 { super::NO } else { super::YES })
+}
+
+fn show(report: &TestReport, out: &mut Out) -> Result<(), Stop> {
+    let name = format!("{} > {}", clean(&report.rule), clean(&report.name));
+    if report.passed {
+        return if out.verbosity() < 0 { Ok(()) } else { out.line(&format!("{}   {name}", paint(GOOD, "ok"))) };
+    }
+    out.line(&format!("{} {name}", paint(BAD, "FAIL")))?;
+    for line in report.why.as_deref().unwrap_or_default().lines() {
+        out.line(&format!("       {}", clean(line)))?;
+    }
+    Ok(())
+}
+
+/// A failure for each rule file without any test.
+fn untested(rules: &RuleSet, only: &[String]) -> Vec<TestReport> {
+    let mut files: BTreeMap<&str, (Arc<str>, usize)> = BTreeMap::new();
+    for rule in rules.rules() {
+        if only.is_empty() || only.iter().any(|name| **name == *rule.name) {
+            // `place` is `file:line`.
+            let file = rule.place.rsplit_once(':').map_or(rule.place.as_str(), |(file, _)| file);
+            files.entry(file).or_insert_with(|| (Arc::clone(&rule.name), 0)).1 += rule.tests.len();
+        }
+    }
+    files
+        .into_iter()
+        .filter(|(_, (_, tests))| *tests == 0)
+        .map(|(file, (rule, _))| TestReport {
+            rule,
+            name: "has tests".to_owned(),
+            passed: false,
+            why: Some(format!("`{file}` has no tests, and --require-tests asks for them")),
+        })
+        .collect()
+}
