@@ -5,6 +5,7 @@
 mod action;
 mod explain;
 mod known;
+pub mod pattern;
 mod render;
 mod request;
 mod rule;

@@ -1,0 +1,56 @@
+//! A condition: a path and the alternatives for its value.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::test::Test;
+
+/// What a pattern asks of one path: any of its tests.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// Field names joined by dots.
+    pub path: Box<str>,
+    /// The alternatives that ask a value.
+    pub tests: Vec<Test>,
+    /// Whether having no value is an alternative too.
+    pub absent: bool,
+    /// The alternatives as written, for messages.
+    pub expected: Value,
+    /// Its place in the order written.
+    pub written: usize,
+}
+
+impl Condition {
+    /// Whether a value passes one of its tests.
+    #[must_use]
+    pub fn accepts(&self, value: &Value) -> bool {
+        self.tests.iter().any(|test| test.passes(value))
+    }
+}
+
+/// One way to match: all conditions, in the order of their paths (which decides what `exists: false` means).
+#[derive(Clone, Debug, Default)]
+pub struct Branch {
+    /// One per path.
+    pub conditions: Vec<Arc<Condition>>,
+}
+
+impl Branch {
+    /// Adds a condition; one of the same path is replaced and returned.
+    pub fn put(&mut self, condition: Arc<Condition>) -> Option<Arc<Condition>> {
+        match self.conditions.binary_search_by(|other| order(&other.path, &condition.path)) {
+            Ok(at) => Some(std::mem::replace(&mut self.conditions[at], condition)),
+            Err(at) => {
+                self.conditions.insert(at, condition);
+                None
+            }
+        }
+    }
+}
+
+/// The order of paths: by UTF-16 units, as event-ruler sorts them.
+fn order(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() || b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+}
