@@ -1,181 +1,103 @@
 //! What is kept: the append-only journal (the truth) and the checkpoints folded from it (sled).
+//!
+//! ```text
+//! <state>/store.json            marker: format, boot, closed or not      (marker.rs)
+//! <state>/lock                  held by the process that has it open     (lock.rs)
+//! <state>/journal/0000000001.seg …   segments                            (format.rs, codec.rs)
+//! <state>/checkpoints/          sled: where everything stands            (rows.rs)
+//! ```
+//!
+//! One thread writes (`writer.rs`): operations queue, a group is formed, written and synced, then readers see it and the
+//! callers are answered. State is a fold of the records (`fold.rs`): changed rows lie in memory over the checkpoints and
+//! are moved into them when nobody waits. Losing the checkpoints loses nothing.
+//!
+//! Knows nothing of HTTP, rules or Orchestrator: a rule generation is texts, a run is the fold of its facts.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod checkpoints;
+mod codec;
+mod copies;
+mod drain;
+mod events;
+mod files;
+mod fold;
+mod format;
+mod group;
+mod hot;
+mod index;
+mod lock;
+mod marker;
+mod open;
+mod prints;
+mod queue;
+mod read;
+mod rebuild;
+mod rows;
+mod runs;
+mod scan;
+mod segment;
+mod state;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod timers;
+mod words;
+mod writer;
 
-use bytes::Bytes;
-use tokio::sync::watch;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-use crate::clock::Clock;
-use crate::event::{Change, Event, EventId, RuleName, RunId, SourceName, Verified, Via};
-use crate::fault::SourceText;
-use crate::runs::{Fact, NewRun, Run, RunState};
+use tokio::sync::{oneshot, watch};
+
+use crate::event::{Event, EventId, RuleHash, RunId};
+use crate::journal::codec::{fact_bytes, plan_bytes};
+use crate::journal::files::Files;
+use crate::journal::fold::Record;
+use crate::journal::format::Kind;
+use crate::journal::queue::{Answer, Op};
+use crate::journal::writer::Shared;
+use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
-/// How a journal is opened.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Bytes of one segment; 64 MiB unless a test wants rolls.
-    pub segment_bytes: u64,
-    /// Where the writer reads the time.
-    pub clock: Clock,
-    /// Identifies this boot of the machine (`/proc/sys/kernel/random/boot_id`); an argument so that tests may change it.
-    pub boot_id: String,
-}
-
-/// A delivery to be kept: one body, the changes in it.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Through which source.
-    pub source: SourceName,
-    /// How.
-    pub via: Via,
-    /// The source's orchestrator.
-    pub orchestrator: Option<Arc<str>>,
-    /// What vouches for it.
-    pub verified: Verified,
-    /// When the body was read.
-    pub received: Timestamp,
-    /// The body's bytes, kept as they are.
-    pub body: Bytes,
-    /// `EventId` under its tenant or source: tells a re-delivery from a conflict.
-    pub delivery_id: Option<Arc<str>>,
-    /// At least one.
-    pub changes: Vec<Change>,
-}
-
-/// What became of a delivery; its facts are on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Accepted {
-    /// New events, in the order of the body's elements.
-    pub events: Vec<EventId>,
-    /// How many elements were copies of events that we have.
-    pub folded: usize,
-    /// Whether any was marked `conflict`.
-    pub conflict: bool,
-}
-
-/// What the router decided for the events up to `through`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// The newest event that was routed.
-    pub through: EventId,
-    /// The runs, in event order then rule order.
-    pub runs: Vec<NewRun>,
-}
-
-/// The texts that a rule generation was made of; enough to compile it again after a restart.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RuleTexts {
-    /// The files.
-    pub files: Vec<Arc<SourceText>>,
-    /// What the rules could refer to when the generation was loaded (`vars` among it).
-    pub known: crate::rules::Known,
-}
-
-/// Why a journal does not open. Each text names the path and the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process holds it.
-    #[error("{}", .0)]
-    Locked(String),
-    /// Made by a newer version, or not ours.
-    #[error("{}", .0)]
-    Format(String),
-    /// Acknowledged records are missing or damaged.
-    #[error("{}", .0)]
-    Damaged(String),
-    /// The file system refuses.
-    #[error("{}", .0)]
-    Io(String),
-}
-
-/// Why something was not kept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// No space now; it may come back by itself. Nothing was kept.
-    #[error("no space for the journal: {0}")]
-    Full(String),
-    /// The journal ended (a write or fsync failed, or it was closed): the process is about to end.
-    #[error("the journal has ended: {0}")]
-    Ended(String),
-}
-
-/// Which events.
-#[derive(Clone, Debug, Default)]
-pub struct EventQuery {
-    /// Received at or after.
-    pub since: Option<Timestamp>,
-    /// Received before.
-    pub until: Option<Timestamp>,
-    /// Exactly this type, or `queueItem.*`.
-    pub event_type: Option<String>,
-    /// Of this source.
-    pub source: Option<String>,
-    /// Whose key or subject contains this.
-    pub key: Option<String>,
-    /// At most this many, the newest.
-    pub limit: usize,
-    /// Only those older than this (a cursor from [`Page::next`]).
-    pub before: Option<EventId>,
-}
-
-/// Which runs.
-#[derive(Clone, Debug, Default)]
-pub struct RunQuery {
-    /// Created at or after.
-    pub since: Option<Timestamp>,
-    /// Created before.
-    pub until: Option<Timestamp>,
-    /// In this state.
-    pub state: Option<RunState>,
-    /// Of this rule.
-    pub rule: Option<String>,
-    /// For this event.
-    pub event: Option<EventId>,
-    /// At most this many, the newest.
-    pub limit: usize,
-    /// Only those older than this.
-    pub before: Option<RunId>,
-}
-
-/// A part of a list, oldest first.
-#[derive(Clone, Debug)]
-pub struct Page<T, C> {
-    /// The items, newest last.
-    pub items: Vec<T>,
-    /// Where the next older page begins; `None` at the beginning of the journal.
-    pub next: Option<C>,
-}
-
-/// How the journal is, for readiness, metrics and the watchdog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Writable.
-    Good,
-    /// No space; tried again each second.
-    Full(String),
-    /// A write or fsync failed; the process must end.
-    Failed(String),
-}
+pub use read::Reader;
+pub use words::{
+    Accepted, AppendError, Delivery, EventQuery, Gauges, Health, OpenError, OpenReport, Options, Page, Plan, RuleTexts, RunQuery,
+};
 
 /// The journal, open. Cheap to clone; all verbs go to one writer thread.
+///
+/// When the last clone is dropped without [`Journal::close`], the writer ends without marking a clean end: the next open
+/// replays what the checkpoints miss.
 #[derive(Clone, Debug)]
-pub struct Journal {}
+pub struct Journal(Arc<Handle>);
 
-/// What opening found.
-#[derive(Clone, Debug, Default)]
-pub struct OpenReport {
-    /// Events in the journal.
-    pub events: u64,
-    /// Why the checkpoints were rebuilt, if they were.
-    pub rebuilt: Option<String>,
-    /// Records replayed onto the checkpoints.
-    pub replayed: u64,
-    /// Bytes of a torn tail that were cut.
-    pub cut: u64,
-    /// Runs that are not settled.
-    pub open_runs: u64,
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Journal")
+    }
+}
+
+impl Handle {
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the journal's writer panicked");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.queue.end("it was dropped");
+        self.join();
+    }
 }
 
 impl Journal {
@@ -184,19 +106,33 @@ impl Journal {
     /// # Errors
     /// Locked, of another format, damaged, or refused by the file system.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
-        let _ = (dir, options);
-        todo!()
+        Self::open_with(dir, options, Files::default())
+    }
+
+    fn open_with(dir: &Path, options: Options, files: Files) -> Result<(Self, OpenReport), OpenError> {
+        let (shared, writer, report) = open::open(dir, options, files)?;
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| OpenError::Io(format!("cannot start the journal's writer: {error}")))?;
+        Ok((Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) })), report))
     }
 
     // ---- verbs that append; each returns after its fdatasync ----
+
+    async fn ask<T>(&self, op: impl FnOnce(Answer<T>) -> Op) -> Result<T, AppendError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.shared.queue.push(op(answer)).await?;
+        // An answer that was dropped means that the writer ended with it in its hands.
+        answered.await.unwrap_or_else(|_| Err(self.0.shared.queue.why()))
+    }
 
     /// Keeps a delivery: decides what is a copy, gives ids, appends, syncs.
     ///
     /// # Errors
     /// Full, or ended; nothing was kept then.
     pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, AppendError> {
-        let _ = delivery;
-        todo!()
+        self.ask(|answer| Op::Accept(Box::new(delivery), answer)).await
     }
 
     /// Records what the router decided: runs and position in one group. Runs that exist already are left as they are.
@@ -204,8 +140,8 @@ impl Journal {
     /// # Errors
     /// Full, or ended.
     pub async fn plan(&self, plan: Plan) -> Result<(), AppendError> {
-        let _ = plan;
-        todo!()
+        let payload = plan_bytes(&plan).map_err(no_form)?;
+        self.ask(|answer| Op::Records(vec![(Kind::Plan, payload, Record::Plan(plan))], answer)).await
     }
 
     /// Records facts of a run in order, in one group.
@@ -213,8 +149,9 @@ impl Journal {
     /// # Errors
     /// Full, or ended.
     pub async fn record(&self, run: RunId, facts: Vec<Fact>) -> Result<(), AppendError> {
-        let _ = (run, facts);
-        todo!()
+        let with_bytes = |fact: Fact| Ok((Kind::Fact, fact_bytes(run, &fact).map_err(no_form)?, Record::Fact { run, fact }));
+        let records = facts.into_iter().map(with_bytes).collect::<Result<_, AppendError>>()?;
+        self.ask(|answer| Op::Records(records, answer)).await
     }
 
     /// Records the texts of a new rule generation and gives its number; the same texts as the newest one give that
@@ -223,8 +160,8 @@ impl Journal {
     /// # Errors
     /// Full, or ended.
     pub async fn rules_loaded(&self, texts: RuleTexts) -> Result<u64, AppendError> {
-        let _ = texts;
-        todo!()
+        let (json, hash) = texts::to_json(&texts).map_err(no_form)?;
+        self.ask(|answer| Op::Rules { json, hash, answer }).await
     }
 
     // ---- wake-ups; they carry nothing that must not be lost ----
@@ -232,129 +169,138 @@ impl Journal {
     /// Changes whenever new events are durable: the newest id.
     #[must_use]
     pub fn newest(&self) -> watch::Receiver<EventId> {
-        todo!()
+        self.0.shared.newest.subscribe()
     }
 
     /// Changes whenever runs were planned or a due time may have changed.
     #[must_use]
     pub fn due_changed(&self) -> watch::Receiver<u64> {
-        todo!()
+        self.0.shared.due.subscribe()
     }
 
     /// How it is.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
-        todo!()
+        self.0.shared.health.subscribe()
     }
 
     // ---- reading; blocking but short unless said otherwise ----
 
     /// The oldest events that the router has not seen, in order, at most `max`; from the hot cache where it can.
-    pub fn unrouted(&self, max: usize) -> std::io::Result<Vec<Arc<Event>>> {
-        let _ = max;
-        todo!()
+    pub fn unrouted(&self, max: usize) -> io::Result<Vec<Arc<Event>>> {
+        let state = self.0.shared.read();
+        let ids = state.backlog.first(max);
+        let hot: Vec<_> = ids.iter().rev().map_while(|id| state.hot.get(*id)).collect();
+        drop(state);
+        let cold = &ids[..ids.len() - hot.len()];
+        let mut found: Vec<_> = events::by_ids(&self.segments(), cold)?.into_iter().map(Arc::new).collect();
+        found.extend(hot.into_iter().rev());
+        Ok(found)
+    }
+
+    /// The segments for reading; the state is locked for each question only.
+    fn segments(&self) -> impl events::Segments {
+        events::Unlocked(|| self.0.shared.read())
     }
 
     /// Open runs whose time has come at `now`, earliest first, at most `max`, without those that `busy` names; and when
     /// the next one after them is due.
-    pub fn due(&self, now: Timestamp, max: usize, busy: &dyn Fn(RunId) -> bool) -> std::io::Result<(Vec<Run>, Option<Timestamp>)> {
-        let _ = (now, max, busy);
-        todo!()
+    pub fn due(&self, now: Timestamp, max: usize, busy: &dyn Fn(RunId) -> bool) -> io::Result<(Vec<Run>, Option<Timestamp>)> {
+        let state = self.0.shared.read();
+        let (ids, next) = state.timers.due(now, max, busy);
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(row) = state.run_row(id)? {
+                found.push(runs::whole(row, &|at| state.payload(at))?);
+            }
+        }
+        Ok((found, next))
     }
 
     /// An event with its fold counts.
-    pub fn event(&self, id: EventId) -> std::io::Result<Option<Arc<Event>>> {
-        let _ = id;
-        todo!()
+    pub fn event(&self, id: EventId) -> io::Result<Option<Arc<Event>>> {
+        let hot = self.0.shared.read().hot_event(id)?;
+        match hot {
+            Some(event) => Ok(Some(event)),
+            None => Ok(events::by_id(&self.segments(), id)?.map(Arc::new)),
+        }
     }
 
     /// A run with the values of its steps.
-    pub fn run(&self, id: RunId) -> std::io::Result<Option<Run>> {
-        let _ = id;
-        todo!()
+    pub fn run(&self, id: RunId) -> io::Result<Option<Run>> {
+        let state = self.0.shared.read();
+        state.run_row(id)?.map(|row| runs::whole(row, &|at| state.payload(at))).transpose()
     }
 
     /// Events, newest last. May read many segments: call it off the runtime's threads.
-    pub fn events(&self, query: &EventQuery) -> std::io::Result<Page<Event, EventId>> {
-        let _ = query;
-        todo!()
+    pub fn events(&self, query: &EventQuery) -> io::Result<Page<Event, EventId>> {
+        events::list(&self.segments(), query)
     }
 
     /// Runs, newest last. Call it off the runtime's threads.
-    pub fn runs(&self, query: &RunQuery) -> std::io::Result<Page<Run, RunId>> {
-        let _ = query;
-        todo!()
+    pub fn runs(&self, query: &RunQuery) -> io::Result<Page<Run, RunId>> {
+        // Runs of one event stand together: the search begins behind them and ends before them.
+        let behind = query.event.map(|event| RunId { event: EventId(event.0.saturating_add(1)), rule: RuleHash(0), replay: 0 });
+        let mut before = match (query.before, behind) {
+            (Some(before), Some(behind)) => Some(before.min(behind)),
+            (before, behind) => before.or(behind),
+        };
+        let mut page = Vec::<(RunId, rows::RunHead)>::new().into_iter();
+        let mut more = true;
+        let newest_first = std::iter::from_fn(|| {
+            loop {
+                if let Some((id, head)) = page.next() {
+                    return query.event.is_none_or(|event| id.event >= event).then_some(Ok((id, head)));
+                }
+                if !more {
+                    return None;
+                }
+                match self.0.shared.read().run_heads(before) {
+                    Ok((heads, further)) => {
+                        before = heads.last().map(|(id, _)| *id).or(before);
+                        more = further && !heads.is_empty();
+                        page = heads.into_iter();
+                    }
+                    Err(error) => {
+                        more = false;
+                        return Some(Err(error));
+                    }
+                }
+            }
+        });
+        let row = |id| self.0.shared.read().run_row(id);
+        runs::list(query, newest_first, row, &|at| self.0.shared.read().payload(at))
     }
 
     /// The texts of a rule generation.
-    pub fn rule_texts(&self, generation: u64) -> std::io::Result<Option<RuleTexts>> {
-        let _ = generation;
-        todo!()
+    pub fn rule_texts(&self, generation: u64) -> io::Result<Option<RuleTexts>> {
+        let state = self.0.shared.read();
+        let Some(at) = state.generation_at(generation)? else { return Ok(None) };
+        let payload = state.payload(at)?;
+        Ok(Some(texts::from_json(codec::rules(&payload)?.2)?))
     }
 
     /// Numbers for metrics, kept up to date by the writer: never reads the store.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        todo!()
+        let state = self.0.shared.read();
+        Gauges {
+            oldest_open_run: state.timers.oldest(),
+            dead: state.timers.dead(),
+            dedup_since: state.dedup_since,
+            unrouted: state.backlog.len(),
+            bytes: state.bytes(),
+        }
     }
 
     /// Stops taking operations, finishes those it has, applies and marks a clean end.
     pub fn close(&self) {
-        todo!()
+        self.0.shared.queue.close();
+        self.0.join();
     }
 }
 
-/// Numbers about the store.
-#[derive(Clone, Debug, Default)]
-pub struct Gauges {
-    /// When the oldest run that is due or waiting was created.
-    pub oldest_open_run: Option<Timestamp>,
-    /// Dead runs per rule.
-    pub dead: Vec<(RuleName, u64)>,
-    /// How far back copies are recognised.
-    pub dedup_since: Option<Timestamp>,
-    /// Events accepted but not routed.
-    pub unrouted: u64,
-    /// Bytes of all segments.
-    pub bytes: u64,
-}
-
-/// Reads the segments of a state folder without the daemon: no lock, no sled, no secrets. Stops at the first record
-/// that does not verify.
-#[derive(Debug)]
-pub struct Reader {
-    #[expect(dead_code, reason = "filled in by the journal")]
-    dir: PathBuf,
-}
-
-impl Reader {
-    /// For the state folder `dir`.
-    #[must_use]
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
-    }
-
-    /// As [`Journal::events`].
-    pub fn events(&self, query: &EventQuery) -> std::io::Result<Page<Event, EventId>> {
-        let _ = query;
-        todo!()
-    }
-
-    /// As [`Journal::event`].
-    pub fn event(&self, id: EventId) -> std::io::Result<Option<Event>> {
-        let _ = id;
-        todo!()
-    }
-
-    /// As [`Journal::runs`].
-    pub fn runs(&self, query: &RunQuery) -> std::io::Result<Page<Run, RunId>> {
-        let _ = query;
-        todo!()
-    }
-
-    /// As [`Journal::run`].
-    pub fn run(&self, id: RunId) -> std::io::Result<Option<Run>> {
-        let _ = id;
-        todo!()
-    }
+/// Plans, facts and texts are made of types that always have a JSON form; if one has none, nothing was kept.
+fn no_form(error: serde_json::Error) -> AppendError {
+    AppendError::Ended(format!("a record has no form: {error}"))
 }

@@ -1,0 +1,152 @@
+//! The checkpoints folder: rows in sled, written in batches, never the truth.
+//!
+//! sled is used as it bears best: one tree, no transactions, no background flush, small values, paced batches. Whatever it
+//! answers with an error or a panic becomes an [`io::Error`]; the caller then goes on without it and rebuilds at the next open.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, Standing, VALUE_MAX};
+
+/// Bytes that sled may keep in memory (it counts them on disk).
+const CACHE_BYTES: u64 = 32 << 20;
+
+/// sled is flushed after this many rows, so that it does not outrun its own log …
+const FLUSH_ROWS: usize = 4096;
+/// … or after this many batches.
+const FLUSH_BATCHES: usize = 256;
+
+/// The rows on disk.
+pub(super) struct Checkpoints {
+    db: sled::Db,
+}
+
+/// What was written since the last flush.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    rows: usize,
+    batches: usize,
+}
+
+/// Runs a sled operation; a panic is an error.
+fn guarded<T>(operation: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
+    match catch_unwind(AssertUnwindSafe(operation)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(io::Error::other(format!("checkpoints: {error}"))),
+        Err(_) => Err(io::Error::other("checkpoints: sled panicked")),
+    }
+}
+
+impl Checkpoints {
+    /// Opens or makes the folder.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        Ok(Self { db: guarded(|| config.open())? })
+    }
+
+    /// How far they are; `None` when they are new.
+    pub(super) fn standing(&self) -> io::Result<Option<Standing>> {
+        let value = guarded(|| self.db.get(POSITION_KEY))?;
+        Ok(value.map(|value| Standing::from_bytes(&value)).transpose()?)
+    }
+
+    /// The value of a row, put together from its parts.
+    pub(super) fn get(&self, key: &RowKey) -> io::Result<Option<Vec<u8>>> {
+        let mut stored = key.bytes();
+        let Some(first) = guarded(|| self.db.get(&stored))? else { return Ok(None) };
+        let mut value = first.to_vec();
+        let mut length = first.len();
+        while key.has_parts()
+            && length == VALUE_MAX
+            && let Some(last) = stored.last_mut().filter(|part| usize::from(**part) < PARTS_MAX - 1)
+        {
+            *last += 1;
+            let Some(part) = guarded(|| self.db.get(&stored))? else { break };
+            length = part.len();
+            value.extend_from_slice(&part);
+        }
+        Ok(Some(value))
+    }
+
+    /// Rows whose key begins with `prefix`, from `after` on (exclusive) or from the beginning: at most `max` stored parts.
+    pub(super) fn after(&self, prefix: u8, after: Option<&[u8]>, max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        use std::ops::Bound;
+        let start = after.map_or(Bound::Included(vec![prefix]), |key| Bound::Excluded(key.to_vec()));
+        let range = (start, Bound::Excluded(vec![prefix + 1]));
+        guarded(|| self.db.range(range).take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
+    }
+
+    /// Rows whose key begins with `prefix` and is smaller than `before`, largest first: at most `max` stored parts.
+    pub(super) fn before(&self, prefix: u8, before: Option<&[u8]>, max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let end = before.map_or_else(|| vec![prefix + 1], <[u8]>::to_vec);
+        let range = vec![prefix]..end;
+        guarded(|| self.db.range(range).rev().take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
+    }
+
+    /// Writes rows in one batch; `standing` with them says that everything up to there is in.
+    pub(super) fn apply<'a>(
+        &self,
+        rows: impl Iterator<Item = (&'a RowKey, &'a Row)>,
+        standing: Option<&Standing>,
+        pace: &mut Pace,
+    ) -> io::Result<()> {
+        let mut batch = sled::Batch::default();
+        for (key, row) in rows {
+            let value = row.to_bytes()?;
+            pace.rows += 1;
+            put(&mut batch, key, &value)?;
+        }
+        if let Some(standing) = standing {
+            batch.insert(POSITION_KEY, standing.to_bytes());
+        }
+        guarded(|| self.db.apply_batch(batch))?;
+        pace.batches += 1;
+        if pace.rows >= FLUSH_ROWS || pace.batches >= FLUSH_BATCHES {
+            *pace = Pace::default();
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes out what sled holds. Not durable by itself: see the marker.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        guarded(|| self.db.flush()).map(|_| ())
+    }
+}
+
+/// Cuts a value into parts; a full last part is followed by an empty one, so that a shorter value never runs into the
+/// parts of a longer one before it.
+fn put(batch: &mut sled::Batch, key: &RowKey, value: &[u8]) -> io::Result<()> {
+    let mut stored = key.bytes();
+    if !key.has_parts() {
+        batch.insert(stored, value);
+        return Ok(());
+    }
+    let mut rest = value;
+    loop {
+        let (part, more) = rest.split_at(rest.len().min(VALUE_MAX));
+        batch.insert(stored.as_slice(), part);
+        if part.len() < VALUE_MAX {
+            return Ok(());
+        }
+        rest = more;
+        match stored.last_mut() {
+            Some(number) if usize::from(*number) < PARTS_MAX - 1 => *number += 1,
+            _ => return Err(io::Error::other(format!("checkpoints: a row of {} bytes is too long", value.len()))),
+        }
+    }
+}
+
+/// Makes everything in the folder durable: sled's flush alone is not.
+pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_folder(&path)?;
+        } else {
+            std::fs::File::open(&path)?.sync_all()?;
+        }
+    }
+    std::fs::File::open(dir)?.sync_all()
+}

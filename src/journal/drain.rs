@@ -1,0 +1,47 @@
+//! Changed rows on their way into the checkpoints.
+//!
+//! A drain takes all rows changed so far and writes them in batches; the last batch says up to where the journal is
+//! folded in. An end in the middle is harmless: rows know their last record, so folding it again changes nothing.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::journal::checkpoints::{Checkpoints, Pace};
+use crate::journal::rows::{RowKey, Standing};
+use crate::journal::state::{RowMap, State};
+
+/// Rows in one batch.
+const BATCH_ROWS: usize = 256;
+
+/// A drain under way.
+pub(super) struct Drain {
+    rows: Arc<RowMap>,
+    checkpoints: Arc<Checkpoints>,
+    /// What the rows stand for.
+    standing: Standing,
+    done: Option<RowKey>,
+}
+
+impl Drain {
+    /// Takes the changed rows; `None` when there are none or no checkpoints to put them in.
+    pub(super) fn begin(state: &mut State) -> Option<Self> {
+        let checkpoints = state.checkpoints.clone()?;
+        if state.dirty.is_empty() {
+            return None;
+        }
+        state.draining = Arc::new(std::mem::take(&mut state.dirty));
+        let rows = Arc::clone(&state.draining);
+        Some(Self { rows, checkpoints, standing: state.standing.clone(), done: None })
+    }
+
+    /// Writes the next batch; `true` when it was the last.
+    pub(super) fn step(&mut self, pace: &mut Pace) -> io::Result<bool> {
+        let start = self.done.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let batch: Vec<_> = self.rows.range::<RowKey, _>((start, Bound::Unbounded)).take(BATCH_ROWS).collect();
+        let last = batch.len() < BATCH_ROWS;
+        self.checkpoints.apply(batch.iter().copied(), last.then_some(&self.standing), pace)?;
+        self.done = batch.last().map(|(key, _)| (*key).clone()).or(self.done.take());
+        Ok(last)
+    }
+}

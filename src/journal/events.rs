@@ -1,0 +1,284 @@
+//! Events out of segments: by id, by query, in order. The same for the open journal and for a reader without it.
+//!
+//! Lists walk backwards from the newest event, block by block of the sparse index.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::event::{Event, EventId, Folded, TYPE_UNPARSED};
+use crate::journal::codec::{BodyRecord, EventRecord};
+use crate::journal::format::{Kind, Position, frame};
+use crate::journal::index::{Block, Summary};
+use crate::journal::scan::{damaged, read_frame, verified};
+use crate::journal::words::{EventQuery, Page};
+use crate::normalize::project;
+
+/// A segment's file, ready for reading.
+pub(super) struct OpenFile {
+    pub(super) file: Arc<File>,
+    pub(super) number: u32,
+    pub(super) seed: u32,
+    /// Nothing behind this is read.
+    pub(super) end: u32,
+}
+
+/// Where segments, their indexes and the counts of copies come from.
+pub(super) trait Segments {
+    /// Numbers of the segments, ascending.
+    fn numbers(&self) -> Vec<u32>;
+    /// What is known of a segment without reading it.
+    fn summary(&self, number: u32) -> Option<Summary>;
+    /// The blocks of a segment.
+    fn blocks(&self, number: u32) -> io::Result<Vec<Block>>;
+    /// Its file.
+    fn open(&self, number: u32) -> io::Result<OpenFile>;
+    /// The copies of an event whose segment's blocks were asked for.
+    fn folded(&self, id: EventId) -> io::Result<Folded>;
+}
+
+/// The frames of one block, in memory.
+struct BlockFrames {
+    bytes: Vec<u8>,
+    offset: u32,
+    segment: u32,
+    seed: u32,
+}
+
+impl BlockFrames {
+    fn read(open: &OpenFile, blocks: &[Block], at: usize) -> io::Result<Self> {
+        let offset = blocks[at].offset;
+        let end = blocks.get(at + 1).map_or(open.end, |next| next.offset);
+        let mut bytes = vec![0; end.saturating_sub(offset) as usize];
+        open.file.read_exact_at(&mut bytes, u64::from(offset))?;
+        Ok(Self { bytes, offset, segment: open.number, seed: open.seed })
+    }
+
+    /// Hands each event record with its offset to `visit`.
+    fn events<'a>(&'a self, mut visit: impl FnMut(u32, EventRecord<'a>) -> io::Result<()>) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.bytes.len() {
+            let offset = self.offset + at as u32;
+            let found = frame(&self.bytes[at..], self.seed).ok_or_else(|| damaged(Position { segment: self.segment, offset }))?;
+            if found.kind == Kind::Event {
+                visit(offset, EventRecord::decode(found.payload)?)?;
+            }
+            at += found.size();
+        }
+        Ok(())
+    }
+}
+
+/// The whole event of a record: its body is read and its data found in it.
+fn whole(open: &OpenFile, offset: u32, record: &EventRecord<'_>) -> io::Result<Event> {
+    let at = Position { segment: open.number, offset: offset.saturating_sub(record.back) };
+    let bytes = read_frame(&open.file, at.offset)?;
+    let body = BodyRecord::decode(verified(&bytes, open.seed, at)?.payload)?;
+    let change = record.change(|| project(body.body, record.event_type, record.element))?;
+    Ok(Event {
+        id: record.id,
+        source: body.source.into(),
+        via: body.via,
+        received: record.received,
+        orchestrator: body.orchestrator.map(Arc::from),
+        verified: body.verified.clone(),
+        conflict: record.conflict(),
+        raw: (record.event_type == TYPE_UNPARSED).then(|| Bytes::copy_from_slice(body.body)),
+        change,
+        folded: Folded::default(),
+    })
+}
+
+/// The event at a position, with its body.
+pub(super) fn read_at(open: &OpenFile, offset: u32) -> io::Result<Event> {
+    let at = Position { segment: open.number, offset };
+    let bytes = read_frame(&open.file, offset)?;
+    let found = verified(&bytes, open.seed, at)?;
+    if found.kind != Kind::Event {
+        return Err(damaged(at));
+    }
+    whole(open, offset, &EventRecord::decode(found.payload)?)
+}
+
+/// The block that would hold `id`.
+fn block_of(blocks: &[Block], id: EventId) -> Option<usize> {
+    blocks.partition_point(|block| block.first <= id).checked_sub(1)
+}
+
+/// Events by ascending ids; ids that are not there are left out.
+pub(super) fn by_ids(segments: &dyn Segments, ids: &[EventId]) -> io::Result<Vec<Event>> {
+    let mut found = Vec::with_capacity(ids.len());
+    let mut wanted = ids;
+    for number in segments.numbers() {
+        let Some(&first) = wanted.first() else { break };
+        if segments.summary(number).is_some_and(|summary| summary.ids.is_none_or(|(_, last)| last < first)) {
+            continue;
+        }
+        let blocks = segments.blocks(number)?;
+        let open = segments.open(number)?;
+        let Some(start) = block_of(&blocks, first).or((!blocks.is_empty()).then_some(0)) else { continue };
+        for at in start..blocks.len() {
+            let Some(&next) = wanted.first() else { break };
+            if blocks.get(at + 1).is_some_and(|block| block.first <= next) {
+                continue;
+            }
+            BlockFrames::read(&open, &blocks, at)?.events(|offset, record| {
+                while let Some((&next, rest)) = wanted.split_first()
+                    && next <= record.id
+                {
+                    wanted = rest;
+                    if next == record.id {
+                        found.push(whole(&open, offset, &record)?);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(found)
+}
+
+/// One event with its copies.
+pub(super) fn by_id(segments: &dyn Segments, id: EventId) -> io::Result<Option<Event>> {
+    for number in segments.numbers().into_iter().rev() {
+        if segments.summary(number).is_some_and(|s| s.ids.is_none_or(|(first, last)| id < first || id > last)) {
+            continue;
+        }
+        let blocks = segments.blocks(number)?;
+        let Some(at) = block_of(&blocks, id) else { continue };
+        let open = segments.open(number)?;
+        let mut place = None;
+        BlockFrames::read(&open, &blocks, at)?.events(|offset, record| {
+            if record.id == id {
+                place = Some(offset);
+            }
+            Ok(())
+        })?;
+        if let Some(offset) = place {
+            let mut event = read_at(&open, offset)?;
+            event.folded = segments.folded(id)?;
+            return Ok(Some(event));
+        }
+    }
+    Ok(None)
+}
+
+/// Ids of events behind `id` that the router may see, in order.
+pub(super) fn routable_after(segments: &dyn Segments, id: EventId, visit: &mut dyn FnMut(EventId)) -> io::Result<()> {
+    for number in segments.numbers() {
+        if segments.summary(number).is_some_and(|summary| summary.ids.is_none_or(|(_, last)| last <= id)) {
+            continue;
+        }
+        let blocks = segments.blocks(number)?;
+        let open = segments.open(number)?;
+        for at in block_of(&blocks, id).unwrap_or(0)..blocks.len() {
+            BlockFrames::read(&open, &blocks, at)?.events(|_, record| {
+                if record.id > id && record.routable() {
+                    visit(record.id);
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The newest events that match, newest last.
+pub(super) fn list(segments: &dyn Segments, query: &EventQuery) -> io::Result<Page<Event, EventId>> {
+    let mut items = Vec::new();
+    let mut more = false;
+    let (since, until) = (query.since.map(|t| t.as_millis()), query.until.map(|t| t.as_millis()));
+    // Milliseconds are enough to leave out whole blocks; records are compared in full.
+    let outside = |(low, high): (i64, i64)| since.is_some_and(|since| high < since) || until.is_some_and(|until| low > until);
+    let newer = |first: EventId| query.before.is_some_and(|before| first >= before);
+    'segments: for number in segments.numbers().into_iter().rev() {
+        let summary = segments.summary(number);
+        if summary.is_some_and(|s| s.ids.is_none_or(|(first, _)| newer(first)) || outside(s.received)) {
+            continue;
+        }
+        let blocks = segments.blocks(number)?;
+        let open = segments.open(number)?;
+        for at in (0..blocks.len()).rev() {
+            if newer(blocks[at].first) || outside(blocks[at].received) {
+                continue;
+            }
+            let frames = BlockFrames::read(&open, &blocks, at)?;
+            let mut matching = Vec::new();
+            frames.events(|offset, record| {
+                if matches(query, &record) {
+                    matching.push((offset, record));
+                }
+                Ok(())
+            })?;
+            for (offset, record) in matching.into_iter().rev() {
+                if let Some(source) = &query.source
+                    && !is_of(&open, offset, &record, source)?
+                {
+                    continue;
+                }
+                if items.len() >= query.limit {
+                    more = true;
+                    break 'segments;
+                }
+                let mut event = whole(&open, offset, &record)?;
+                event.folded = segments.folded(event.id)?;
+                items.push(event);
+            }
+        }
+    }
+    items.reverse();
+    let next = if more { items.first().map(|event: &Event| event.id) } else { None };
+    Ok(Page { items, next })
+}
+
+fn matches(query: &EventQuery, record: &EventRecord<'_>) -> bool {
+    query.before.is_none_or(|before| record.id < before)
+        && query.since.is_none_or(|since| record.received >= since)
+        && query.until.is_none_or(|until| record.received < until)
+        && query.event_type.as_deref().is_none_or(|wanted| is_type(record.event_type, wanted))
+        && query.key.as_deref().is_none_or(|part| {
+            record.key.contains(part) || record.subject.is_some_and(|s| s.contains(part)) || record.key().to_string().contains(part)
+        })
+}
+
+/// `queueItem.*` stands for all types that begin with `queueItem.`.
+fn is_type(found: &str, wanted: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(prefix) => found.starts_with(prefix),
+        None => found == wanted,
+    }
+}
+
+fn is_of(open: &OpenFile, offset: u32, record: &EventRecord<'_>, source: &str) -> io::Result<bool> {
+    let at = Position { segment: open.number, offset: offset.saturating_sub(record.back) };
+    let bytes = read_frame(&open.file, at.offset)?;
+    Ok(BodyRecord::decode(verified(&bytes, open.seed, at)?.payload)?.source == source)
+}
+
+/// The open journal for lists that take long: its lock is held for each question only.
+pub(super) struct Unlocked<F>(pub(super) F);
+
+impl<S: Segments, G: std::ops::Deref<Target = S>, F: Fn() -> G> Segments for Unlocked<F> {
+    fn numbers(&self) -> Vec<u32> {
+        (self.0)().numbers()
+    }
+
+    fn summary(&self, number: u32) -> Option<Summary> {
+        (self.0)().summary(number)
+    }
+
+    fn blocks(&self, number: u32) -> io::Result<Vec<Block>> {
+        (self.0)().blocks(number)
+    }
+
+    fn open(&self, number: u32) -> io::Result<OpenFile> {
+        (self.0)().open(number)
+    }
+
+    fn folded(&self, id: EventId) -> io::Result<Folded> {
+        (self.0)().folded(id)
+    }
+}

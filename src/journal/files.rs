@@ -1,0 +1,127 @@
+//! Every operation on the file system that the journal depends on goes through here.
+//!
+//! One seam, so that a test can make any single one of them fail and see what becomes of the promise. Knows nothing of
+//! what is written.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is about to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileOp {
+    /// A file is made or opened for writing.
+    Open,
+    /// Bytes are written at an offset.
+    Write,
+    /// Zeros are written ahead of the records.
+    Reserve,
+    /// `fdatasync` or `fsync` of a file.
+    Sync,
+    /// A file gets its name.
+    Rename,
+    /// A folder is synced.
+    SyncDir,
+}
+
+/// Asked before each operation; an error is what the operation answers then.
+pub(super) type Hook = dyn Fn(FileOp, &Path) -> io::Result<()> + Send + Sync;
+
+/// The file system, with an optional hook before each operation.
+#[derive(Clone, Default)]
+pub(super) struct Files(Option<Arc<Hook>>);
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Files(hooked)" } else { "Files" })
+    }
+}
+
+impl Files {
+    /// With a hook, for tests of failures.
+    #[cfg(test)]
+    pub(super) fn hooked(hook: Arc<Hook>) -> Self {
+        Self(Some(hook))
+    }
+
+    fn ask(&self, op: FileOp, path: &Path) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |hook| hook(op, path))
+    }
+
+    /// Opens a file for reading and writing, 0600; made when missing, kept as it is otherwise.
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        self.ask(FileOp::Open, path)?;
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    }
+
+    /// Opens an empty file for reading and writing, 0600; what was there is gone.
+    pub(super) fn create(&self, path: &Path) -> io::Result<File> {
+        self.ask(FileOp::Open, path)?;
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    pub(super) fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.ask(FileOp::Write, path)?;
+        file.write_all_at(bytes, offset)
+    }
+
+    /// Writes zeros in `from..to`, so that the blocks exist.
+    pub(super) fn reserve(&self, file: &File, path: &Path, from: u64, to: u64) -> io::Result<()> {
+        const ZEROS: &[u8] = &[0; 1 << 18];
+        self.ask(FileOp::Reserve, path)?;
+        let mut at = from;
+        while at < to {
+            let count = (to - at).min(ZEROS.len() as u64) as usize;
+            file.write_all_at(&ZEROS[..count], at)?;
+            at += count as u64;
+        }
+        Ok(())
+    }
+
+    /// `fdatasync`.
+    pub(super) fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.ask(FileOp::Sync, path)?;
+        file.sync_data()
+    }
+
+    /// Renames; durable after [`Files::sync_dir`].
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.ask(FileOp::Rename, from)?;
+        std::fs::rename(from, to)
+    }
+
+    /// Makes the names in a folder durable.
+    pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.ask(FileOp::SyncDir, dir)?;
+        File::open(dir)?.sync_all()
+    }
+
+    /// A whole small file, replaced at once: temp, fsync, rename, folder fsync.
+    pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temp = path.with_extension("tmp");
+        let file = self.create(&temp)?;
+        self.write_at(&file, &temp, bytes, 0)?;
+        self.sync(&file, &temp)?;
+        self.rename(&temp, path)?;
+        path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
+    }
+
+    /// Makes a folder, 0700, unless it is there.
+    pub(super) fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        self.ask(FileOp::Open, dir)?;
+        match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            Ok(()) => dir.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), |parent| self.sync_dir(parent)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether an error says that there is no room, which may change by itself: no space, no quota, or a limit on file size.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}

@@ -1,0 +1,335 @@
+//! One group while it is formed: frames in a buffer, and what they will mean once they are on disk.
+//!
+//! Here, and nowhere else, is decided what is a copy. The fingerprints are updated while the group is formed, so two
+//! copies in one body, or in two deliveries of one group, are seen as well; records of this group are read from the
+//! buffer, earlier ones from their segment.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::event::{Change, Event, EventId, Folded, IdGenerator, Key, TYPE_UNPARSED, Via};
+use crate::journal::codec::{self, BodyRecord, CONFLICT, EventRecord, FoldRecord, SHOWN_ONLY};
+use crate::journal::copies::{Sight, differs};
+use crate::journal::fold::Record;
+use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, SegmentHead, begin_frame, finish_frame, frame};
+use crate::journal::index::{SegmentIndex, body_hash, delivery_print, key_print};
+use crate::journal::prints::Prints;
+use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
+use crate::journal::words::{Accepted, Delivery};
+use crate::normalize::project;
+use crate::time::Timestamp;
+
+/// What lives as long as the writer: how copies are found and ids are made.
+pub(super) struct Memory {
+    pub(super) journal: PathBuf,
+    pub(super) prints: Prints,
+    pub(super) ids: IdGenerator,
+    /// The newest rule generation and the hash of its texts.
+    pub(super) generation: (u64, [u8; 32]),
+    /// The sealed segment that was read last.
+    pub(super) last_read: Option<(u32, File, u32)>,
+}
+
+/// What goes into the segment's index.
+#[derive(Clone, Copy, Debug)]
+enum Indexed {
+    Event { offset: u32, id: EventId, received: Timestamp, print: Option<u64> },
+    Print { offset: u32, print: u64 },
+}
+
+/// The group.
+pub(super) struct Group<'m> {
+    memory: &'m mut Memory,
+    head: SegmentHead,
+    file: Arc<File>,
+    /// Where in the segment the group will begin.
+    base: u64,
+    /// Room for the group's head, then frames.
+    buffer: Vec<u8>,
+    count: u32,
+    now: Timestamp,
+    random: u128,
+    records: Vec<(Position, Record)>,
+    indexed: Vec<Indexed>,
+    hot: Vec<(Arc<Event>, usize)>,
+}
+
+/// A finished group.
+pub(super) struct Formed {
+    pub(super) buffer: Vec<u8>,
+    pub(super) records: Vec<(Position, Record)>,
+    pub(super) hot: Vec<(Arc<Event>, usize)>,
+    indexed: Vec<Indexed>,
+}
+
+impl Formed {
+    /// Adds what the group holds to its segment's index.
+    pub(super) fn index(&self, index: &mut SegmentIndex) {
+        for added in &self.indexed {
+            match *added {
+                Indexed::Event { offset, id, received, print } => index.event(offset, id, received, print),
+                Indexed::Print { offset, print } => index.print(offset, print),
+            }
+        }
+    }
+}
+
+/// What a delivery's id says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivered {
+    /// Never seen, or it has none.
+    New,
+    /// The same bytes came before.
+    Again,
+    /// Other bytes came before.
+    Otherwise,
+}
+
+/// A record, from the buffer or a file.
+struct Found {
+    bytes: Vec<u8>,
+    seed: u32,
+    at: Position,
+}
+
+impl Found {
+    fn payload(&self, kind: Kind) -> io::Result<&[u8]> {
+        let found = verified(&self.bytes, self.seed, self.at)?;
+        if found.kind == kind { Ok(found.payload) } else { Err(damaged(self.at)) }
+    }
+}
+
+impl<'m> Group<'m> {
+    /// Begins a group at `base` of the open segment, in a buffer that is used again.
+    pub(super) fn begin(
+        memory: &'m mut Memory,
+        head: SegmentHead,
+        file: Arc<File>,
+        base: u64,
+        now: Timestamp,
+        mut buffer: Vec<u8>,
+    ) -> Self {
+        buffer.clear();
+        buffer.resize(GROUP_HEAD, 0);
+        let mut random = [0; 16];
+        // Without randomness ids still rise; they are then easier to guess, which nothing depends on.
+        let random = getrandom::fill(&mut random).map_or(0, |()| u128::from_le_bytes(random));
+        Self { memory, head, file, base, buffer, count: 0, now, random, records: Vec::new(), indexed: Vec::new(), hot: Vec::new() }
+    }
+
+    fn put(&mut self, kind: Kind, payload: impl FnOnce(&mut Vec<u8>)) -> Position {
+        let at = begin_frame(&mut self.buffer, kind);
+        payload(&mut self.buffer);
+        finish_frame(&mut self.buffer, at, self.head.seed());
+        self.count += 1;
+        Position { segment: self.head.number, offset: (self.base + at as u64) as u32 }
+    }
+
+    /// Adds a record that is encoded already.
+    pub(super) fn record(&mut self, kind: Kind, payload: &[u8], record: Record) {
+        let at = self.put(kind, |out| out.extend_from_slice(payload));
+        self.records.push((at, record));
+    }
+
+    /// Adds rule texts unless they are those of the newest generation; its number.
+    pub(super) fn rules(&mut self, json: &[u8], hash: [u8; 32]) -> u64 {
+        let (newest, known) = self.memory.generation;
+        if newest > 0 && known == hash {
+            return newest;
+        }
+        let generation = newest + 1;
+        self.memory.generation = (generation, hash);
+        let at = self.put(Kind::Rules, |out| codec::put_rules(out, generation, hash, json));
+        self.records.push((at, Record::Rules { generation, hash }));
+        generation
+    }
+
+    /// Adds a delivery: what is new as events, what is known as folds.
+    pub(super) fn accept(&mut self, mut delivery: Delivery) -> Accepted {
+        let mut accepted = Accepted::default();
+        let delivered = self.delivered(&delivery);
+        let changes = std::mem::take(&mut delivery.changes);
+        let share = delivery.body.len() / changes.len().max(1);
+        let mut body = None;
+        let mut known = delivered != Delivered::New || delivery.delivery_id.is_none();
+        for change in changes {
+            let original = self.original(&change.key);
+            let flags = match (&original, delivered) {
+                (None, Delivered::Otherwise) => CONFLICT,
+                (None, _) => 0,
+                (Some((_, record)), Delivered::Otherwise) if self.says_otherwise(record, &delivery, &change) => CONFLICT | SHOWN_ONLY,
+                (Some((id, _)), _) => {
+                    self.fold(*id, &delivery, &change, &mut known);
+                    accepted.folded += 1;
+                    continue;
+                }
+            };
+            let body = match body {
+                Some(body) => body,
+                None => *body.insert(self.body(&delivery)),
+            };
+            known = true;
+            accepted.conflict |= flags & CONFLICT != 0;
+            accepted.events.push(self.event(&delivery, change, flags, body, share));
+        }
+        accepted
+    }
+
+    fn body(&mut self, delivery: &Delivery) -> Position {
+        let at = self.put(Kind::Body, |out| codec::put_body(out, delivery));
+        if let Some(id) = &delivery.delivery_id {
+            let print = delivery_print(id);
+            self.memory.prints.insert(print, at, Some(delivery.received));
+            self.indexed.push(Indexed::Print { offset: at.offset, print });
+        }
+        at
+    }
+
+    fn event(&mut self, delivery: &Delivery, change: Change, flags: u8, body: Position, share: usize) -> EventId {
+        let id = self.memory.ids.next(self.now, self.random);
+        let offset = (self.base + self.buffer.len() as u64) as u32;
+        let at = self.put(Kind::Event, |out| codec::put_event(out, id, offset - body.offset, flags, delivery, &change));
+        let routable = flags & SHOWN_ONLY == 0;
+        // The first one of a change stays its original: what is only shown is never found as one.
+        let print = routable.then(|| key_print(&change.key, 0));
+        if let Some(print) = print {
+            self.memory.prints.insert(print, at, Some(delivery.received));
+        }
+        self.indexed.push(Indexed::Event { offset: at.offset, id, received: delivery.received, print });
+        self.records.push((at, Record::Event { id, received: delivery.received, routable }));
+        let event = Event {
+            id,
+            source: delivery.source.clone(),
+            via: delivery.via,
+            received: delivery.received,
+            orchestrator: delivery.orchestrator.clone(),
+            verified: delivery.verified.clone(),
+            conflict: flags & CONFLICT != 0,
+            raw: (&*change.event_type == TYPE_UNPARSED).then(|| delivery.body.clone()),
+            change,
+            folded: Folded::default(),
+        };
+        self.hot.push((Arc::new(event), share));
+        id
+    }
+
+    /// `known` says whether some record holds the delivery's id already; the first one that can, does.
+    fn fold(&mut self, original: EventId, delivery: &Delivery, change: &Change, known: &mut bool) {
+        let record = FoldRecord {
+            original,
+            source: delivery.source.clone(),
+            via: delivery.via,
+            folder: change.folder.as_ref().and_then(|folder| folder.id),
+            received: delivery.received,
+        };
+        let id = if *known { None } else { delivery.delivery_id.as_deref() };
+        let hash = if id.is_some() { body_hash(&delivery.body) } else { [0; 16] };
+        let at = self.put(Kind::Fold, |out| codec::put_fold(out, &record, id, hash));
+        if let Some(id) = id {
+            *known = true;
+            let print = delivery_print(id);
+            self.memory.prints.insert(print, at, Some(delivery.received));
+            self.indexed.push(Indexed::Print { offset: at.offset, print });
+        }
+        self.records.push((at, Record::Fold(record)));
+    }
+
+    /// Whether this delivery's id came before, and with which bytes.
+    fn delivered(&mut self, delivery: &Delivery) -> Delivered {
+        let Some(id) = &delivery.delivery_id else { return Delivered::New };
+        let Some(at) = self.memory.prints.get(delivery_print(id)) else { return Delivered::New };
+        let Some(found) = self.find(at) else { return Delivered::New };
+        let compare = || -> io::Result<Option<bool>> {
+            let known = verified(&found.bytes, found.seed, at)?;
+            Ok(match known.kind {
+                Kind::Body => {
+                    let record = BodyRecord::decode(known.payload)?;
+                    (record.delivery_id == Some(id)).then(|| record.body == &*delivery.body)
+                }
+                Kind::Fold => {
+                    let (_, known, hash) = FoldRecord::decode(known.payload)?;
+                    (known == Some(id)).then(|| hash == body_hash(&delivery.body))
+                }
+                _ => None,
+            })
+        };
+        match compare() {
+            Ok(Some(true)) => Delivered::Again,
+            Ok(Some(false)) => Delivered::Otherwise,
+            Ok(None) | Err(_) => Delivered::New,
+        }
+    }
+
+    /// The original of a change: its id and record.
+    fn original(&mut self, key: &Key) -> Option<(EventId, Found)> {
+        let beside: &[i64] = if key.stamp.is_some() { &[0, -1, 1] } else { &[0] };
+        let mut best: Option<(std::time::Duration, EventId, Found)> = None;
+        for beside in beside {
+            let Some(at) = self.memory.prints.get(key_print(key, *beside)) else { continue };
+            let Some(found) = self.find(at) else { continue };
+            let candidate = found.payload(Kind::Event).and_then(|payload| Ok(EventRecord::decode(payload)?)).ok().and_then(|record| {
+                let distance = key.stamp.zip(record.stamp).map_or_else(Default::default, |(a, b)| a.distance(b));
+                (record.key == &*key.text && record.key().same_change(key)).then_some((distance, record.id))
+            });
+            if let Some((distance, id)) = candidate
+                && best.as_ref().is_none_or(|(nearest, ..)| distance < *nearest)
+            {
+                best = Some((distance, id, found));
+            }
+        }
+        best.map(|(_, id, found)| (id, found))
+    }
+
+    /// Whether `change`, under an `EventId` that came before with another body, says something else than its original.
+    fn says_otherwise(&mut self, original: &Found, delivery: &Delivery, change: &Change) -> bool {
+        let compare = |this: &mut Self| -> io::Result<bool> {
+            let record = EventRecord::decode(original.payload(Kind::Event)?)?;
+            let at = Position { offset: original.at.offset.saturating_sub(record.back), ..original.at };
+            let found = this.find(at).ok_or_else(|| damaged(at))?;
+            let body = BodyRecord::decode(found.payload(Kind::Body)?)?;
+            let data = record.change(|| project(body.body, record.event_type, record.element))?.data;
+            let before = Sight { body: body.body, data: &data, delivery_id: body.delivery_id };
+            let now = Sight { body: &delivery.body, data: &change.data, delivery_id: delivery.delivery_id.as_deref() };
+            // Only a webhook's body has fields around the element; other bodies are ours.
+            Ok(if body.via == Via::Webhook { differs(before, now) } else { data != change.data })
+        };
+        // An original that cannot be read proves nothing; the change is then shown rather than hidden.
+        compare(self).unwrap_or(true)
+    }
+
+    /// The record at a position, wherever it is; `None` when it cannot be read, which makes it no original.
+    fn find(&mut self, at: Position) -> Option<Found> {
+        let (bytes, seed) = if at.segment == self.head.number {
+            let seed = self.head.seed();
+            match u64::from(at.offset).checked_sub(self.base) {
+                Some(inside) => {
+                    let rest = self.buffer.get(inside as usize..)?;
+                    (rest.get(..frame(rest, seed)?.size())?.to_vec(), seed)
+                }
+                None => (read_frame(&self.file, at.offset).ok()?, seed),
+            }
+        } else {
+            if self.memory.last_read.as_ref().is_none_or(|(number, ..)| *number != at.segment) {
+                let path = segment_path(&self.memory.journal, at.segment);
+                let head = read_head(&path).ok()?.ok()?;
+                self.memory.last_read = Some((at.segment, File::open(&path).ok()?, head.seed()));
+            }
+            let (_, file, seed) = self.memory.last_read.as_ref()?;
+            (read_frame(file, at.offset).ok()?, *seed)
+        };
+        Some(Found { bytes, seed, at })
+    }
+
+    /// Closes the group; `None` when there is nothing in it.
+    pub(super) fn finish(mut self, number: u64) -> (Option<Formed>, Vec<u8>) {
+        if self.count == 0 {
+            return (None, self.buffer);
+        }
+        GroupHead::write(number, self.count, &mut self.buffer, self.head.seed());
+        debug_assert!(self.buffer.len() > GROUP_HEAD + FRAME_HEAD);
+        let formed = Formed { buffer: self.buffer, records: self.records, hot: self.hot, indexed: self.indexed };
+        (Some(formed), Vec::new())
+    }
+}

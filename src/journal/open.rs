@@ -1,0 +1,367 @@
+//! Opening a state folder: lock it, decide whether the checkpoints are to be trusted, fold what they miss, take up the
+//! last segment again.
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use tokio::sync::watch;
+
+use crate::event::IdGenerator;
+use crate::journal::checkpoints::{Checkpoints, Pace};
+use crate::journal::drain::Drain;
+use crate::journal::events::routable_after;
+use crate::journal::files::Files;
+use crate::journal::format::{FORMAT, HeadError, Position, SEGMENT_HEAD};
+use crate::journal::group::Memory;
+use crate::journal::index::{self, Summary};
+use crate::journal::lock::{self, failed};
+use crate::journal::marker::{self, Found, Marker};
+use crate::journal::prints::{DEDUP_KEYS_MAX, Prints};
+use crate::journal::queue::Queue;
+use crate::journal::rebuild::{ReplayError, Replayed, replay};
+use crate::journal::rows::{RowKey, Standing};
+use crate::journal::scan::{journal_dir, read_head, segment_numbers, segment_path};
+use crate::journal::segment::{NextSegment, OpenSegment};
+use crate::journal::state::State;
+use crate::journal::words::{Health, OpenError, OpenReport, Options};
+use crate::journal::writer::{Shared, Writer};
+use crate::time::Timestamp;
+
+/// Segments are addressed with 32 bits, with room for one group beyond the limit.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// While segments are folded, this many changed rows go to the checkpoints at once.
+const REPLAY_ROWS_MAX: usize = 16_384;
+
+type Opened<T> = Result<T, OpenError>;
+
+/// Everything that opening finds and makes, step by step.
+struct Opening<'a> {
+    dir: &'a Path,
+    journal: PathBuf,
+    files: Files,
+    options: Options,
+    report: OpenReport,
+}
+
+/// Opens the journal in `dir` and gives its shared part and its writer, which is not running yet.
+pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Shared>, Writer, OpenReport)> {
+    lock::prepare(&files, dir)?;
+    let lock = lock::take(&files, dir)?;
+    let mut opening = Opening { dir, journal: journal_dir(dir), files, options, report: OpenReport::default() };
+    let marker = opening.check_formats()?;
+    lock::sign(&lock).map_err(|error| failed("write", &dir.join("lock"), &error))?;
+    opening.files.make_dir(&opening.journal).map_err(|error| failed("make", &opening.journal, &error))?;
+    let numbers = opening.segments()?;
+    let new = numbers.is_empty() && marker == Found::Missing && !dir.join("checkpoints").exists();
+    let reason = if new { None } else { marker::distrust(&marker, &opening.options.boot_id) };
+    let checkpoints = opening.checkpoints(reason)?;
+    let mut state = opening.standing(checkpoints, &numbers)?;
+    let last = opening.fold(&mut state, &numbers)?;
+    let (segment, next_group) = opening.segment(&mut state, last)?;
+    let prints = opening.prints(&state)?;
+    opening.writer(state, segment, next_group, prints, lock)
+}
+
+impl Opening<'_> {
+    /// Looks at every version before anything is changed.
+    fn check_formats(&self) -> Opened<Found> {
+        let newer = |path: &Path, version: u32| {
+            OpenError::Format(format!(
+                "`{}` has format {version}, and this version of tripline reads formats up to {FORMAT}; use the newer version that wrote it, or another state folder; nothing was changed",
+                path.display()
+            ))
+        };
+        let marker = marker::read(self.dir).map_err(|error| failed("read", self.dir, &error))?;
+        if let Found::Newer(version) = marker {
+            return Err(newer(&self.dir.join("store.json"), version));
+        }
+        for number in self.segments_found()? {
+            let path = segment_path(&self.journal, number);
+            let head = read_head(&path).map_err(|error| failed("read", &path, &error))?;
+            match head {
+                Err(HeadError::Newer(version)) => return Err(newer(&path, version)),
+                Ok(head) if head.number == number => {}
+                Ok(_) | Err(HeadError::Unreadable) => return Err(damaged(&path, 0, "its head does not verify")),
+            }
+        }
+        Ok(marker)
+    }
+
+    fn segments_found(&self) -> Opened<Vec<u32>> {
+        segment_numbers(&self.journal).map_err(|error| failed("read", &self.journal, &error))
+    }
+
+    /// The segments, without gaps.
+    fn segments(&self) -> Opened<Vec<u32>> {
+        let numbers = self.segments_found()?;
+        match numbers.windows(2).find(|pair| pair[1] != pair[0] + 1) {
+            None => Ok(numbers),
+            Some(pair) => {
+                let missing = segment_path(&self.journal, pair[0] + 1);
+                Err(OpenError::Damaged(format!(
+                    "`{}` is missing, and with it events that were acknowledged; bring it back from a backup",
+                    missing.display()
+                )))
+            }
+        }
+    }
+
+    /// Opens the checkpoints, or sets aside those that are not to be trusted and begins new ones. The marker says
+    /// "open" before sled touches a file.
+    fn checkpoints(&mut self, reason: Option<String>) -> Opened<Arc<Checkpoints>> {
+        let dir = self.dir.join("checkpoints");
+        if let Some(reason) = reason {
+            self.set_aside(&dir, reason)?;
+        }
+        let open = Marker::now(&self.options.boot_id, false);
+        marker::write(&self.files, self.dir, &open).map_err(|error| failed("write the marker in", self.dir, &error))?;
+        let checked = |dir: &Path| {
+            let opened = Checkpoints::open(dir).and_then(|checkpoints| checkpoints.standing().map(|_| checkpoints));
+            // Reading the first row may panic as well as opening.
+            opened.map(Arc::new)
+        };
+        match std::panic::catch_unwind(AssertUnwindSafe(|| checked(&dir))) {
+            Ok(Ok(checkpoints)) => return Ok(checkpoints),
+            Ok(Err(error)) => self.set_aside(&dir, error.to_string())?,
+            Err(_) => self.set_aside(&dir, "sled panicked".to_owned())?,
+        }
+        checked(&dir).map_err(|error| failed("make", &dir, &error))
+    }
+
+    fn set_aside(&mut self, dir: &Path, reason: String) -> Opened<()> {
+        if dir.exists() {
+            let aside = dir.with_extension("aside");
+            let moved = remove_if_there(&aside).and_then(|()| self.files.rename(dir, &aside)).and_then(|()| self.files.sync_dir(self.dir));
+            moved.map_err(|error| failed("set aside", dir, &error))?;
+        }
+        tracing::warn!(reason, "the checkpoints are rebuilt from the journal");
+        self.report.rebuilt = Some(reason);
+        Ok(())
+    }
+
+    /// The state as the checkpoints have it, after comparing them with the segments.
+    fn standing(&mut self, checkpoints: Arc<Checkpoints>, numbers: &[u32]) -> Opened<State> {
+        match self.loaded(checkpoints, numbers)? {
+            Ok(state) => Ok(state),
+            Err(error) => {
+                // Half of a state is worse than none; the rows are made again.
+                self.set_aside(&self.dir.join("checkpoints"), error.to_string())?;
+                let checkpoints = self.checkpoints(None)?;
+                Ok(State::new(self.journal.clone(), Some(checkpoints), Standing::default()))
+            }
+        }
+    }
+
+    fn loaded(&self, checkpoints: Arc<Checkpoints>, numbers: &[u32]) -> Opened<std::io::Result<State>> {
+        let standing = match checkpoints.standing() {
+            Ok(standing) => standing.unwrap_or_default(),
+            Err(error) => return Ok(Err(error)),
+        };
+        let at = standing.next;
+        if at.segment > 0 {
+            let path = segment_path(&self.journal, at.segment);
+            if numbers.last().is_none_or(|last| *last < at.segment) {
+                return Err(damaged(&path, at.offset, "it is missing, and the checkpoints know acknowledged records in it"));
+            }
+            if numbers.first().is_some_and(|first| *first > at.segment) {
+                return Err(damaged(&path, at.offset, "it is missing, and later segments are there"));
+            }
+        }
+        let mut state = State::new(self.journal.clone(), Some(checkpoints), standing);
+        Ok(state.load_timers().map(|()| state))
+    }
+
+    /// Folds what the checkpoints miss, segment by segment; the last one comes back.
+    fn fold(&mut self, state: &mut State, numbers: &[u32]) -> Opened<Option<Replayed>> {
+        let from = state.standing.next;
+        let mut pace = Pace::default();
+        let mut next_group = None;
+        for &number in numbers {
+            let path = segment_path(&self.journal, number);
+            let last = numbers.last() == Some(&number);
+            let known = state.bytes_row(&RowKey::Segment(number)).ok().flatten().and_then(|row| Summary::from_bytes(&row).ok());
+            if let Some(summary) = known.filter(|_| !last && number < from.segment) {
+                state.sealed.push(summary);
+                next_group = Some(summary.last_group + 1);
+                continue;
+            }
+            let replayed = replay(state, &path, number, from).map_err(|error| match error {
+                ReplayError::Head => damaged(&path, 0, "its head does not verify"),
+                ReplayError::Record(at) => damaged(&path, at.offset, "a record verifies but does not decode"),
+                ReplayError::Io(error) => failed("fold", &path, &error),
+            })?;
+            self.check(&path, &replayed, next_group, last, state.standing.next)?;
+            next_group = Some(replayed.end.next_group);
+            self.report.replayed += replayed.records;
+            if number >= state.standing.next.segment {
+                let reached = Position { segment: number, offset: replayed.end.end };
+                if reached > state.standing.next {
+                    state.standing.next = reached;
+                    state.standing.group = replayed.end.next_group;
+                }
+            }
+            if last {
+                return Ok(Some(replayed));
+            }
+            state.keep_index(&replayed.index);
+            if state.dirty.len() > REPLAY_ROWS_MAX {
+                drain(state, &mut pace).map_err(|error| failed("write", &self.dir.join("checkpoints"), &error))?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether what a scan found may be: a torn tail is only at the end of the last segment.
+    fn check(&mut self, path: &Path, replayed: &Replayed, next_group: Option<u64>, last: bool, standing: Position) -> Opened<()> {
+        let (head, end) = (replayed.head, replayed.end);
+        if next_group.is_some_and(|group| group != head.first_group) {
+            return Err(damaged(path, 0, "its groups do not follow those of the segment before it"));
+        }
+        if let Some(later) = end.later {
+            return Err(damaged(path, end.end, &format!("a group does not verify, and a later one at {later} does")));
+        }
+        if !last && !end.sealed {
+            return Err(damaged(path, end.end, "its end is missing"));
+        }
+        if standing.segment == head.number && standing.offset > end.end {
+            return Err(damaged(path, end.end, "the checkpoints know acknowledged records behind its end"));
+        }
+        if last && !end.sealed && end.tail > 0 {
+            tracing::warn!(file = %path.display(), offset = end.end, bytes = end.tail, "cutting a group that was never acknowledged");
+            self.report.cut = end.tail;
+        }
+        Ok(())
+    }
+
+    /// The segment that is written next: the last one, or a new one behind it.
+    fn segment(&self, state: &mut State, last: Option<Replayed>) -> Opened<(OpenSegment, u64)> {
+        let limit = self.options.segment_bytes.min(SEGMENT_BYTES_MAX);
+        let begin = |number: u32, group: u64| {
+            let path = segment_path(&self.journal, number);
+            NextSegment::prepare(&self.files, &self.journal, number, group, limit, 0)
+                .and_then(|next| next.take(&self.files, &self.journal))
+                .map_err(|error| failed("make", &path, &error))
+        };
+        let (segment, index, group) = match last {
+            None => (begin(1, 1)?, index::SegmentIndex::new(1), 1),
+            Some(last) if last.end.sealed => {
+                let (number, group) = (last.head.number + 1, last.end.next_group);
+                state.keep_index(&last.index);
+                (begin(number, group)?, index::SegmentIndex::new(number), group)
+            }
+            Some(last) => {
+                let path = segment_path(&self.journal, last.head.number);
+                let (end, tail) = (u64::from(last.end.end), last.end.tail);
+                let segment = OpenSegment::resume(&self.files, path.clone(), last.head, end, tail, limit)
+                    .map_err(|error| failed("take up", &path, &error))?;
+                (segment, last.index, last.end.next_group)
+            }
+        };
+        state.open = index;
+        state.open.summary.end = segment.end.max(SEGMENT_HEAD as u64) as u32;
+        state.open_head = segment.head;
+        state.open_file = Some(Arc::clone(&segment.file));
+        state.standing.next = Position { segment: segment.head.number, offset: state.open.summary.end };
+        state.standing.group = group;
+        Ok((segment, group))
+    }
+
+    /// The newest fingerprints, as many as are kept.
+    fn prints(&self, state: &State) -> Opened<Prints> {
+        let mut room = (DEDUP_KEYS_MAX as u64).saturating_sub(state.open.summary.prints);
+        let mut segments = Vec::new();
+        for summary in state.sealed.iter().rev() {
+            if room == 0 {
+                break;
+            }
+            room = room.saturating_sub(summary.prints);
+            segments.push(*summary);
+        }
+        let mut prints = Prints::default();
+        for summary in segments.into_iter().rev() {
+            let number = summary.number;
+            let pages =
+                state.pages(|page| RowKey::Prints(number, page)).map_err(|error| failed("read", &self.dir.join("checkpoints"), &error))?;
+            let since = (summary.events > 0).then(|| Timestamp::from_millis(summary.received.0));
+            for page in pages {
+                let found = index::prints(&page).map_err(|error| failed("read", &self.dir.join("checkpoints"), &error.into()))?;
+                for (print, offset) in found {
+                    prints.insert(print, Position { segment: number, offset }, since);
+                }
+            }
+        }
+        let (number, open) = (state.open.summary.number, &state.open);
+        let since = (open.summary.events > 0).then(|| Timestamp::from_millis(open.summary.received.0));
+        for (print, offset) in &open.prints {
+            prints.insert(*print, Position { segment: number, offset: *offset }, since);
+        }
+        Ok(prints)
+    }
+
+    fn writer(
+        mut self,
+        mut state: State,
+        segment: OpenSegment,
+        next_group: u64,
+        prints: Prints,
+        lock: std::fs::File,
+    ) -> Opened<(Arc<Shared>, Writer, OpenReport)> {
+        let heads = state.standing.heads.clone();
+        let mut backlog = std::mem::take(&mut state.backlog);
+        routable_after(&state, heads.routed, &mut |id| backlog.push(id)).map_err(|error| failed("read", &self.journal, &error))?;
+        state.backlog = backlog;
+        state.dedup_since = prints.since();
+        self.report.events = heads.events;
+        self.report.open_runs = state.timers.open;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(),
+            state: RwLock::new(state),
+            newest: watch::Sender::new(heads.newest),
+            due: watch::Sender::new(0),
+            health: watch::Sender::new(Health::Good),
+        });
+        let ids = IdGenerator::after(heads.newest);
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            files: self.files,
+            clock: self.options.clock,
+            dir: self.dir.to_owned(),
+            boot_id: self.options.boot_id,
+            segment,
+            segment_bytes: self.options.segment_bytes.min(SEGMENT_BYTES_MAX),
+            next_group,
+            memory: Memory { journal: self.journal, prints, ids, generation: (heads.generation, heads.rules_hash), last_read: None },
+            drain: None,
+            pace: Pace::default(),
+            buffer: Vec::new(),
+            full: None,
+            distrusted: false,
+            _lock: lock,
+        };
+        Ok((shared, writer, self.report))
+    }
+}
+
+fn drain(state: &mut State, pace: &mut Pace) -> std::io::Result<()> {
+    if let Some(mut drain) = Drain::begin(state) {
+        while !drain.step(pace)? {}
+        state.draining = Arc::default();
+    }
+    Ok(())
+}
+
+fn remove_if_there(dir: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn damaged(path: &Path, offset: u32, why: &str) -> OpenError {
+    OpenError::Damaged(format!(
+        "`{}` is damaged at byte {offset}: {why}; acknowledged events may be lost, and nothing in the journal was changed: bring the state folder back from a backup",
+        path.display()
+    ))
+}

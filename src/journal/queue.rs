@@ -1,0 +1,218 @@
+//! Operations on their way to the writer thread.
+//!
+//! Bounded: who hands in an operation waits for a place first. When the writer ends, for whatever reason, everything
+//! that waits is dropped, and its callers learn that the journal has ended.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::journal::fold::Record;
+use crate::journal::format::{FRAME_HEAD, Kind};
+use crate::journal::words::{Accepted, AppendError, Delivery};
+
+/// Operations that may wait at once.
+pub(super) const QUEUE_OPS_MAX: usize = 16_384;
+
+/// Operations in one group.
+const GROUP_OPS_MAX: usize = 1024;
+
+/// Bytes in one group, unless a single operation needs more.
+const GROUP_BYTES_MAX: u64 = 4 << 20;
+
+/// Where an answer goes.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, AppendError>>;
+
+/// What the writer is asked to do.
+pub(super) enum Op {
+    /// Keep a delivery.
+    Accept(Box<Delivery>, Answer<Accepted>),
+    /// Keep these records, in order, in one group.
+    Records(Vec<(Kind, Vec<u8>, Record)>, Answer<()>),
+    /// Keep rule texts unless they are the newest.
+    Rules { json: Vec<u8>, hash: [u8; 32], answer: Answer<u64> },
+}
+
+impl Op {
+    /// At least as many bytes as its frames take.
+    pub(super) fn bytes_at_most(&self) -> u64 {
+        /// Fixed parts of an event, a fold or a body, generously.
+        const FIXED: usize = 256;
+        let length = |text: &Option<std::sync::Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        let bytes = match self {
+            Self::Accept(delivery, _) => {
+                let common = FIXED + delivery.source.len() + length(&delivery.orchestrator) + length(&delivery.delivery_id);
+                let verified = match &delivery.verified {
+                    crate::event::Verified::Secret(name) => name.len(),
+                    crate::event::Verified::No | crate::event::Verified::Yes => 0,
+                };
+                let changes = delivery.changes.iter().map(|change| {
+                    let folder = change
+                        .folder
+                        .as_ref()
+                        .map_or(0, |folder| folder.key.as_ref().map_or(0, String::len) + folder.path.as_ref().map_or(0, String::len));
+                    let texts = [&change.tenant, &change.subject, &change.service_id].into_iter().map(length).sum::<usize>();
+                    let problem = change.problem.as_ref().map_or(0, |problem| problem.message.len());
+                    let origin = change.origin.as_ref().map_or(0, |origin| origin.run.len() + origin.step.len());
+                    let data = if delivery.via == crate::event::Via::Webhook { 0 } else { change.data.to_string().len() };
+                    common + change.key.text.len() + change.event_type.len() + folder + texts + problem + origin + data
+                });
+                common + verified + delivery.body.len() + changes.sum::<usize>()
+            }
+            Self::Records(records, _) => records.iter().map(|(_, payload, _)| payload.len() + FRAME_HEAD).sum(),
+            Self::Rules { json, .. } => json.len() + FIXED,
+        };
+        bytes as u64
+    }
+
+    /// Answers with an error.
+    pub(super) fn refuse(self, error: AppendError) {
+        // Who asked may have gone; nothing was kept, so there is nobody else to tell.
+        match self {
+            Self::Accept(_, answer) => drop(answer.send(Err(error))),
+            Self::Records(_, answer) => drop(answer.send(Err(error))),
+            Self::Rules { answer, .. } => drop(answer.send(Err(error))),
+        }
+    }
+}
+
+/// How the queue stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Nothing more comes in; what is there is still done.
+    Closing,
+    /// Nothing is done any more, and why.
+    Ended(String),
+}
+
+struct Inner {
+    ops: VecDeque<(Op, u64)>,
+    gate: Gate,
+}
+
+/// The queue.
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    places: Semaphore,
+}
+
+/// What the writer gets.
+pub(super) enum Taken {
+    /// Operations for one group, with the sum of [`Op::bytes_at_most`].
+    Ops(Vec<Op>, u64),
+    /// Nothing came in time.
+    Nothing,
+    /// Nothing will come any more.
+    Closed,
+    /// The journal was dropped without being closed.
+    Ended,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        let inner = Inner { ops: VecDeque::new(), gate: Gate::Open };
+        Self { inner: Mutex::new(inner), changed: Condvar::new(), places: Semaphore::new(QUEUE_OPS_MAX) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic of another thread leaves a queue that is whole: each change is one push, pop or assignment.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands in an operation; waits while there is no place.
+    pub(super) async fn push(&self, op: Op) -> Result<(), AppendError> {
+        let bytes = op.bytes_at_most();
+        match self.places.acquire().await {
+            Ok(place) => place.forget(),
+            Err(_) => return Err(self.why()),
+        }
+        let mut inner = self.lock();
+        match &inner.gate {
+            Gate::Open => {
+                inner.ops.push_back((op, bytes));
+                drop(inner);
+                self.changed.notify_one();
+                Ok(())
+            }
+            Gate::Closing => Err(AppendError::Ended("it was closed".to_owned())),
+            Gate::Ended(why) => Err(AppendError::Ended(why.clone())),
+        }
+    }
+
+    /// Why nothing is taken any more.
+    pub(super) fn why(&self) -> AppendError {
+        AppendError::Ended(match &self.lock().gate {
+            Gate::Ended(why) => why.clone(),
+            Gate::Open | Gate::Closing => "it was closed".to_owned(),
+        })
+    }
+
+    /// Waits for operations, as long as `wait` says, and takes what belongs into one group.
+    pub(super) fn take(&self, wait: Option<Duration>) -> Taken {
+        let mut inner = self.lock();
+        let mut waited = false;
+        loop {
+            if let Gate::Ended(_) = inner.gate {
+                return Taken::Ended;
+            }
+            if !inner.ops.is_empty() {
+                break;
+            }
+            if inner.gate == Gate::Closing {
+                return Taken::Closed;
+            }
+            if waited {
+                return Taken::Nothing;
+            }
+            inner = match wait {
+                None => self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) => {
+                    waited = true;
+                    self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        let mut ops = Vec::with_capacity(inner.ops.len().min(GROUP_OPS_MAX));
+        let mut total = 0;
+        while let Some((_, bytes)) = inner.ops.front()
+            && (ops.is_empty() || (ops.len() < GROUP_OPS_MAX && total + bytes <= GROUP_BYTES_MAX))
+            && let Some((op, bytes)) = inner.ops.pop_front()
+        {
+            total += bytes;
+            ops.push(op);
+        }
+        drop(inner);
+        self.places.add_permits(ops.len());
+        Taken::Ops(ops, total)
+    }
+
+    /// Nothing more comes in.
+    pub(super) fn close(&self) {
+        let mut inner = self.lock();
+        if inner.gate == Gate::Open {
+            inner.gate = Gate::Closing;
+        }
+        drop(inner);
+        self.places.close();
+        self.changed.notify_all();
+    }
+
+    /// Nothing is done any more; everything that waits is told so.
+    pub(super) fn end(&self, why: &str) {
+        let mut inner = self.lock();
+        if !matches!(inner.gate, Gate::Ended(_)) {
+            inner.gate = Gate::Ended(why.to_owned());
+        }
+        let waiting = std::mem::take(&mut inner.ops);
+        drop(inner);
+        self.places.close();
+        self.changed.notify_all();
+        for (op, _) in waiting {
+            op.refuse(AppendError::Ended(why.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Reading a state folder without the daemon: segments are folded in memory, no lock is taken, sled is not touched.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::event::{Event, EventId, Folded, RunId};
+use crate::journal::codec::{FoldRecord, Undecodable};
+use crate::journal::events::{self, OpenFile, Segments};
+use crate::journal::fold::{FoldRow, Heads, Record, Rows, RunRow, fold, fold_copy};
+use crate::journal::format::{HeadError, Kind, Position, SegmentHead};
+use crate::journal::index::{Block, SegmentIndex, Summary};
+use crate::journal::rows::RunHead;
+use crate::journal::runs;
+use crate::journal::scan::{damaged, journal_dir, read_frame, segment_numbers, segment_path, verified, walk};
+use crate::journal::words::{EventQuery, Page, RunQuery};
+use crate::runs::Run;
+
+/// Reads the segments of a state folder without the daemon: no lock, no sled, no secrets. Stops at the first record
+/// that does not verify.
+#[derive(Debug)]
+pub struct Reader {
+    journal: PathBuf,
+}
+
+impl Reader {
+    /// For the state folder `dir`.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self { journal: journal_dir(dir) }
+    }
+
+    /// As [`super::Journal::events`].
+    pub fn events(&self, query: &EventQuery) -> io::Result<Page<Event, EventId>> {
+        events::list(&Scanned::new(&self.journal)?, query)
+    }
+
+    /// As [`super::Journal::event`].
+    pub fn event(&self, id: EventId) -> io::Result<Option<Event>> {
+        events::by_id(&Scanned::new(&self.journal)?, id)
+    }
+
+    /// As [`super::Journal::runs`].
+    pub fn runs(&self, query: &RunQuery) -> io::Result<Page<Run, RunId>> {
+        let rows = self.fold()?;
+        let newest_first = rows.runs.iter().rev().map(|(id, row)| Ok((*id, RunHead::of(&row.run))));
+        runs::list(query, newest_first, |id| Ok(rows.runs.get(&id).cloned()), &|at| self.payload(at))
+    }
+
+    /// As [`super::Journal::run`].
+    pub fn run(&self, id: RunId) -> io::Result<Option<Run>> {
+        self.fold()?.runs.remove(&id).map(|row| runs::whole(row, &|at| self.payload(at))).transpose()
+    }
+
+    /// Runs of the whole journal. Stops at the first record that does not verify.
+    fn fold(&self) -> io::Result<RunRows> {
+        let mut rows = RunRows::default();
+        for number in segment_numbers(&self.journal)? {
+            let (bytes, head) = load(&self.journal, number)?;
+            let walked = walk(&bytes, head, |at, frame| {
+                if matches!(frame.kind, Kind::Plan | Kind::Fact)
+                    && let Some(record) = Record::decode(frame)?
+                {
+                    fold(&mut rows, at, &record)?;
+                }
+                Ok::<_, io::Error>(())
+            })?;
+            if !walked.sealed {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    fn payload(&self, at: Position) -> io::Result<Vec<u8>> {
+        let path = segment_path(&self.journal, at.segment);
+        let head = crate::journal::scan::read_head(&path)?.map_err(|error| head_error(at.segment, error))?;
+        let bytes = read_frame(&File::open(path)?, at.offset)?;
+        Ok(verified(&bytes, head.seed(), at)?.payload.to_vec())
+    }
+}
+
+fn load(journal: &Path, number: u32) -> io::Result<(Vec<u8>, SegmentHead)> {
+    let bytes = std::fs::read(segment_path(journal, number))?;
+    let head = SegmentHead::from_bytes(&bytes).map_err(|error| head_error(number, error))?;
+    Ok((bytes, head))
+}
+
+fn head_error(number: u32, error: HeadError) -> io::Error {
+    match error {
+        HeadError::Newer(version) => io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("segment {number} has format {version}, which only a newer version of tripline reads"),
+        ),
+        HeadError::Unreadable => damaged(Position { segment: number, offset: 0 }),
+    }
+}
+
+/// Runs in memory; everything else is left out.
+#[derive(Default)]
+struct RunRows {
+    runs: BTreeMap<RunId, RunRow>,
+    heads: Heads,
+}
+
+impl Rows for RunRows {
+    fn heads(&mut self) -> &mut Heads {
+        &mut self.heads
+    }
+
+    fn run(&mut self, id: RunId, change: &mut dyn FnMut(&mut Option<RunRow>)) -> io::Result<()> {
+        let mut row = self.runs.remove(&id);
+        change(&mut row);
+        self.runs.extend(row.map(|row| (id, row)));
+        Ok(())
+    }
+
+    fn folded(&mut self, _: EventId, _: &mut dyn FnMut(&mut Option<FoldRow>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn generation(&mut self, _: u64, _: Position) {}
+}
+
+/// A segment that was read.
+struct ScannedSegment {
+    index: SegmentIndex,
+    seed: u32,
+    file: Arc<File>,
+}
+
+/// Segments that are read when they are first asked for. Lists ask for the newest first, so the copies of an event are
+/// known before the event is: they are in its segment or in newer ones.
+struct Scanned<'a> {
+    journal: &'a Path,
+    numbers: Vec<u32>,
+    segments: RefCell<BTreeMap<u32, ScannedSegment>>,
+    folds: RefCell<BTreeMap<EventId, Vec<(Position, FoldRecord)>>>,
+}
+
+impl<'a> Scanned<'a> {
+    fn new(journal: &'a Path) -> io::Result<Self> {
+        let numbers = segment_numbers(journal)?;
+        Ok(Self { journal, numbers, segments: RefCell::default(), folds: RefCell::default() })
+    }
+
+    fn scan(&self, number: u32) -> io::Result<()> {
+        if self.segments.borrow().contains_key(&number) {
+            return Ok(());
+        }
+        let (bytes, head) = load(self.journal, number)?;
+        let mut index = SegmentIndex::new(number);
+        let mut folds = self.folds.borrow_mut();
+        let end = walk(&bytes, head, |at, frame| {
+            index.frame(at.offset, frame)?;
+            if frame.kind == Kind::Fold {
+                let fold = FoldRecord::decode(frame.payload)?.0;
+                folds.entry(fold.original).or_default().push((at, fold));
+            }
+            Ok::<_, Undecodable>(())
+        })?;
+        index.summary.end = end.end;
+        let file = Arc::new(File::open(segment_path(self.journal, number))?);
+        self.segments.borrow_mut().insert(number, ScannedSegment { index, seed: head.seed(), file });
+        Ok(())
+    }
+}
+
+impl Segments for Scanned<'_> {
+    fn numbers(&self) -> Vec<u32> {
+        self.numbers.clone()
+    }
+
+    fn summary(&self, number: u32) -> Option<Summary> {
+        self.segments.borrow().get(&number).map(|segment| segment.index.summary)
+    }
+
+    fn blocks(&self, number: u32) -> io::Result<Vec<Block>> {
+        self.scan(number)?;
+        Ok(self.segments.borrow().get(&number).map(|segment| segment.index.blocks.clone()).unwrap_or_default())
+    }
+
+    fn open(&self, number: u32) -> io::Result<OpenFile> {
+        self.scan(number)?;
+        let segments = self.segments.borrow();
+        let segment = segments.get(&number).ok_or(io::ErrorKind::NotFound)?;
+        Ok(OpenFile { file: Arc::clone(&segment.file), number, seed: segment.seed, end: segment.index.summary.end })
+    }
+
+    fn folded(&self, id: EventId) -> io::Result<Folded> {
+        let mut folds = self.folds.borrow().get(&id).cloned().unwrap_or_default();
+        folds.sort_by_key(|(at, _)| *at);
+        let mut row = None;
+        for (at, fold) in folds {
+            fold_copy(&mut row, at, &fold);
+        }
+        Ok(row.map(|row| row.folded).unwrap_or_default())
+    }
+}

@@ -1,0 +1,88 @@
+//! Folding segments into state: what opening and losing the checkpoints have in common.
+
+use std::io;
+use std::path::Path;
+
+use crate::journal::codec::Undecodable;
+use crate::journal::fold::{Record, fold};
+use crate::journal::format::{Position, SegmentHead};
+use crate::journal::index::SegmentIndex;
+use crate::journal::rows::Standing;
+use crate::journal::scan::{ScanEnd, damaged, segment_numbers, segment_path, walk};
+use crate::journal::state::State;
+use crate::journal::timers::Timers;
+
+/// A segment that was read and folded.
+pub(super) struct Replayed {
+    pub(super) head: SegmentHead,
+    pub(super) index: SegmentIndex,
+    pub(super) end: ScanEnd,
+    /// Records that changed state.
+    pub(super) records: u64,
+}
+
+/// Why a segment was not folded.
+#[derive(Debug)]
+pub(super) enum ReplayError {
+    /// Its head does not verify.
+    Head,
+    /// A record verifies but makes no sense.
+    Record(Position),
+    Io(io::Error),
+}
+
+impl From<io::Error> for ReplayError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Reads a segment whole, indexes it, and folds what is at `from` or later.
+pub(super) fn replay(state: &mut State, path: &Path, number: u32, from: Position) -> Result<Replayed, ReplayError> {
+    let bytes = std::fs::read(path)?;
+    let head = SegmentHead::from_bytes(&bytes).ok().filter(|head| head.number == number).ok_or(ReplayError::Head)?;
+    let mut index = SegmentIndex::new(number);
+    let mut records = 0;
+    let end = walk(&bytes, head, |at, frame| {
+        let sense = |error: Undecodable| {
+            tracing::error!(%error, segment = at.segment, offset = at.offset, "cannot decode a record");
+            ReplayError::Record(at)
+        };
+        index.frame(at.offset, frame).map_err(sense)?;
+        if at >= from
+            && let Some(record) = Record::decode(frame).map_err(sense)?
+        {
+            records += 1;
+            fold(state, at, &record)?;
+        }
+        Ok::<_, ReplayError>(())
+    })?;
+    index.summary.end = end.end;
+    index.summary.last_group = end.next_group.saturating_sub(1);
+    Ok(Replayed { head, index, end, records })
+}
+
+/// Folds the whole journal into memory, because the checkpoints cannot be used any more.
+pub(super) fn forget_checkpoints(state: &mut State) -> io::Result<()> {
+    let known = std::mem::take(&mut state.standing);
+    state.checkpoints = None;
+    state.dirty.clear();
+    state.draining = Default::default();
+    state.timers = Timers::default();
+    state.sealed.clear();
+    state.standing = Standing::default();
+    for number in segment_numbers(&state.journal)? {
+        let path = segment_path(&state.journal, number);
+        let replayed = replay(state, &path, number, Position::default()).map_err(|error| match error {
+            ReplayError::Io(error) => error,
+            ReplayError::Head => damaged(Position { segment: number, offset: 0 }),
+            ReplayError::Record(at) => damaged(at),
+        })?;
+        if replayed.end.sealed {
+            state.keep_index(&replayed.index);
+        }
+    }
+    state.standing.next = known.next;
+    state.standing.group = known.group;
+    Ok(())
+}

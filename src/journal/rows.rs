@@ -1,0 +1,241 @@
+//! Rows of the checkpoints: keys and values, byte by byte.
+//!
+//! One sled tree; the first byte of a key says what the row is. Keys are big endian so that they sort as their ids do,
+//! values little endian. No value is longer than [`VALUE_MAX`]: longer ones are cut into numbered parts.
+//!
+//! ```text
+//! key                          value                                            lifetime
+//! 'p'                          1 layout · 8 position behind the last group      always
+//!                              folded · 8 next group · 16 newest event ·
+//!                              16 newest routed · 8 events · 8 generation ·
+//!                              32 hash of its texts
+//! 'r' 26 run · 1 part          run (below)                                      leaves with the segment of its last record
+//! 'f' 16 event · 1 part        8 position · JSON of the copies                  leaves with its event
+//! 'g' 8 generation             8 position of its texts                          as long as a run needs it
+//! 's' 4 segment                1 layout · summary of a sealed segment           leaves with the segment
+//! 'i' 4 segment · 2 page       40 per block: 16 first event · 4 offset ·        leaves with the segment
+//!                              8 + 8 smallest and largest `received` in ms · 4 events
+//! 'k' 4 segment · 2 page       12 per key: 8 fingerprint · 4 offset; sorted     leaves with the segment
+//!
+//! run    8 position · 1 state · 8 due in ms (or the smallest number) · 8 created in ms · 4 length, rule ·
+//!        4 count, 4 step + 8 position of each value that is in the journal · 8 position of `would` or 0 · JSON of the run
+//! ```
+
+use crate::event::{EventId, RuleName, RunId};
+use crate::journal::codec::{Take, Undecodable};
+use crate::journal::fold::{FoldRow, Heads, RunRow};
+use crate::journal::format::Position;
+use crate::runs::{Run, RunState};
+use crate::time::Timestamp;
+
+/// The layout that this version writes; another one is rebuilt.
+pub(super) const LAYOUT: u8 = 1;
+
+/// The longest value of a row.
+pub(super) const VALUE_MAX: usize = 4096;
+
+/// The most parts of one row, so that its number fits into a byte.
+pub(super) const PARTS_MAX: usize = 256;
+
+/// A row's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RowKey {
+    Run(RunId),
+    Folded(EventId),
+    Generation(u64),
+    Segment(u32),
+    Index(u32, u16),
+    Prints(u32, u16),
+}
+
+/// The key of the position row.
+pub(super) const POSITION_KEY: &[u8] = b"p";
+
+impl RowKey {
+    /// The stored key; rows that may have parts end in the number of the part, which is 0 here.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(28);
+        match self {
+            Self::Run(id) => {
+                key.push(b'r');
+                key.extend_from_slice(&id.to_bytes());
+                key.push(0);
+            }
+            Self::Folded(id) => {
+                key.push(b'f');
+                key.extend_from_slice(&id.to_bytes());
+                key.push(0);
+            }
+            Self::Generation(generation) => {
+                key.push(b'g');
+                key.extend_from_slice(&generation.to_be_bytes());
+            }
+            Self::Segment(segment) => {
+                key.push(b's');
+                key.extend_from_slice(&segment.to_be_bytes());
+            }
+            Self::Index(segment, page) | Self::Prints(segment, page) => {
+                key.push(if matches!(self, Self::Index(..)) { b'i' } else { b'k' });
+                key.extend_from_slice(&segment.to_be_bytes());
+                key.extend_from_slice(&page.to_be_bytes());
+            }
+        }
+        key
+    }
+
+    /// Whether the row may be cut into parts.
+    pub(super) fn has_parts(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Folded(_))
+    }
+}
+
+/// A row's content.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Row {
+    Run(Box<RunRow>),
+    Folded(FoldRow),
+    /// Pages, and everything else that is written once and read as it is.
+    Bytes(Vec<u8>),
+}
+
+impl Row {
+    /// The stored value, before it is cut into parts.
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        match self {
+            Self::Run(row) => run_bytes(row),
+            Self::Folded(row) => {
+                let mut out = row.at.packed().to_le_bytes().to_vec();
+                serde_json::to_writer(&mut out, &row.folded)?;
+                Ok(out)
+            }
+            Self::Bytes(bytes) => Ok(bytes.clone()),
+        }
+    }
+}
+
+/// What lists and timers need of a run, without its JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RunHead {
+    pub(super) state: RunState,
+    /// When it is due in milliseconds, rounded up.
+    pub(super) due: Option<i64>,
+    pub(super) created: i64,
+    pub(super) rule: RuleName,
+}
+
+impl RunHead {
+    pub(super) fn of(run: &Run) -> Self {
+        Self {
+            state: run.state,
+            due: run.next_at.filter(|_| !run.state.is_settled()).map(ceil_millis),
+            created: run.planned.created.as_millis(),
+            rule: run.planned.rule.clone(),
+        }
+    }
+}
+
+/// The first millisecond that is not before `time`.
+pub(super) fn ceil_millis(time: Timestamp) -> i64 {
+    let millis = time.as_millis();
+    if Timestamp::from_millis(millis) < time { millis + 1 } else { millis }
+}
+
+fn run_bytes(row: &RunRow) -> serde_json::Result<Vec<u8>> {
+    let head = RunHead::of(&row.run);
+    let mut out = row.at.packed().to_le_bytes().to_vec();
+    out.push(RunState::ALL.iter().position(|s| *s == head.state).unwrap_or(0) as u8);
+    out.extend_from_slice(&head.due.unwrap_or(i64::MIN).to_le_bytes());
+    out.extend_from_slice(&head.created.to_le_bytes());
+    out.extend_from_slice(&(head.rule.len() as u32).to_le_bytes());
+    out.extend_from_slice(head.rule.as_bytes());
+    out.extend_from_slice(&(row.values.len() as u32).to_le_bytes());
+    for (step, at) in &row.values {
+        out.extend_from_slice(&step.to_le_bytes());
+        out.extend_from_slice(&at.packed().to_le_bytes());
+    }
+    out.extend_from_slice(&row.would.unwrap_or_default().packed().to_le_bytes());
+    serde_json::to_writer(&mut out, &row.run)?;
+    Ok(out)
+}
+
+fn take_head(take: &mut Take<'_>) -> Result<(Position, RunHead), Undecodable> {
+    let at = Position::unpacked(take.u64()?);
+    let state = *RunState::ALL.get(usize::from(take.array::<1>()?[0])).ok_or(Undecodable)?;
+    let due = i64::from_le_bytes(take.array()?);
+    let created = i64::from_le_bytes(take.array()?);
+    let length = take.u32()? as usize;
+    let rule = std::str::from_utf8(take.bytes(length)?).map_err(|_| Undecodable)?.into();
+    Ok((at, RunHead { state, due: (due != i64::MIN).then_some(due), created, rule }))
+}
+
+/// The head of a stored run; its first part is enough.
+pub(super) fn run_head(value: &[u8]) -> Result<RunHead, Undecodable> {
+    Ok(take_head(&mut Take(value))?.1)
+}
+
+pub(super) fn run_row(value: &[u8]) -> Result<RunRow, Undecodable> {
+    let mut take = Take(value);
+    let (at, _) = take_head(&mut take)?;
+    let mut values = Vec::new();
+    for _ in 0..take.u32()? {
+        values.push((take.u32()?, Position::unpacked(take.u64()?)));
+    }
+    let would = Some(Position::unpacked(take.u64()?)).filter(|at| *at != Position::default());
+    Ok(RunRow { run: serde_json::from_slice(take.0).map_err(|_| Undecodable)?, at, values, would })
+}
+
+pub(super) fn fold_row(value: &[u8]) -> Result<FoldRow, Undecodable> {
+    let mut take = Take(value);
+    let at = Position::unpacked(take.u64()?);
+    Ok(FoldRow { folded: serde_json::from_slice(take.0).map_err(|_| Undecodable)?, at })
+}
+
+/// The id in a stored key of a run, and the number of the part.
+pub(super) fn run_of_key(key: &[u8]) -> Option<(RunId, u8)> {
+    let id: &[u8; 26] = key.get(1..27)?.try_into().ok()?;
+    Some((RunId::from_bytes(id), *key.get(27)?))
+}
+
+/// How far the rows are, and the numbers at that point.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub(super) struct Standing {
+    /// Behind the last group folded: where replay goes on.
+    pub(super) next: Position,
+    /// The number of the group that comes there.
+    pub(super) group: u64,
+    pub(super) heads: Heads,
+}
+
+impl Standing {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let heads = &self.heads;
+        let mut out = vec![LAYOUT];
+        out.extend_from_slice(&self.next.packed().to_le_bytes());
+        out.extend_from_slice(&self.group.to_le_bytes());
+        out.extend_from_slice(&heads.newest.to_bytes());
+        out.extend_from_slice(&heads.routed.to_bytes());
+        out.extend_from_slice(&heads.events.to_le_bytes());
+        out.extend_from_slice(&heads.generation.to_le_bytes());
+        out.extend_from_slice(&heads.rules_hash);
+        out
+    }
+
+    /// Fails for another layout too.
+    pub(super) fn from_bytes(value: &[u8]) -> Result<Self, Undecodable> {
+        let mut take = Take(value);
+        if take.array()? != [LAYOUT] {
+            return Err(Undecodable);
+        }
+        Ok(Self {
+            next: Position::unpacked(take.u64()?),
+            group: take.u64()?,
+            heads: Heads {
+                newest: take.id()?,
+                routed: take.id()?,
+                events: take.u64()?,
+                generation: take.u64()?,
+                rules_hash: take.array()?,
+            },
+        })
+    }
+}

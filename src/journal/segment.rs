@@ -1,0 +1,129 @@
+//! The open segment: the one file that is written.
+//!
+//! Blocks exist before records are written into them (zeros in steps of [`RESERVE_STEP`]), so that a commit touches no
+//! metadata and a full disk shows before a group is begun.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::journal::files::Files;
+use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, SEGMENT_HEAD, SegmentHead, begin_frame, finish_frame};
+use crate::journal::scan::segment_path;
+
+/// Zeros are written ahead in steps of this many bytes.
+const RESERVE_STEP: u64 = 4 << 20;
+
+/// When less than this is left, the next step is prepared as soon as nobody waits.
+const RESERVE_LOW: u64 = 2 << 20;
+
+/// The bytes of a group with only a seal in it.
+pub(super) const SEAL_BYTES: u64 = (GROUP_HEAD + FRAME_HEAD) as u64;
+
+/// The open segment.
+#[derive(Debug)]
+pub(super) struct OpenSegment {
+    pub(super) head: SegmentHead,
+    pub(super) file: Arc<File>,
+    path: PathBuf,
+    /// Behind the last group.
+    pub(super) end: u64,
+    /// Zeros are on disk up to here.
+    reserved: u64,
+    /// A segment is rolled when it would grow beyond this.
+    limit: u64,
+}
+
+/// A segment that has no name yet: made and synced, so that taking it into use cannot fail for want of space.
+#[derive(Debug)]
+pub(super) struct NextSegment {
+    segment: OpenSegment,
+    temp: PathBuf,
+}
+
+impl NextSegment {
+    /// Prepares segment `number` with room for a first group of `bytes`. What a failure leaves behind is overwritten by the next try.
+    pub(super) fn prepare(files: &Files, journal: &Path, number: u32, first_group: u64, limit: u64, bytes: u64) -> io::Result<Self> {
+        let temp = journal.join("next.tmp");
+        let salt = getrandom::u32().map_err(io::Error::other)?;
+        let head = SegmentHead { number, first_group, salt };
+        let file = files.create(&temp)?;
+        let reserved = RESERVE_STEP.min(limit).max(SEGMENT_HEAD as u64 + bytes + SEAL_BYTES);
+        files.reserve(&file, &temp, SEGMENT_HEAD as u64, reserved)?;
+        files.write_at(&file, &temp, &head.to_bytes(), 0)?;
+        files.sync(&file, &temp)?;
+        let path = segment_path(journal, number);
+        Ok(Self { segment: OpenSegment { head, file: Arc::new(file), path, end: SEGMENT_HEAD as u64, reserved, limit }, temp })
+    }
+
+    /// Gives it its name.
+    pub(super) fn take(self, files: &Files, journal: &Path) -> io::Result<OpenSegment> {
+        files.rename(&self.temp, &self.segment.path)?;
+        files.sync_dir(journal)?;
+        Ok(self.segment)
+    }
+}
+
+impl OpenSegment {
+    /// Takes up a segment again whose valid groups end at `end`; `tail` bytes behind them are wiped. Everything in it is
+    /// synced: the process before may have ended between a write and its sync.
+    pub(super) fn resume(files: &Files, path: PathBuf, head: SegmentHead, end: u64, tail: u64, limit: u64) -> io::Result<Self> {
+        let file = files.open(&path)?;
+        if tail > 0 {
+            files.reserve(&file, &path, end, end + tail)?;
+        }
+        files.sync(&file, &path)?;
+        let reserved = file.metadata()?.len().max(end);
+        Ok(Self { head, file: Arc::new(file), path, end, reserved, limit })
+    }
+
+    /// Whether `bytes` more belong into the next segment. An empty segment takes anything.
+    pub(super) fn is_full_for(&self, bytes: u64) -> bool {
+        self.end > SEGMENT_HEAD as u64 && self.end + bytes + SEAL_BYTES > self.limit
+    }
+
+    /// Makes sure that `bytes` and a seal can be written without asking the file system for space.
+    pub(super) fn reserve(&mut self, files: &Files, bytes: u64) -> io::Result<()> {
+        let needed = self.end + bytes + SEAL_BYTES;
+        if needed <= self.reserved {
+            return Ok(());
+        }
+        let steps = (needed - self.reserved).div_ceil(RESERVE_STEP).max(1);
+        // Not beyond the limit, unless one record alone needs it.
+        let target = (self.reserved + steps * RESERVE_STEP).min(self.limit.max(needed));
+        files.reserve(&self.file, &self.path, self.reserved, target)?;
+        files.sync(&self.file, &self.path)?;
+        self.reserved = target;
+        Ok(())
+    }
+
+    /// Whether a step should be prepared while nobody waits.
+    pub(super) fn is_low(&self) -> bool {
+        self.reserved < self.limit && self.reserved - self.end.min(self.reserved) < RESERVE_LOW
+    }
+
+    /// Prepares a step ahead.
+    pub(super) fn reserve_ahead(&mut self, files: &Files) -> io::Result<()> {
+        let room = self.reserved.saturating_sub(self.end + SEAL_BYTES);
+        self.reserve(files, room + 1)
+    }
+
+    /// Writes a group at the end and syncs it. After an error nothing may be written any more.
+    pub(super) fn append(&mut self, files: &Files, group: &[u8]) -> io::Result<()> {
+        files.write_at(&self.file, &self.path, group, self.end)?;
+        files.sync(&self.file, &self.path)?;
+        self.end += group.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the seal as group `number`.
+    pub(super) fn seal(&mut self, files: &Files, number: u64) -> io::Result<()> {
+        let seed = self.head.seed();
+        let mut group = vec![0; GROUP_HEAD];
+        let at = begin_frame(&mut group, Kind::Seal);
+        finish_frame(&mut group, at, seed);
+        GroupHead::write(number, 1, &mut group, seed);
+        self.append(files, &group)
+    }
+}

@@ -1,0 +1,281 @@
+//! The state of an open journal as readers see it: rows that are not yet in the checkpoints lie over those that are.
+//!
+//! Changed by the writer thread only, after each sync; read by everybody under a lock that is held for moments.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::event::{Event, EventId, Folded, RunId};
+use crate::journal::checkpoints::Checkpoints;
+use crate::journal::events::{OpenFile, Segments};
+use crate::journal::fold::{FoldRow, Heads, Rows, RunRow};
+use crate::journal::format::{Position, SEGMENT_HEAD, SegmentHead};
+use crate::journal::hot::{Backlog, Hot};
+use crate::journal::index::{self, Block, SegmentIndex, Summary};
+use crate::journal::rows::{Row, RowKey, RunHead, Standing, fold_row, run_head, run_of_key, run_row};
+use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
+use crate::journal::timers::Timers;
+use crate::time::Timestamp;
+
+/// Stored parts that are asked of sled at once.
+const PAGE_ROWS: usize = 256;
+
+/// Rows that change together, by key.
+pub(super) type RowMap = BTreeMap<RowKey, Row>;
+
+/// The state.
+pub(super) struct State {
+    pub(super) journal: PathBuf,
+    /// What has been folded.
+    pub(super) standing: Standing,
+    /// Rows changed since the last drain began.
+    pub(super) dirty: RowMap,
+    /// Rows that are being written to the checkpoints.
+    pub(super) draining: Arc<RowMap>,
+    /// `None` once they failed: `dirty` then holds everything.
+    pub(super) checkpoints: Option<Arc<Checkpoints>>,
+    pub(super) timers: Timers,
+    pub(super) hot: Hot,
+    pub(super) backlog: Backlog,
+    /// Sealed segments, ascending.
+    pub(super) sealed: Vec<Summary>,
+    /// The open segment.
+    pub(super) open: SegmentIndex,
+    pub(super) open_head: SegmentHead,
+    pub(super) open_file: Option<Arc<File>>,
+    pub(super) dedup_since: Option<Timestamp>,
+}
+
+impl State {
+    pub(super) fn new(journal: PathBuf, checkpoints: Option<Arc<Checkpoints>>, standing: Standing) -> Self {
+        Self {
+            journal,
+            standing,
+            dirty: RowMap::new(),
+            draining: Arc::default(),
+            checkpoints,
+            timers: Timers::default(),
+            hot: Hot::default(),
+            backlog: Backlog::default(),
+            sealed: Vec::new(),
+            open: SegmentIndex::new(0),
+            open_head: SegmentHead { number: 0, first_group: 0, salt: 0 },
+            open_file: None,
+            dedup_since: None,
+        }
+    }
+
+    /// Fills the timers from the rows of the checkpoints.
+    pub(super) fn load_timers(&mut self) -> io::Result<()> {
+        let Some(checkpoints) = self.checkpoints.clone() else { return Ok(()) };
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = checkpoints.after(b'r', after.as_deref(), PAGE_ROWS)?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (key, value) in &rows {
+                if let Some((id, 0)) = run_of_key(key) {
+                    self.timers.change(id, None, &run_head(value)?);
+                }
+            }
+        }
+    }
+
+    fn overlay(&self, key: &RowKey) -> Option<&Row> {
+        self.dirty.get(key).or_else(|| self.draining.get(key))
+    }
+
+    fn stored(&self, key: &RowKey) -> io::Result<Option<Vec<u8>>> {
+        self.checkpoints.as_ref().map_or(Ok(None), |checkpoints| checkpoints.get(key))
+    }
+
+    /// The row of a run.
+    pub(super) fn run_row(&self, id: RunId) -> io::Result<Option<RunRow>> {
+        let key = RowKey::Run(id);
+        match self.overlay(&key) {
+            Some(Row::Run(row)) => Ok(Some(RunRow::clone(row))),
+            _ => Ok(self.stored(&key)?.map(|value| run_row(&value)).transpose()?),
+        }
+    }
+
+    /// The row of an event's copies.
+    fn fold_row(&self, id: EventId) -> io::Result<Option<FoldRow>> {
+        let key = RowKey::Folded(id);
+        match self.overlay(&key) {
+            Some(Row::Folded(row)) => Ok(Some(row.clone())),
+            _ => Ok(self.stored(&key)?.map(|value| fold_row(&value)).transpose()?),
+        }
+    }
+
+    /// A row that is bytes.
+    pub(super) fn bytes_row(&self, key: &RowKey) -> io::Result<Option<Vec<u8>>> {
+        match self.overlay(key) {
+            Some(Row::Bytes(bytes)) => Ok(Some(bytes.clone())),
+            _ => self.stored(key),
+        }
+    }
+
+    /// Where the texts of a rule generation are.
+    pub(super) fn generation_at(&self, generation: u64) -> io::Result<Option<Position>> {
+        let value = self.bytes_row(&RowKey::Generation(generation))?;
+        Ok(value.and_then(|value| value.try_into().ok()).map(|bytes| Position::unpacked(u64::from_le_bytes(bytes))))
+    }
+
+    /// The newest runs before `before`, newest first, at most [`PAGE_ROWS`] of them with their heads, and whether there
+    /// may be more.
+    pub(super) fn run_heads(&self, before: Option<RunId>) -> io::Result<(Vec<(RunId, RunHead)>, bool)> {
+        let mut found = BTreeMap::new();
+        let mut lowest = None;
+        if let Some(checkpoints) = &self.checkpoints {
+            let key = before.map(|id| RowKey::Run(id).bytes());
+            let rows = checkpoints.before(b'r', key.as_deref(), PAGE_ROWS)?;
+            if rows.len() == PAGE_ROWS {
+                lowest = rows.last().and_then(|(key, _)| run_of_key(key)).map(|(id, _)| id);
+            }
+            for (key, value) in &rows {
+                if let Some((id, 0)) = run_of_key(key) {
+                    found.insert(id, run_head(value)?);
+                }
+            }
+        }
+        for map in [&*self.draining, &self.dirty] {
+            let first = RowKey::Run(lowest.unwrap_or(RunId::from_bytes(&[0; 26])));
+            let rows = map.range(first..).rev().filter_map(|(key, row)| match (key, row) {
+                (RowKey::Run(id), Row::Run(row)) if before.is_none_or(|before| *id < before) => Some((*id, RunHead::of(&row.run))),
+                _ => None,
+            });
+            // Without a lower bound from the checkpoints the page is bounded by its size.
+            let take = if lowest.is_some() { usize::MAX } else { PAGE_ROWS };
+            found.extend(rows.take(take));
+        }
+        if lowest.is_some() || found.len() <= PAGE_ROWS {
+            let more = lowest.is_some() || found.len() == PAGE_ROWS;
+            return Ok((found.into_iter().rev().collect(), more));
+        }
+        Ok((found.into_iter().rev().take(PAGE_ROWS).collect(), true))
+    }
+
+    /// The payload of the record at a position.
+    pub(super) fn payload(&self, at: Position) -> io::Result<Vec<u8>> {
+        let open = self.open(at.segment)?;
+        if at.offset >= open.end {
+            return Err(damaged(at));
+        }
+        let bytes = read_frame(&open.file, at.offset)?;
+        Ok(verified(&bytes, open.seed, at)?.payload.to_vec())
+    }
+
+    /// An event from the cache, with its copies.
+    pub(super) fn hot_event(&self, id: EventId) -> io::Result<Option<Arc<Event>>> {
+        let Some(hot) = self.hot.get(id) else { return Ok(None) };
+        Ok(Some(match self.fold_row(id)? {
+            None => hot,
+            Some(row) => Arc::new(Event { folded: row.folded, ..Event::clone(&hot) }),
+        }))
+    }
+
+    /// Makes rows of a sealed segment's index.
+    pub(super) fn keep_index(&mut self, sealed: &SegmentIndex) {
+        let number = sealed.summary.number;
+        let (blocks, prints) = sealed.pages();
+        let page = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        self.dirty.extend(blocks.into_iter().enumerate().map(|(n, bytes)| (RowKey::Index(number, page(n)), Row::Bytes(bytes))));
+        self.dirty.extend(prints.into_iter().enumerate().map(|(n, bytes)| (RowKey::Prints(number, page(n)), Row::Bytes(bytes))));
+        self.dirty.insert(RowKey::Segment(number), Row::Bytes(sealed.summary.to_bytes()));
+        self.sealed.push(sealed.summary);
+    }
+
+    /// Pages of a sealed segment, in order.
+    pub(super) fn pages(&self, key: impl Fn(u16) -> RowKey) -> io::Result<Vec<Vec<u8>>> {
+        let mut pages = Vec::new();
+        for page in 0..=u16::MAX {
+            let Some(bytes) = self.bytes_row(&key(page))? else { break };
+            pages.push(bytes);
+        }
+        Ok(pages)
+    }
+
+    /// Bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.sealed.iter().map(|summary| u64::from(summary.end)).sum::<u64>() + u64::from(self.open.summary.end)
+    }
+}
+
+impl Rows for State {
+    fn heads(&mut self) -> &mut Heads {
+        &mut self.standing.heads
+    }
+
+    fn run(&mut self, id: RunId, change: &mut dyn FnMut(&mut Option<RunRow>)) -> io::Result<()> {
+        let key = RowKey::Run(id);
+        let mut row = match self.dirty.remove(&key) {
+            Some(Row::Run(row)) => Some(*row),
+            _ => self.run_row(id)?,
+        };
+        let before = row.as_ref().map(|row| RunHead::of(&row.run));
+        change(&mut row);
+        if let Some(row) = row {
+            self.timers.change(id, before.as_ref(), &RunHead::of(&row.run));
+            self.dirty.insert(key, Row::Run(Box::new(row)));
+        }
+        Ok(())
+    }
+
+    fn folded(&mut self, id: EventId, change: &mut dyn FnMut(&mut Option<FoldRow>)) -> io::Result<()> {
+        let mut row = self.fold_row(id)?;
+        change(&mut row);
+        if let Some(row) = row {
+            self.dirty.insert(RowKey::Folded(id), Row::Folded(row));
+        }
+        Ok(())
+    }
+
+    fn generation(&mut self, generation: u64, at: Position) {
+        self.dirty.insert(RowKey::Generation(generation), Row::Bytes(at.packed().to_le_bytes().to_vec()));
+    }
+}
+
+impl Segments for State {
+    fn numbers(&self) -> Vec<u32> {
+        self.sealed.iter().map(|summary| summary.number).chain([self.open.summary.number]).collect()
+    }
+
+    fn summary(&self, number: u32) -> Option<Summary> {
+        if number == self.open.summary.number {
+            return Some(self.open.summary);
+        }
+        let at = self.sealed.binary_search_by_key(&number, |summary| summary.number).ok()?;
+        self.sealed.get(at).copied()
+    }
+
+    fn blocks(&self, number: u32) -> io::Result<Vec<Block>> {
+        if number == self.open.summary.number {
+            return Ok(self.open.blocks.clone());
+        }
+        let mut blocks = Vec::new();
+        for page in self.pages(|page| RowKey::Index(number, page))? {
+            blocks.extend(index::blocks(&page)?);
+        }
+        Ok(blocks)
+    }
+
+    fn open(&self, number: u32) -> io::Result<OpenFile> {
+        if number == self.open.summary.number
+            && let Some(file) = &self.open_file
+        {
+            return Ok(OpenFile { file: Arc::clone(file), number, seed: self.open_head.seed(), end: self.open.summary.end });
+        }
+        let summary = self.summary(number).ok_or(io::ErrorKind::NotFound)?;
+        let path = segment_path(&self.journal, number);
+        let head = read_head(&path)?.map_err(|_| damaged(Position { segment: number, offset: 0 }))?;
+        let file = Arc::new(File::open(&path)?);
+        Ok(OpenFile { file, number, seed: head.seed(), end: summary.end.max(SEGMENT_HEAD as u32) })
+    }
+
+    fn folded(&self, id: EventId) -> io::Result<Folded> {
+        Ok(self.fold_row(id)?.map(|row| row.folded).unwrap_or_default())
+    }
+}

@@ -1,0 +1,73 @@
+//! Rule texts as JSON: what a generation was made of.
+//!
+//! ```text
+//! {"files": [{"path", "text"}], "known": {"orchestrators": [], "sources": [{"name", "unsigned", "reconciles", "orchestrator"}], "vars": {}}}
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::fault::SourceText;
+use crate::journal::words::RuleTexts;
+use crate::rules::{Known, KnownSource};
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    files: Vec<StoredFile>,
+    known: StoredKnown,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFile {
+    path: String,
+    text: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredKnown {
+    orchestrators: Vec<Arc<str>>,
+    sources: Vec<StoredSource>,
+    vars: Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSource {
+    name: Arc<str>,
+    unsigned: bool,
+    reconciles: Option<Arc<str>>,
+    orchestrator: Option<Arc<str>>,
+}
+
+/// The JSON of rule texts and its SHA-256.
+pub(super) fn to_json(texts: &RuleTexts) -> serde_json::Result<(Vec<u8>, [u8; 32])> {
+    let files = texts.files.iter().map(|file| StoredFile { path: file.path.to_string_lossy().into_owned(), text: file.text.clone() });
+    let sources = texts.known.sources.iter().map(|source| StoredSource {
+        name: source.name.clone(),
+        unsigned: source.unsigned,
+        reconciles: source.reconciles.clone(),
+        orchestrator: source.orchestrator.clone(),
+    });
+    let known =
+        StoredKnown { orchestrators: texts.known.orchestrators.clone(), sources: sources.collect(), vars: texts.known.vars.clone() };
+    let json = serde_json::to_vec(&Stored { files: files.collect(), known })?;
+    let hash = Sha256::digest(&json).into();
+    Ok((json, hash))
+}
+
+/// The texts again.
+pub(super) fn from_json(json: &[u8]) -> serde_json::Result<RuleTexts> {
+    let stored: Stored = serde_json::from_slice(json)?;
+    let files = stored.files.into_iter().map(|file| Arc::new(SourceText { path: PathBuf::from(file.path), text: file.text }));
+    let sources = stored.known.sources.into_iter().map(|source| KnownSource {
+        name: source.name,
+        unsigned: source.unsigned,
+        reconciles: source.reconciles,
+        orchestrator: source.orchestrator,
+    });
+    let known = Known { orchestrators: stored.known.orchestrators, sources: sources.collect(), vars: stored.known.vars };
+    Ok(RuleTexts { files: files.collect(), known })
+}

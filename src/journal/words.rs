@@ -1,0 +1,189 @@
+//! The words of the store: what is handed in, what comes back, and why it may not.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Clock;
+use crate::event::{Change, EventId, RuleName, RunId, SourceName, Verified, Via};
+use crate::fault::SourceText;
+use crate::rules::Known;
+use crate::runs::{NewRun, RunState};
+use crate::time::Timestamp;
+
+/// How a journal is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of one segment; 64 MiB unless a test wants rolls.
+    pub segment_bytes: u64,
+    /// Where the writer reads the time.
+    pub clock: Clock,
+    /// Identifies this boot of the machine (`/proc/sys/kernel/random/boot_id`); an argument so that tests may change it.
+    pub boot_id: String,
+}
+
+/// A delivery to be kept: one body, the changes in it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Through which source.
+    pub source: SourceName,
+    /// How.
+    pub via: Via,
+    /// The source's orchestrator.
+    pub orchestrator: Option<Arc<str>>,
+    /// What vouches for it.
+    pub verified: Verified,
+    /// When the body was read.
+    pub received: Timestamp,
+    /// The body's bytes, kept as they are.
+    pub body: Bytes,
+    /// `EventId` under its tenant or source: tells a re-delivery from a conflict.
+    pub delivery_id: Option<Arc<str>>,
+    /// At least one.
+    pub changes: Vec<Change>,
+}
+
+/// What became of a delivery; its facts are on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// New events, in the order of the body's elements.
+    pub events: Vec<EventId>,
+    /// How many elements were copies of events that we have.
+    pub folded: usize,
+    /// Whether any was marked `conflict`.
+    pub conflict: bool,
+}
+
+/// What the router decided for the events up to `through`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The newest event that was routed.
+    pub through: EventId,
+    /// The runs, in event order then rule order.
+    pub runs: Vec<NewRun>,
+}
+
+/// The texts that a rule generation was made of; enough to compile it again after a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleTexts {
+    /// The files.
+    pub files: Vec<Arc<SourceText>>,
+    /// What the rules could refer to when the generation was loaded (`vars` among it).
+    pub known: Known,
+}
+
+/// Why a journal does not open. Each text names the path and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds it.
+    #[error("{}", .0)]
+    Locked(String),
+    /// Made by a newer version, or not ours.
+    #[error("{}", .0)]
+    Format(String),
+    /// Acknowledged records are missing or damaged.
+    #[error("{}", .0)]
+    Damaged(String),
+    /// The file system refuses.
+    #[error("{}", .0)]
+    Io(String),
+}
+
+/// Why something was not kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No space now; it may come back by itself. Nothing was kept.
+    #[error("no space for the journal: {0}")]
+    Full(String),
+    /// The journal ended (a write or fsync failed, or it was closed): the process is about to end.
+    #[error("the journal has ended: {0}")]
+    Ended(String),
+}
+
+/// Which events.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    /// Received at or after.
+    pub since: Option<Timestamp>,
+    /// Received before.
+    pub until: Option<Timestamp>,
+    /// Exactly this type, or `queueItem.*`.
+    pub event_type: Option<String>,
+    /// Of this source.
+    pub source: Option<String>,
+    /// Whose key or subject contains this.
+    pub key: Option<String>,
+    /// At most this many, the newest.
+    pub limit: usize,
+    /// Only those older than this (a cursor from [`Page::next`]).
+    pub before: Option<EventId>,
+}
+
+/// Which runs.
+#[derive(Clone, Debug, Default)]
+pub struct RunQuery {
+    /// Created at or after.
+    pub since: Option<Timestamp>,
+    /// Created before.
+    pub until: Option<Timestamp>,
+    /// In this state.
+    pub state: Option<RunState>,
+    /// Of this rule.
+    pub rule: Option<String>,
+    /// For this event.
+    pub event: Option<EventId>,
+    /// At most this many, the newest.
+    pub limit: usize,
+    /// Only those older than this.
+    pub before: Option<RunId>,
+}
+
+/// A part of a list, oldest first.
+#[derive(Clone, Debug)]
+pub struct Page<T, C> {
+    /// The items, newest last.
+    pub items: Vec<T>,
+    /// Where the next older page begins; `None` at the beginning of the journal.
+    pub next: Option<C>,
+}
+
+/// How the journal is, for readiness, metrics and the watchdog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Writable.
+    Good,
+    /// No space; tried again each second.
+    Full(String),
+    /// A write or fsync failed; the process must end.
+    Failed(String),
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default)]
+pub struct OpenReport {
+    /// Events in the journal.
+    pub events: u64,
+    /// Why the checkpoints were rebuilt, if they were.
+    pub rebuilt: Option<String>,
+    /// Records replayed onto the checkpoints.
+    pub replayed: u64,
+    /// Bytes of a torn tail that were cut.
+    pub cut: u64,
+    /// Runs that are not settled.
+    pub open_runs: u64,
+}
+
+/// Numbers about the store.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// When the oldest run that is due or waiting was created.
+    pub oldest_open_run: Option<Timestamp>,
+    /// Dead runs per rule.
+    pub dead: Vec<(RuleName, u64)>,
+    /// How far back copies are recognised.
+    pub dedup_since: Option<Timestamp>,
+    /// Events accepted but not routed.
+    pub unrouted: u64,
+    /// Bytes of all segments.
+    pub bytes: u64,
+}

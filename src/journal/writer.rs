@@ -1,0 +1,382 @@
+//! The writer thread: the only one that changes the journal, its state and its checkpoints.
+//!
+//! It takes what is waiting (no timer: a batch is what queued while the last sync ran), forms one group, writes it, syncs
+//! once, lets readers see it, answers all. While nobody waits it moves changed rows into the checkpoints. After a failed
+//! write or sync it never writes again; when there is no space it refuses and tries again each second.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::event::EventId;
+use crate::journal::checkpoints::{Pace, sync_folder};
+use crate::journal::drain::Drain;
+use crate::journal::files::{Files, is_full};
+use crate::journal::fold::{Record, fold};
+use crate::journal::format::{GROUP_HEAD, Position};
+use crate::journal::group::{Formed, Group, Memory};
+use crate::journal::index::SegmentIndex;
+use crate::journal::marker::{self, Marker};
+use crate::journal::queue::{Answer, Op, Queue, Taken};
+use crate::journal::rebuild::forget_checkpoints;
+use crate::journal::segment::{NextSegment, OpenSegment};
+use crate::journal::state::State;
+use crate::journal::words::{Accepted, AppendError, Health};
+use crate::metric::{JOURNAL_BATCH, JOURNAL_COMMIT};
+
+/// Without space, this is how long it takes until the next try.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// Few changed rows wait this long for company before they are written to the checkpoints.
+const DRAIN_DELAY: Duration = Duration::from_millis(500);
+
+/// This many changed rows are written as soon as nobody waits …
+const DRAIN_ROWS: usize = 256;
+
+/// … and this many are written before anything else is taken.
+const OVERLAY_ROWS_MAX: usize = 16_384;
+
+/// What the writer shares with those who ask.
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) state: RwLock<State>,
+    pub(super) newest: watch::Sender<EventId>,
+    pub(super) due: watch::Sender<u64>,
+    pub(super) health: watch::Sender<Health>,
+}
+
+impl Shared {
+    /// The state, for reading. A panic of the writer leaves rows that are not trusted any more, and nobody is answered
+    /// after it; what readers see until the process ends is what was there.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writer.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) files: Files,
+    pub(super) clock: Clock,
+    pub(super) dir: PathBuf,
+    pub(super) boot_id: String,
+    pub(super) segment: OpenSegment,
+    pub(super) segment_bytes: u64,
+    pub(super) next_group: u64,
+    pub(super) memory: Memory,
+    pub(super) drain: Option<Drain>,
+    pub(super) pace: Pace,
+    pub(super) buffer: Vec<u8>,
+    /// When to try again, and for how many bytes.
+    pub(super) full: Option<(Instant, u64, String)>,
+    /// The checkpoints failed: the next open rebuilds them.
+    pub(super) distrusted: bool,
+    /// Held for the life of the journal.
+    pub(super) _lock: std::fs::File,
+}
+
+/// The journal cannot be written any more.
+struct Broken(String);
+
+/// An answer that is due after the sync.
+enum Reply {
+    Accepted(Answer<Accepted>, Accepted),
+    Recorded(Answer<()>),
+    Generation(Answer<u64>, u64),
+}
+
+impl Reply {
+    /// Who asked may have gone; the facts are on disk all the same.
+    fn send(self, broken: Option<&AppendError>) {
+        let broken = |()| broken.cloned().map_or(Ok(()), Err);
+        match self {
+            Self::Accepted(answer, accepted) => drop(answer.send(broken(()).map(|()| accepted))),
+            Self::Recorded(answer) => drop(answer.send(broken(()))),
+            Self::Generation(answer, generation) => drop(answer.send(broken(()).map(|()| generation))),
+        }
+    }
+}
+
+/// Tells everybody when the thread ends, by whatever way.
+struct Farewell(Arc<Shared>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "its writer panicked".to_owned();
+            self.0.queue.end(&why);
+            self.0.health.send_replace(Health::Failed(why));
+        } else {
+            self.0.queue.end("it was closed");
+        }
+    }
+}
+
+impl Writer {
+    /// Runs until the journal is closed, dropped or broken.
+    pub(super) fn run(mut self) {
+        let farewell = Farewell(Arc::clone(&self.shared));
+        if let Err(Broken(why)) = self.serve() {
+            tracing::error!(why, "the journal cannot be written; the process must end");
+            farewell.0.queue.end(&why);
+            farewell.0.health.send_replace(Health::Failed(why));
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), Broken> {
+        loop {
+            let changed = self.shared.read().dirty.len();
+            if changed > OVERLAY_ROWS_MAX && !self.distrusted {
+                self.drain_all();
+            }
+            let wait = if self.full.is_some() {
+                Some(FULL_RETRY)
+            } else if self.distrusted {
+                None
+            } else if self.drain.is_some() || changed >= DRAIN_ROWS || self.segment.is_low() {
+                Some(Duration::ZERO)
+            } else if changed > 0 {
+                Some(DRAIN_DELAY)
+            } else {
+                None
+            };
+            match self.shared.queue.take(wait) {
+                Taken::Ops(ops, bytes) => self.commit(ops, bytes)?,
+                Taken::Nothing => self.idle()?,
+                Taken::Closed => return self.close(),
+                Taken::Ended => return Ok(()),
+            }
+        }
+    }
+
+    /// Something that nobody waits for.
+    fn idle(&mut self) -> Result<(), Broken> {
+        if let Some((_, bytes, _)) = self.full {
+            return self.room(bytes).map(|_| ());
+        }
+        if self.segment.is_low()
+            && let Err(error) = self.segment.reserve_ahead(&self.files)
+        {
+            self.no_room(&error, 1, "prepare space")?;
+        }
+        self.drain_step();
+        Ok(())
+    }
+
+    /// Makes sure that a group of `bytes` can be written; `None` when there is room, else why there is none.
+    fn room(&mut self, bytes: u64) -> Result<Option<String>, Broken> {
+        if let Some((until, _, why)) = &self.full
+            && Instant::now() < *until
+        {
+            return Ok(Some(why.clone()));
+        }
+        let made = if self.segment.is_full_for(bytes) { self.roll(bytes)? } else { self.segment.reserve(&self.files, bytes) };
+        match made {
+            Ok(()) => {
+                if self.full.take().is_some() {
+                    tracing::info!("there is space for the journal again");
+                    self.shared.health.send_replace(Health::Good);
+                }
+                Ok(None)
+            }
+            Err(error) => self.no_room(&error, bytes, "prepare space").map(Some),
+        }
+    }
+
+    /// No space is a state that may pass; everything else ends the journal.
+    fn no_room(&mut self, error: &std::io::Error, bytes: u64, what: &str) -> Result<String, Broken> {
+        if !is_full(error) {
+            return Err(Broken(format!("cannot {what}: {error}")));
+        }
+        let why = error.to_string();
+        if self.full.is_none() {
+            tracing::error!(why, "no space for the journal; trying again each second");
+        }
+        self.full = Some((Instant::now() + FULL_RETRY, bytes, why.clone()));
+        self.shared.health.send_replace(Health::Full(why.clone()));
+        Ok(why)
+    }
+
+    /// Goes on in a new segment. The inner error is one of preparing it: nothing has changed then.
+    fn roll(&mut self, bytes: u64) -> Result<std::io::Result<()>, Broken> {
+        let journal = self.memory.journal.clone();
+        let number = self.segment.head.number + 1;
+        let prepared = NextSegment::prepare(&self.files, &journal, number, self.next_group + 1, self.segment_bytes, bytes);
+        let next = match prepared {
+            Ok(next) => next,
+            Err(error) => return Ok(Err(error)),
+        };
+        let broken = |error: std::io::Error| Broken(format!("cannot begin segment {number}: {error}"));
+        self.segment.seal(&self.files, self.next_group).map_err(broken)?;
+        self.next_group += 1;
+        let sealed_end = self.segment.end as u32;
+        self.segment = next.take(&self.files, &journal).map_err(broken)?;
+        let mut state = self.shared.write();
+        let mut sealed = std::mem::replace(&mut state.open, SegmentIndex::new(number));
+        sealed.summary.end = sealed_end;
+        sealed.summary.last_group = self.next_group - 1;
+        state.open.summary.end = self.segment.end as u32;
+        state.open_head = self.segment.head;
+        state.open_file = Some(Arc::clone(&self.segment.file));
+        state.keep_index(&sealed);
+        state.standing.next = Position { segment: number, offset: self.segment.end as u32 };
+        state.standing.group = self.next_group;
+        Ok(Ok(()))
+    }
+
+    /// Forms, writes and syncs one group, shows it, answers.
+    fn commit(&mut self, ops: Vec<Op>, bytes: u64) -> Result<(), Broken> {
+        if let Some(why) = self.room(bytes + GROUP_HEAD as u64)? {
+            for op in ops {
+                op.refuse(AppendError::Full(why.clone()));
+            }
+            return Ok(());
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let file = Arc::clone(&self.segment.file);
+        let mut group = Group::begin(&mut self.memory, self.segment.head, file, self.segment.end, self.clock.now(), buffer);
+        let mut replies = Vec::with_capacity(ops.len());
+        for op in ops {
+            replies.push(match op {
+                Op::Accept(delivery, answer) => Reply::Accepted(answer, group.accept(*delivery)),
+                Op::Records(records, answer) => {
+                    for (kind, payload, record) in records {
+                        group.record(kind, &payload, record);
+                    }
+                    Reply::Recorded(answer)
+                }
+                Op::Rules { json, hash, answer } => Reply::Generation(answer, group.rules(&json, hash)),
+            });
+        }
+        let (formed, buffer) = group.finish(self.next_group);
+        self.buffer = buffer;
+        if let Some(formed) = formed {
+            let started = Instant::now();
+            if let Err(error) = self.segment.append(&self.files, &formed.buffer) {
+                let broken = format!("cannot write segment {}: {error}", self.segment.head.number);
+                replies.into_iter().for_each(|reply| reply.send(Some(&AppendError::Ended(broken.clone()))));
+                return Err(Broken(broken));
+            }
+            metrics::histogram!(JOURNAL_COMMIT).record(started.elapsed().as_secs_f64());
+            self.next_group += 1;
+            self.publish(formed);
+        }
+        replies.into_iter().for_each(|reply| reply.send(None));
+        Ok(())
+    }
+
+    /// Lets readers see a group that is on disk.
+    fn publish(&mut self, formed: Formed) {
+        let mut newest = None;
+        let mut due = false;
+        let mut state = self.shared.write();
+        formed.index(&mut state.open);
+        state.open.summary.end = self.segment.end as u32;
+        let events = formed.hot.len();
+        let mut failed = None;
+        for (at, record) in &formed.records {
+            match record {
+                Record::Event { id, routable, .. } => {
+                    newest = Some(*id);
+                    if *routable {
+                        state.backlog.push(*id);
+                    }
+                }
+                Record::Plan(plan) => {
+                    state.backlog.routed(plan.through);
+                    due = true;
+                }
+                Record::Fact { .. } => due = true,
+                Record::Fold(_) | Record::Rules { .. } => {}
+            }
+            if let Err(error) = fold(&mut *state, *at, record) {
+                failed = Some(error);
+                break;
+            }
+        }
+        state.standing.next = Position { segment: self.segment.head.number, offset: self.segment.end as u32 };
+        state.standing.group = self.next_group;
+        for (event, share) in formed.hot {
+            state.hot.push(event, share);
+        }
+        state.dedup_since = self.memory.prints.since();
+        drop(state);
+        self.buffer = formed.buffer;
+        if let Some(error) = failed {
+            self.lose_checkpoints(&error);
+        }
+        if let Some(newest) = newest {
+            metrics::histogram!(JOURNAL_BATCH).record(events as f64);
+            self.shared.newest.send_replace(newest);
+        }
+        if due {
+            self.shared.due.send_modify(|changes| *changes = changes.wrapping_add(1));
+        }
+    }
+
+    /// Writes one batch of changed rows to the checkpoints.
+    fn drain_step(&mut self) {
+        if self.distrusted {
+            return;
+        }
+        let drain = match &mut self.drain {
+            Some(drain) => drain,
+            none => match Drain::begin(&mut self.shared.write()) {
+                Some(drain) => none.insert(drain),
+                None => return,
+            },
+        };
+        match drain.step(&mut self.pace) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.shared.write().draining = Arc::default();
+                self.drain = None;
+            }
+            Err(error) => self.lose_checkpoints(&error),
+        }
+    }
+
+    fn drain_all(&mut self) {
+        while !self.distrusted && (self.drain.is_some() || !self.shared.read().dirty.is_empty()) {
+            self.drain_step();
+        }
+    }
+
+    /// The checkpoints failed: goes on with everything in memory, and has the next open rebuild them.
+    fn lose_checkpoints(&mut self, error: &std::io::Error) {
+        tracing::error!(%error, "the checkpoints failed; they are rebuilt at the next start");
+        self.distrusted = true;
+        self.drain = None;
+        let marker = Marker { rebuild: true, ..Marker::now(&self.boot_id, false) };
+        if let Err(error) = marker::write(&self.files, &self.dir, &marker) {
+            tracing::error!(%error, "cannot mark the checkpoints for rebuilding");
+        }
+        if let Err(error) = forget_checkpoints(&mut self.shared.write()) {
+            tracing::error!(%error, "cannot fold the journal into memory; what is shown of runs may be old");
+        }
+    }
+
+    /// Everything is in; the checkpoints get the rest and the marker says so.
+    fn close(&mut self) -> Result<(), Broken> {
+        self.drain_all();
+        if self.distrusted {
+            return Ok(());
+        }
+        let checkpoints = self.shared.read().checkpoints.clone();
+        let closed = checkpoints.map_or(Ok(()), |checkpoints| checkpoints.flush()).and_then(|()| {
+            sync_folder(&self.dir.join("checkpoints"))?;
+            marker::write(&self.files, &self.dir, &Marker::now(&self.boot_id, true))
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the journal is whole, but could not be marked as closed");
+        }
+        Ok(())
+    }
+}
