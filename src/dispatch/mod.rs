@@ -1,4 +1,18 @@
 //! Carries out what runs need: takes due runs from the journal, sends their requests, records what came of it.
+//!
+//! One owner ([`owner`]) waits for what happens next and decides, never waiting itself; requests and records are tasks
+//! of its `JoinSet`. What is to be sent and what an answer means is decided in `runs`; how many requests go out, and to
+//! whom none goes now, in [`gates`]. Promises: a result is on disk before the next step begins, an intent before a
+//! request that is not idempotent leaves; one slow target does not hold the others; a stop abandons nothing silently.
+
+mod attempt;
+mod emit;
+mod gates;
+mod http;
+mod labels;
+mod orchestrator;
+mod owner;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +65,8 @@ pub type RuleOfRun = (Arc<Rule>, Arc<Value>);
 /// # Errors
 /// The journal has ended.
 pub async fn run(dispatch: Dispatch, stop: CancellationToken) -> Result<(), AppendError> {
-    let _ = (dispatch, stop);
-    todo!()
+    owner::Owner::new(dispatch, stop).run().await
 }
+
+#[cfg(test)]
+mod tests;

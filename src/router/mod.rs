@@ -88,7 +88,7 @@ async fn record(journal: &Journal, plan: Plan, stop: &CancellationToken) -> Resu
         let state = if run.dead.is_some() { "dead" } else { "pending" };
         metrics::counter!(metric::RUNS, "rule" => run.rule.to_string(), "state" => state).increment(1);
         if let Some(cause) = &run.dead {
-            tracing::warn!(run = %run.id, rule = %run.rule, cause = %cause.code, "dead from the start: {}", cause.message);
+            tracing::warn!(run = %run.id, rule = %run.rule, cause = %cause.code, "a run is dead from the start");
         }
     }
     Ok(())

@@ -1,0 +1,113 @@
+//! One attempt at a step, or one look-up of what became of it: from durable intent to outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Targets, emit, http, orchestrator};
+use crate::clock::Clock;
+use crate::event::{Event, RunId};
+use crate::journal::{AppendError, Journal};
+use crate::orchestrator::CallTrace;
+use crate::rules::Request;
+use crate::runs::{Fact, Failure, Intent, Outcome};
+use crate::time::Timestamp;
+
+/// How long to wait before a full journal is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What an attempt needs to know of the world.
+pub(super) struct World {
+    pub(super) journal: Journal,
+    pub(super) clock: Clock,
+}
+
+/// What is to be done.
+pub(super) struct Order {
+    pub(super) run: RunId,
+    /// The step's id or number.
+    pub(super) label: String,
+    /// Hops of what the step causes.
+    pub(super) hops: u8,
+    /// Whether this is the step's first attempt.
+    pub(super) first: bool,
+    pub(super) request: Request,
+    pub(super) event: Arc<Event>,
+    pub(super) timeout: Duration,
+    /// To be made durable before the request leaves.
+    pub(super) intent: Option<Fact>,
+    /// The open intent whose outcome is to be looked up.
+    pub(super) look_up: Option<Intent>,
+}
+
+impl Order {
+    /// What marks items as made by this step: `tl:<run>:<step>:<hops>`.
+    pub(super) fn parent(&self) -> String {
+        format!("tl:{}:{}:{}", self.run, self.label, self.hops)
+    }
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) trace: CallTrace,
+    pub(super) outcome: Outcome,
+    /// Whether the queue enforces unique references, where that matters and is known.
+    pub(super) unique: Option<bool>,
+    pub(super) started: Timestamp,
+    pub(super) ended: Timestamp,
+}
+
+/// An outcome with its trace.
+pub(super) struct Answered {
+    pub(super) trace: CallTrace,
+    pub(super) outcome: Outcome,
+    pub(super) unique: Option<bool>,
+}
+
+impl Answered {
+    pub(super) fn new(trace: CallTrace, outcome: Outcome) -> Self {
+        Self { trace, outcome, unique: None }
+    }
+
+    pub(super) fn failed(request: String, failure: Failure) -> Self {
+        Self::new(CallTrace { request, status: failure.status, bytes: 0 }, Outcome::Failed(failure))
+    }
+}
+
+/// Carries an order out.
+///
+/// # Errors
+/// The journal has ended.
+pub(super) async fn carry_out(world: &World, targets: &Targets, mut order: Order) -> Result<Sent, AppendError> {
+    if let Some(intent) = order.intent.take() {
+        record(&world.journal, order.run, vec![intent]).await?;
+    }
+    let started = world.clock.now();
+    let answered = match (&order.request, &order.look_up) {
+        (Request::Enqueue(item), None) => orchestrator::enqueue(targets, &order, item).await,
+        (Request::Enqueue(item), Some(intent)) => orchestrator::look_up_item(targets, &order, item, intent).await,
+        (Request::StartJob(job), None) => orchestrator::start_job(targets, &order, job).await,
+        (Request::StartJob(job), Some(intent)) => orchestrator::look_up_job(targets, &order, job, intent).await,
+        (Request::GetItem(item), _) => orchestrator::get_item(targets, &order, item).await,
+        (Request::Http(call), _) => http::call(targets, &order, call, &world.clock).await,
+        (Request::Emit(emit), _) => emit::emit(&world.journal, &order, emit, started).await?,
+    };
+    let Answered { trace, outcome, unique } = answered;
+    Ok(Sent { trace, outcome, unique, started, ended: world.clock.now() })
+}
+
+/// Records facts; while there is no space, again and again: what happened must not be forgotten.
+///
+/// # Errors
+/// The journal has ended.
+pub(super) async fn record(journal: &Journal, run: RunId, facts: Vec<Fact>) -> Result<(), AppendError> {
+    loop {
+        match journal.record(run, facts.clone()).await {
+            Err(AppendError::Full(why)) => {
+                tracing::warn!(%run, %why, "no space to record what a run did; trying again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
+        }
+    }
+}

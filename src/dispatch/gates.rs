@@ -1,0 +1,332 @@
+//! Who may send now: permits over all and per target, a queue before each target, and the targets' breakers.
+//!
+//! A breaker guards a target; a refusal that is configuration (a queue that is not there, a folder without the right)
+//! says nothing about the target's other queues and opens the breaker of that part only.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::labels::Labels;
+use crate::event::RunId;
+use crate::metric;
+use crate::runs::{Breaker, Cause, Class, Failure};
+use crate::time::Timestamp;
+
+/// Requests in flight over all targets.
+pub(super) const IN_FLIGHT_MAX: usize = 512;
+/// Requests in flight to one target.
+pub(super) const PER_TARGET: usize = 16;
+/// Parts of a target that have a breaker of their own; further ones share the target's.
+const PARTS_MAX: usize = 256;
+/// Gates that nothing passes are forgotten above this many.
+const GATES_MAX: usize = 1_000;
+/// The shortest and the longest time that a run is put back when there is no room before its target.
+const PUT_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// Where a request goes, as far as permits and breakers care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The orchestrator's name, or scheme, host and port.
+    pub(super) target: Arc<str>,
+    /// The queue, process or step whose configuration may be wrong by itself.
+    pub(super) part: Option<String>,
+    /// Requests in flight at once.
+    pub(super) permits: usize,
+}
+
+/// What happens to a run that comes to a gate.
+#[derive(Debug, PartialEq)]
+pub(super) enum Entry {
+    /// It goes through and holds a permit until it leaves.
+    Go,
+    /// It stands in the queue; [`Gates::pop`] will name it.
+    Parked,
+    /// The queue is full: it is to come back after this long.
+    PutBack(Duration),
+    /// The breaker is open until then.
+    Refused(Timestamp, Cause),
+}
+
+#[derive(Debug)]
+struct Gate {
+    label: Arc<str>,
+    permits: usize,
+    in_flight: usize,
+    parked: VecDeque<RunId>,
+    breaker: Breaker,
+    parts: HashMap<String, Breaker>,
+    /// Runs that were put back and did not come again yet.
+    put_back: u32,
+    /// How long an attempt takes, a moving average in seconds.
+    pace: f64,
+    /// What the gauge says.
+    shown_open: bool,
+}
+
+/// The gates of all targets.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    gates: HashMap<Arc<str>, Gate>,
+    in_flight: usize,
+    labels: Labels,
+}
+
+impl Gates {
+    /// A run wants to send. `room` is how many more may queue before this gate; `again`: it was put back before.
+    pub(super) fn enter(&mut self, place: &Place, run: RunId, room: usize, again: bool, now: Timestamp) -> Entry {
+        let free = self.in_flight < IN_FLIGHT_MAX;
+        let gate = self.gate(place);
+        gate.put_back = gate.put_back.saturating_sub(u32::from(again));
+        if let Err((until, cause)) = gate.admits(place, now) {
+            return Entry::Refused(until, cause);
+        }
+        if free && gate.in_flight < gate.permits && gate.parked.is_empty() {
+            gate.begin(place, now);
+            self.in_flight += 1;
+            return Entry::Go;
+        }
+        if gate.parked.len() < room.max(gate.permits) {
+            gate.parked.push_back(run);
+            return Entry::Parked;
+        }
+        gate.put_back = gate.put_back.saturating_add(1);
+        let ahead = gate.parked.len() as f64 + f64::from(gate.put_back);
+        let wait = Duration::from_secs_f64((ahead * gate.pace / gate.permits.max(1) as f64).clamp(0.0, PUT_BACK.1.as_secs_f64()));
+        Entry::PutBack(wait.max(PUT_BACK.0))
+    }
+
+    /// The next run that stands before a gate with a free permit, this target's first.
+    pub(super) fn pop(&mut self, target: &str) -> Option<RunId> {
+        if self.in_flight >= IN_FLIGHT_MAX {
+            return None;
+        }
+        if let Some(run) = self.gates.get_mut(target).and_then(Gate::pop) {
+            return Some(run);
+        }
+        // Others wait in front of a free gate only because all permits were taken.
+        if self.in_flight + 1 == IN_FLIGHT_MAX { self.gates.values_mut().find_map(Gate::pop) } else { None }
+    }
+
+    /// A run that was named by [`Gates::pop`] goes through, unless the breaker opened meanwhile.
+    pub(super) fn start(&mut self, place: &Place, now: Timestamp) -> Result<(), (Timestamp, Cause)> {
+        let gate = self.gate(place);
+        gate.admits(place, now)?;
+        gate.begin(place, now);
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    /// A request ended: gives the permit back, counts the outcome and says under which label.
+    pub(super) fn leave(&mut self, place: &Place, failure: Option<&Failure>, took: Duration, now: Timestamp) -> Arc<str> {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let gate = self.gate(place);
+        gate.in_flight = gate.in_flight.saturating_sub(1);
+        gate.pace = gate.pace.mul_add(0.9, took.as_secs_f64() * 0.1);
+        gate.count(place, failure, now);
+        gate.show(&place.target);
+        gate.label.clone()
+    }
+
+    /// A request was lost (its task died): gives the permit back and says nothing of the target.
+    pub(super) fn abandon(&mut self, place: &Place) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let gate = self.gate(place);
+        gate.in_flight = gate.in_flight.saturating_sub(1);
+    }
+
+    fn gate(&mut self, place: &Place) -> &mut Gate {
+        if self.gates.len() >= GATES_MAX && !self.gates.contains_key(&place.target) {
+            self.gates.retain(|_, gate| gate.in_flight > 0 || !gate.parked.is_empty() || gate.is_open() || gate.put_back > 0);
+        }
+        self.gates.entry(place.target.clone()).or_insert_with(|| {
+            // The scheme tells gates apart, people know the target by its host.
+            let name = place.target.split_once("://").map_or_else(|| place.target.clone(), |(_, authority)| Arc::from(authority));
+            let label = self.labels.label(&name);
+            metrics::gauge!(metric::BREAKER_OPEN, "target" => label.to_string()).set(0.0);
+            Gate {
+                label,
+                permits: place.permits,
+                in_flight: 0,
+                parked: VecDeque::new(),
+                breaker: Breaker::default(),
+                parts: HashMap::new(),
+                put_back: 0,
+                pace: 0.0,
+                shown_open: false,
+            }
+        })
+    }
+}
+
+impl Gate {
+    fn pop(&mut self) -> Option<RunId> {
+        if self.in_flight < self.permits { self.parked.pop_front() } else { None }
+    }
+
+    fn admits(&self, place: &Place, now: Timestamp) -> Result<(), (Timestamp, Cause)> {
+        self.breaker.admits(now)?;
+        self.part(place).map_or(Ok(()), |part| part.admits(now))
+    }
+
+    fn part(&self, place: &Place) -> Option<&Breaker> {
+        place.part.as_ref().and_then(|name| self.parts.get(name))
+    }
+
+    fn begin(&mut self, place: &Place, now: Timestamp) {
+        self.in_flight += 1;
+        self.breaker.begin(now);
+        if let Some(part) = place.part.as_ref().and_then(|name| self.parts.get_mut(name)) {
+            part.begin(now);
+        }
+    }
+
+    fn count(&mut self, place: &Place, failure: Option<&Failure>, now: Timestamp) {
+        let configuration = failure.is_some_and(|f| f.class == Class::Configuration);
+        match &place.part {
+            Some(name) if self.parts.contains_key(name) || (configuration && self.parts.len() < PARTS_MAX) => {
+                let part = self.parts.entry(name.clone()).or_default();
+                // What fails otherwise is the target's trouble and decides nothing about the part, but its probe is over.
+                if configuration || failure.is_none() {
+                    part.count(failure, now);
+                } else {
+                    part.probe = None;
+                }
+                if !part.is_open() {
+                    self.parts.remove(name);
+                }
+                // A target that explains what is wrong with one part is alive.
+                self.breaker.count(failure.filter(|_| !configuration), now);
+            }
+            _ => self.breaker.count(failure, now),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.breaker.is_open() || self.parts.values().any(Breaker::is_open)
+    }
+
+    fn show(&mut self, target: &str) {
+        let open = self.is_open();
+        if open == self.shown_open {
+            return;
+        }
+        self.shown_open = open;
+        metrics::gauge!(metric::BREAKER_OPEN, "target" => self.label.to_string()).set(if open { 1.0 } else { 0.0 });
+        if open {
+            let cause = self.breaker.open.as_ref().or_else(|| self.parts.values().find_map(|part| part.open.as_ref()));
+            let why = cause.map_or("", |(_, cause)| cause.code.as_str());
+            tracing::warn!(target_name = target, cause = why, "the breaker of a target opens; its runs wait");
+        } else {
+            tracing::info!(target_name = target, "the breaker of a target closes");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventId;
+
+    fn place(target: &str, part: &str) -> Place {
+        Place { target: Arc::from(target), part: Some(part.to_owned()), permits: PER_TARGET }
+    }
+
+    fn run(n: usize) -> RunId {
+        RunId::of(EventId(n as u128), "rule")
+    }
+
+    fn failure(class: Class) -> Failure {
+        Failure { class, status: None, message: "no".to_owned(), retry_after: None }
+    }
+
+    const NOW: Timestamp = Timestamp::EPOCH;
+    const TOOK: Duration = Duration::from_millis(10);
+
+    #[test]
+    fn a_full_target_queues_and_then_puts_back_while_others_go() {
+        let mut gates = Gates::default();
+        let slow = place("slow", "q");
+        for n in 0..PER_TARGET {
+            assert_eq!(gates.enter(&slow, run(n), 20, false, NOW), Entry::Go);
+        }
+        for n in 0..20 {
+            assert_eq!(gates.enter(&slow, run(100 + n), 20, false, NOW), Entry::Parked);
+        }
+        assert!(matches!(gates.enter(&slow, run(999), 20, false, NOW), Entry::PutBack(_)));
+        assert_eq!(gates.enter(&place("fast", "q"), run(5), 20, false, NOW), Entry::Go);
+        assert_eq!(gates.pop("slow"), None);
+        gates.leave(&slow, None, TOOK, NOW);
+        assert_eq!(gates.pop("slow"), Some(run(100)), "first come, first served");
+        assert_eq!(gates.start(&slow, NOW), Ok(()));
+        assert_eq!(gates.pop("slow"), None);
+    }
+
+    #[test]
+    fn runs_are_put_back_for_about_as_long_as_the_queue_takes() {
+        let mut gates = Gates::default();
+        let slow = place("slow", "q");
+        (0..PER_TARGET).for_each(|n| assert_eq!(gates.enter(&slow, run(n), 0, false, NOW), Entry::Go));
+        for _ in 0..200 {
+            gates.leave(&slow, None, Duration::from_secs(16), NOW);
+            gates.start(&slow, NOW).expect("closed");
+        }
+        let mut longest = Duration::ZERO;
+        for n in 0..1_000 {
+            if let Entry::PutBack(wait) = gates.enter(&slow, run(100 + n), 0, false, NOW) {
+                assert!(wait >= longest && wait <= PUT_BACK.1);
+                longest = wait;
+            }
+        }
+        assert_eq!(longest, PUT_BACK.1);
+    }
+
+    #[test]
+    fn all_permits_together_are_bounded_and_none_is_lost() {
+        let mut gates = Gates::default();
+        let places: Vec<_> = (0..IN_FLIGHT_MAX / PER_TARGET + 1).map(|n| place(&format!("t{n}"), "q")).collect();
+        let mut gone = Vec::new();
+        for n in 0..places.len() * PER_TARGET {
+            let place = &places[n / PER_TARGET];
+            if gates.enter(place, run(n), 1_000, false, NOW) == Entry::Go {
+                gone.push(place.clone());
+            }
+        }
+        assert_eq!(gone.len(), IN_FLIGHT_MAX);
+        let mut waiting = PER_TARGET;
+        for place in gone {
+            gates.leave(&place, None, TOOK, NOW);
+            if let Some(_next) = gates.pop(&place.target) {
+                waiting -= 1;
+                gates.start(places.last().expect("places"), NOW).expect("closed");
+            }
+        }
+        assert_eq!((waiting, gates.in_flight), (0, PER_TARGET));
+    }
+
+    #[test]
+    fn a_wrong_queue_stops_its_own_runs_only() {
+        let mut gates = Gates::default();
+        let (wrong, right) = (place("prod", "Typo"), place("prod", "Invoices"));
+        gates.enter(&wrong, run(1), 0, false, NOW);
+        gates.leave(&wrong, Some(&failure(Class::Configuration)), TOOK, NOW);
+        assert!(matches!(gates.enter(&wrong, run(2), 0, false, NOW), Entry::Refused(_, cause) if cause.code == "configuration"));
+        assert_eq!(gates.enter(&right, run(3), 0, false, NOW), Entry::Go);
+        assert!(gates.gates["prod"].shown_open);
+        let later = NOW.plus(Duration::from_secs(61));
+        assert_eq!(gates.enter(&wrong, run(4), 0, false, later), Entry::Go);
+        assert!(matches!(gates.enter(&wrong, run(5), 0, false, later), Entry::Refused(..)), "one probe at a time");
+        gates.leave(&wrong, None, TOOK, later);
+        assert!(!gates.gates["prod"].shown_open && gates.gates["prod"].parts.is_empty());
+    }
+
+    #[test]
+    fn a_target_that_is_down_stops_all_its_parts() {
+        let mut gates = Gates::default();
+        for n in 0..5 {
+            gates.enter(&place("prod", "A"), run(n), 0, false, NOW);
+            gates.leave(&place("prod", "A"), Some(&failure(Class::Connect)), TOOK, NOW);
+        }
+        assert!(matches!(gates.enter(&place("prod", "B"), run(9), 0, false, NOW), Entry::Refused(..)));
+    }
+}

@@ -1,0 +1,315 @@
+//! The owner of all runs that are being worked on: `next_step` waits, `apply` decides and never waits.
+
+mod turn;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Dispatch;
+use super::attempt::{Sent, World, record};
+use super::gates::{Gates, Place};
+use crate::event::{Event, RunId};
+use crate::journal::AppendError;
+use crate::rules::Rule;
+use crate::runs::{Attempt, Class, Failure, Next, Outcome, Run, event_removed, rule_removed, settle};
+use crate::time::Timestamp;
+
+/// Runs worked on at once, those that queue before their targets included.
+const ACTIVE_MAX: usize = 2_048;
+/// Below this many, due runs are taken as they come; above, only to look for those whose targets are free.
+const ACTIVE_LOW: usize = 512;
+/// Due runs taken at once.
+const TAKE_MAX: usize = 256;
+/// Wake-ups within this time are one.
+const WAKE_APART: Duration = Duration::from_millis(2);
+/// How often due runs are looked through for free targets while many wait.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a run rests after something that cannot be its fault (an unreadable journal, a task that died).
+const REST: Duration = Duration::from_secs(10);
+/// The longest sleep; a clock that was set is noticed by then.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// After the grace period, for recording what was cut off.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The cause of a run that was put back because its target has no room.
+const NO_ROOM: &str = "no_room";
+
+/// What a run is decided from.
+#[derive(Clone)]
+struct Context {
+    rule: Arc<Rule>,
+    vars: Arc<Value>,
+    event: Arc<Event>,
+}
+
+/// What is going on with a run.
+enum Phase {
+    /// Its facts are being recorded, or it rests.
+    Busy,
+    /// It queues before its target.
+    Parked(Place, Next),
+    /// Its request is out.
+    Sending { place: Place, step: usize, number: u32, since: Timestamp, look_up: bool },
+}
+
+struct Active {
+    run: Run,
+    context: Option<Context>,
+    phase: Phase,
+}
+
+/// What a task brought.
+enum Done {
+    Recorded,
+    Sent(Box<Sent>),
+    Rested,
+}
+
+type Ended = Result<(RunId, Done), AppendError>;
+
+/// What happened.
+enum Step {
+    Ended(Result<(Id, Ended), JoinError>),
+    Wake,
+    Due,
+    Stop,
+    Over,
+}
+
+/// The owner.
+pub(super) struct Owner {
+    dispatch: Dispatch,
+    world: Arc<World>,
+    active: HashMap<RunId, Active>,
+    tasks: JoinSet<Ended>,
+    of_task: HashMap<Id, RunId>,
+    gates: Gates,
+    due: watch::Receiver<u64>,
+    /// Something may be due that was not taken.
+    hungry: bool,
+    /// When the next run that was not taken is due.
+    next: Option<Timestamp>,
+    /// Not taken again before then.
+    rested: Instant,
+    /// The end of the grace period, once stopping.
+    ends: Option<Instant>,
+    stop: CancellationToken,
+}
+
+impl Owner {
+    pub(super) fn new(dispatch: Dispatch, stop: CancellationToken) -> Self {
+        Self {
+            world: Arc::new(World { journal: dispatch.journal.clone(), clock: dispatch.clock.clone() }),
+            due: dispatch.journal.due_changed(),
+            dispatch,
+            active: HashMap::new(),
+            tasks: JoinSet::new(),
+            of_task: HashMap::new(),
+            gates: Gates::default(),
+            hungry: true,
+            next: None,
+            rested: Instant::now(),
+            ends: None,
+            stop,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), AppendError> {
+        loop {
+            let step = self.next_step().await?;
+            if matches!(step, Step::Over) {
+                return self.last_words().await;
+            }
+            self.apply(step)?;
+        }
+    }
+
+    async fn next_step(&mut self) -> Result<Step, AppendError> {
+        if let Some(ends) = self.ends {
+            if self.tasks.is_empty() {
+                return Ok(Step::Over);
+            }
+            return tokio::select! {
+                Some(ended) = self.tasks.join_next_with_id() => Ok(Step::Ended(ended)),
+                () = tokio::time::sleep_until(ends) => Ok(Step::Over),
+            };
+        }
+        let take_at = self.take_at();
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(Step::Stop),
+            Some(ended) = self.tasks.join_next_with_id() => Ok(Step::Ended(ended)),
+            changed = self.due.changed(), if !self.hungry => match changed {
+                Ok(()) => Ok(Step::Wake),
+                Err(_) => Err(AppendError::Ended("it was closed".to_owned())),
+            },
+            () = tokio::time::sleep_until(take_at) => Ok(Step::Due),
+        }
+    }
+
+    /// When due runs are taken next.
+    fn take_at(&self) -> Instant {
+        let now = Instant::now();
+        if self.active.len() >= ACTIVE_MAX {
+            return now + SLEEP_MAX;
+        }
+        if self.hungry {
+            return if self.active.len() < ACTIVE_LOW { self.rested } else { self.rested + LOOK_EVERY };
+        }
+        let wait = self.next.map_or(SLEEP_MAX, |next| next.since(self.world.clock.now()).min(SLEEP_MAX));
+        (now + wait).max(self.rested)
+    }
+
+    fn apply(&mut self, step: Step) -> Result<(), AppendError> {
+        match step {
+            Step::Wake => self.hungry = true,
+            Step::Due => self.take_due(),
+            Step::Stop => {
+                self.ends = Some(Instant::now() + self.dispatch.grace);
+                self.active.retain(|_, active| !matches!(active.phase, Phase::Parked(..)));
+                tracing::info!(in_flight = self.active.len(), "dispatch stops; attempts in flight may finish");
+            }
+            Step::Ended(Ok((task, ended))) => {
+                self.of_task.remove(&task);
+                match ended? {
+                    (id, Done::Recorded) => self.recorded(id),
+                    (id, Done::Sent(sent)) => self.sent(id, &sent),
+                    (id, Done::Rested) => {
+                        self.release(id);
+                        self.hungry = true;
+                    }
+                }
+            }
+            Step::Ended(Err(died)) => self.died(&died),
+            Step::Over => {}
+        }
+        Ok(())
+    }
+
+    fn take_due(&mut self) {
+        self.rested = Instant::now() + WAKE_APART;
+        self.due.borrow_and_update();
+        let now = self.world.clock.now();
+        let most = TAKE_MAX.min(ACTIVE_MAX - self.active.len());
+        let active = &self.active;
+        match self.world.journal.due(now, most, &|id| active.contains_key(&id)) {
+            Ok((runs, next)) => {
+                self.hungry = runs.len() == most;
+                self.next = next;
+                runs.into_iter().for_each(|run| self.begin(run));
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot read which runs are due; trying again");
+                self.hungry = false;
+                self.next = Some(now.plus(REST));
+            }
+        }
+    }
+
+    fn begin(&mut self, run: Run) {
+        let id = run.id();
+        let rule = self.dispatch.generations.generation(run.planned.generation);
+        let rule = rule.and_then(|(set, vars)| set.get(&run.planned.rule).map(|rule| (rule.clone(), vars)));
+        let event = self.world.journal.event(run.event());
+        let now = self.world.clock.now();
+        let (context, facts) = match (rule, event) {
+            (Some((rule, vars)), Ok(Some(event))) => (Some(Context { rule, vars, event }), Vec::new()),
+            (None, _) => (None, vec![rule_removed(&run, now)]),
+            (_, Ok(None)) => (None, vec![event_removed(&run, now)]),
+            (_, Err(error)) => {
+                tracing::error!(run = %id, %error, "cannot read a run's event; trying again");
+                (None, Vec::new())
+            }
+        };
+        let unreadable = context.is_none() && facts.is_empty();
+        self.active.insert(id, Active { run, context, phase: Phase::Busy });
+        match (unreadable, facts.is_empty()) {
+            (true, _) => self.rest(id, REST),
+            (false, true) => self.advance(id),
+            (false, false) => self.record(id, facts),
+        }
+    }
+
+    /// The run is the journal's again, which knows when it is due.
+    fn release(&mut self, id: RunId) {
+        self.active.remove(&id);
+    }
+
+    /// Keeps a run out of the way for a while.
+    fn rest(&mut self, id: RunId, wait: Duration) {
+        if let Some(active) = self.active.get_mut(&id) {
+            active.phase = Phase::Busy;
+            let stop = self.stop.clone();
+            self.spawn(id, async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(wait.min(SLEEP_MAX)) => {}
+                }
+                Ok((id, Done::Rested))
+            });
+        }
+    }
+
+    fn spawn(&mut self, id: RunId, task: impl Future<Output = Ended> + Send + 'static) {
+        let handle = self.tasks.spawn(task);
+        self.of_task.insert(handle.id(), id);
+    }
+
+    /// A task panicked: its request may have left. The open intent, if there is one, is looked up when the run rested.
+    fn died(&mut self, died: &JoinError) {
+        let Some(id) = self.of_task.remove(&died.id()) else { return };
+        tracing::error!(run = %id, "a task of a run died; the run goes on later");
+        if let Some(Active { phase: Phase::Sending { place, .. }, .. }) = self.active.get(&id) {
+            self.gates.abandon(place);
+        }
+        self.rest(id, REST);
+    }
+
+    /// The grace period is over, or everything ended: what is still out is recorded as cut off and left due.
+    async fn last_words(mut self) -> Result<(), AppendError> {
+        let now = self.world.clock.now();
+        let mut cut = Vec::new();
+        for (id, active) in &self.active {
+            let (Phase::Sending { place, step, number, since, look_up: false }, Some(context)) = (&active.phase, &active.context) else {
+                continue;
+            };
+            let failure = Failure {
+                class: Class::Unknown,
+                status: None,
+                message: "cut off: the daemon was stopped before the answer came".to_owned(),
+                retry_after: None,
+            };
+            let attempt = Attempt {
+                number: *number,
+                started: *since,
+                ended: now,
+                request: place.target.to_string(),
+                status: None,
+                class: Some(failure.class),
+                error: Some(failure.message.clone()),
+                bytes: 0,
+            };
+            cut.push((*id, settle(&active.run, &context.rule, *step, &attempt, &Outcome::Failed(failure), None, now, 0.0)));
+        }
+        if !cut.is_empty() {
+            tracing::warn!(
+                attempts = cut.len(),
+                "attempts were cut off at the end of the grace period; their runs go on at the next start"
+            );
+        }
+        self.tasks.shutdown().await;
+        let mut last = JoinSet::new();
+        for (id, facts) in cut {
+            let world = self.world.clone();
+            last.spawn(async move { record(&world.journal, id, facts).await });
+        }
+        // Nothing depends on these words: without them the open intents say the same.
+        drop(tokio::time::timeout(LAST_WORDS, last.join_all()).await);
+        Ok(())
+    }
+}

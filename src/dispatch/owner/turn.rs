@@ -1,0 +1,191 @@
+//! A run's turn: what it needs is decided, sent through its target's gate, judged and recorded.
+
+use std::time::Duration;
+
+use super::{ACTIVE_MAX, Active, Context, Done, NO_ROOM, Owner, Phase, REST};
+use crate::clock::chance;
+use crate::dispatch::attempt::{Order, Sent, carry_out, record};
+use crate::dispatch::gates::{Entry, Place};
+use crate::dispatch::targets;
+use crate::event::RunId;
+use crate::http::client::ATTEMPT_TIMEOUT;
+use crate::metric;
+use crate::runs::{Attempt, Cause, Class, Fact, Failure, Next, Outcome, RunState, decide, settle};
+use crate::time::Timestamp;
+
+impl Owner {
+    pub(super) fn advance(&mut self, id: RunId) {
+        let Some(Active { run, context: Some(Context { rule, vars, event }), .. }) = self.active.get(&id) else {
+            return self.release(id);
+        };
+        let now = self.world.clock.now();
+        match decide(run, rule, event, vars, now) {
+            Next::Nothing => self.release(id),
+            Next::Wait(until) => self.rest(id, until.since(now)),
+            Next::Record(facts) => self.record(id, facts),
+            next @ (Next::Perform { .. } | Next::LookUp { .. }) => self.enter(id, next, now),
+        }
+    }
+
+    /// A run wants to send: to its target's gate.
+    fn enter(&mut self, id: RunId, next: Next, now: Timestamp) {
+        let room = (ACTIVE_MAX - self.active.len().min(ACTIVE_MAX)) / 2;
+        let Some(active) = self.active.get_mut(&id) else { return };
+        let (Some(context), Next::Perform { step, request, .. } | Next::LookUp { step, request, .. }) = (&active.context, &next) else {
+            return;
+        };
+        let name = || format!("{}/{}", context.rule.name, step + 1);
+        let place = targets::place(request, &context.event, &self.dispatch.targets.load(), name);
+        let again = active.run.state == RunState::Pending && active.run.cause.is_some();
+        match self.gates.enter(&place, id, room, again, now) {
+            Entry::Go => self.send(id, next, place, now),
+            Entry::Parked => active.phase = Phase::Parked(place, next),
+            Entry::PutBack(wait) => {
+                let message = format!("`{}` has as many requests as it gets at once; its turn comes", place.target);
+                let cause = Cause { code: NO_ROOM.to_owned(), message };
+                self.record(id, vec![Fact::Waits { state: RunState::Pending, until: now.plus(wait), cause, at: now }]);
+            }
+            Entry::Refused(until, cause) => self.refused(id, &next, &place, until, &cause, now),
+        }
+    }
+
+    /// The breaker is open: nothing is sent.
+    fn refused(&mut self, id: RunId, next: &Next, place: &Place, until: Timestamp, cause: &Cause, now: Timestamp) {
+        let failure = Failure {
+            class: Class::BreakerOpen,
+            status: None,
+            message: format!("nothing is sent to `{}` for now ({}): {}", place.target, cause.code, cause.message),
+            retry_after: Some(until.since(now).max(Duration::from_millis(1))),
+        };
+        let (step, outcome) = match next {
+            Next::LookUp { step, .. } => (*step, Outcome::NotLookedUp(failure)),
+            Next::Perform { step, .. } => (*step, Outcome::Failed(failure)),
+            _ => return,
+        };
+        let attempt =
+            Attempt { number: 0, started: now, ended: now, request: String::new(), status: None, class: None, error: None, bytes: 0 };
+        self.settle(id, step, &attempt, &outcome, None, now);
+    }
+
+    /// A run goes through its gate: the request leaves as soon as its intent is on disk.
+    fn send(&mut self, id: RunId, next: Next, place: Place, now: Timestamp) {
+        let Some(active) = self.active.get_mut(&id) else { return self.gates.abandon(&place) };
+        let (step, request, number, intent, look_up) = match next {
+            Next::Perform { step, request, attempt, intent } => (step, request, attempt, intent, None),
+            Next::LookUp { step, request, intent } => (step, request, intent.attempt, None, Some(intent)),
+            _ => return self.gates.abandon(&place),
+        };
+        let Some((context, own)) = active.context.as_ref().and_then(|c| c.rule.steps.get(step).map(|own| (c, own))) else {
+            return self.gates.abandon(&place);
+        };
+        let intent = intent.map(|intent| Fact::Intended { id: own.id.as_deref().map(str::to_owned), kind: own.kind().to_owned(), intent });
+        let order = Order {
+            run: id,
+            label: own.label(step),
+            hops: active.run.planned.hops.saturating_add(1),
+            first: number == 1,
+            request,
+            event: context.event.clone(),
+            timeout: own.timeout.unwrap_or(ATTEMPT_TIMEOUT),
+            intent,
+            look_up,
+        };
+        active.phase = Phase::Sending { place, step, number, since: now, look_up: order.look_up.is_some() };
+        if let Some(intent) = &order.intent {
+            active.run.apply(intent);
+        }
+        let world = self.world.clone();
+        let targets = self.dispatch.targets.load_full();
+        let task = async move { carry_out(&world, &targets, order).await.map(|sent| (id, Done::Sent(Box::new(sent)))) };
+        self.spawn(id, task);
+    }
+
+    /// An answer is there, or why there is none.
+    pub(super) fn sent(&mut self, id: RunId, sent: &Sent) {
+        let Some(active) = self.active.get_mut(&id) else { return };
+        let Phase::Sending { place, step, number, look_up, .. } = std::mem::replace(&mut active.phase, Phase::Busy) else { return };
+        let failure = match &sent.outcome {
+            Outcome::Failed(failure) | Outcome::NotLookedUp(failure) => Some(failure),
+            Outcome::Done { .. } | Outcome::Found { .. } | Outcome::NotFound => None,
+        };
+        let now = self.world.clock.now();
+        let took = sent.ended.since(sent.started);
+        let label = self.gates.leave(&place, failure, took, now);
+        if !look_up {
+            let outcome = failure.map_or("ok", |failure| failure.class.as_str());
+            metrics::counter!(metric::ATTEMPTS, "target" => label.to_string(), "outcome" => outcome).increment(1);
+            metrics::histogram!(metric::ATTEMPT_SECONDS, "target" => label.to_string()).record(took.as_secs_f64());
+        }
+        if let Some(failure) = failure {
+            tracing::debug!(run = %id, step, attempt = number, class = failure.class.as_str(), status = failure.status, "an attempt failed");
+        }
+        let attempt = Attempt {
+            number,
+            started: sent.started,
+            ended: sent.ended,
+            request: sent.trace.request.clone(),
+            status: sent.trace.status,
+            class: failure.map(|failure| failure.class),
+            error: failure.map(|failure| failure.message.clone()),
+            bytes: sent.trace.bytes,
+        };
+        self.settle(id, step, &attempt, &sent.outcome, sent.unique, now);
+        self.pump(&place.target, now);
+    }
+
+    fn settle(&mut self, id: RunId, step: usize, attempt: &Attempt, outcome: &Outcome, unique: Option<bool>, now: Timestamp) {
+        let Some(Active { run, context: Some(context), .. }) = self.active.get(&id) else { return };
+        let facts = settle(run, &context.rule, step, attempt, outcome, unique, now, chance());
+        if facts.is_empty() {
+            tracing::error!(run = %id, step, "an outcome does not fit its run; the run is looked at again");
+            return self.rest(id, REST);
+        }
+        self.record(id, facts);
+    }
+
+    /// Lets runs through that queue before a free gate.
+    fn pump(&mut self, target: &str, now: Timestamp) {
+        if self.ends.is_some() {
+            return;
+        }
+        while let Some(id) = self.gates.pop(target) {
+            let Some(active) = self.active.get_mut(&id) else { continue };
+            let Phase::Parked(place, next) = std::mem::replace(&mut active.phase, Phase::Busy) else { continue };
+            match self.gates.start(&place, now) {
+                Ok(()) => self.send(id, next, place, now),
+                Err((until, cause)) => self.refused(id, &next, &place, until, &cause, now),
+            }
+        }
+    }
+
+    /// Folds facts into the run and records them; it goes on when they are on disk.
+    pub(super) fn record(&mut self, id: RunId, facts: Vec<Fact>) {
+        let Some(active) = self.active.get_mut(&id) else { return };
+        facts.iter().for_each(|fact| active.run.apply(fact));
+        active.phase = Phase::Busy;
+        let world = self.world.clone();
+        self.spawn(id, async move { record(&world.journal, id, facts).await.map(|()| (id, Done::Recorded)) });
+    }
+
+    pub(super) fn recorded(&mut self, id: RunId) {
+        let Some(active) = self.active.get(&id) else { return };
+        let run = &active.run;
+        if run.state.is_settled() {
+            let rule = run.planned.rule.to_string();
+            let took = run.updated.since(run.planned.created);
+            metrics::counter!(metric::RUNS, "rule" => rule.clone(), "state" => run.state.as_str()).increment(1);
+            metrics::histogram!(metric::RUN_SECONDS, "rule" => rule.clone()).record(took.as_secs_f64());
+            let cause = run.cause.as_ref().map_or("", |cause| cause.code.as_str());
+            match run.state {
+                RunState::Succeeded | RunState::Shadowed => tracing::debug!(run = %id, rule, state = run.state.as_str(), "a run is over"),
+                _ => tracing::warn!(run = %id, rule, state = run.state.as_str(), cause, "a run is over"),
+            }
+            return self.release(id);
+        }
+        let now = self.world.clock.now();
+        if self.ends.is_some() || run.next_at.is_some_and(|next| next.as_millis() > now.as_millis()) {
+            return self.release(id);
+        }
+        self.advance(id);
+    }
+}
