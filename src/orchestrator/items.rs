@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::answer::{Meaning, What};
 use super::call::Ask;
 use super::urls::quoted;
-use super::{Added, CallTrace, Called, Orchestrator, QueueInfo, bodies, folder_key, invalid, json as read, not_there};
+use super::{Added, CallTrace, Called, Orchestrator, QueueInfo, bodies, folder_key, invalid, json as read, not_left, not_there};
 use crate::config::Edition;
 use crate::rules::{Enqueue, FolderRef};
-use crate::runs::{Class, Failure};
+use crate::runs::Class;
 
 impl Orchestrator {
     /// Adds one queue item (`POST /odata/Queues/UiPathODataSvc.AddQueueItem`). `parent` goes into ParentOperationId where the
@@ -24,10 +24,11 @@ impl Orchestrator {
         if self.inner.config.edition == Edition::Standalone && !self.inner.version.is_known() {
             // Any answer tells the version, and the queue is asked for anyway when the outcome has to be looked up.
             let probed = self.queue_until(folder, &item.queue, deadline).await;
+            // A refusal of the read alone is passed over: the add says for itself what is wrong.
             if let Err(failure) = probed.result
-                && let Some(failure) = before_a_write(failure)
+                && !matches!(failure.class, Class::Configuration | Class::Refused | Class::Invalid | Class::Conflict)
             {
-                return Called { trace: probed.trace, result: Err(failure) };
+                return Called { trace: probed.trace, result: Err(not_left(failure)) };
             }
         }
         let (mut trace, mut said) = (CallTrace::default(), Ok(Meaning::Empty));
@@ -139,15 +140,5 @@ impl Orchestrator {
     /// The item of an add that told no Id. That it cannot be read changes nothing about the add.
     async fn find_item(&self, folder: Option<&FolderRef>, queue: &str, reference: &str, deadline: Instant) -> Option<Value> {
         self.item_by_reference_until(folder, queue, reference, deadline).await.result.ok().flatten()
-    }
-}
-
-/// What a read that failed means for the write that was to follow it: with nobody there it does not leave at all, which is
-/// a certain outcome; with a refusal of the read alone it goes on, and says for itself what is wrong.
-fn before_a_write(failure: Failure) -> Option<Failure> {
-    match failure.class {
-        Class::Unknown | Class::Server => Some(Failure { class: Class::Connect, ..failure }),
-        Class::Connect | Class::Throttled | Class::Auth | Class::BreakerOpen => Some(failure),
-        Class::Configuration | Class::Refused | Class::Invalid | Class::Conflict => None,
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::answer::{Meaning, What};
 use super::call::Ask;
 use super::urls::quoted;
-use super::{CallTrace, Called, Orchestrator, bodies, folder_key, invalid, json, not_there};
+use super::{CallTrace, Called, Orchestrator, bodies, folder_key, invalid, json, not_left, not_there};
 use crate::rules::{FolderRef, StartJob};
 use crate::runs::{Class, Failure};
 
@@ -24,7 +24,7 @@ impl Orchestrator {
         let release = self.release(folder, &job.process, deadline).await;
         let release_key = match release.result {
             Ok(key) => key,
-            Err(failure) => return Called { trace: release.trace, result: Err(failure) },
+            Err(failure) => return Called { trace: release.trace, result: Err(not_left(failure)) },
         };
         let (mut trace, mut said) = (CallTrace::default(), Ok(Meaning::Empty));
         for _ in 0..2 {

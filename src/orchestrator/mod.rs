@@ -18,7 +18,6 @@ mod urls;
 mod version;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -179,5 +178,13 @@ fn not_there(trace: &CallTrace, kind: &str, name: &str, folder: Option<&FolderRe
             folder_name(folder)
         ),
         retry_after: None,
+    }
+}
+
+/// What the failure of a read means for the write that was to follow it: that one never left, which is certain.
+fn not_left(failure: Failure) -> Failure {
+    match failure.class {
+        Class::Unknown | Class::Server | Class::Invalid => Failure { class: Class::Connect, ..failure },
+        _ => failure,
     }
 }

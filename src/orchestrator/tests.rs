@@ -1,7 +1,7 @@
 //! The client against a scripted peer over loopback.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant as Moment;
+use std::time::{Duration, Instant as Moment};
 
 use serde_json::{Map, json};
 use tokio::task::JoinSet;
@@ -88,6 +88,11 @@ fn token(n: usize, expires_in: impl serde::Serialize) -> Say {
 
 fn is_token(heard: &Heard) -> bool {
     heard.path().ends_with("/connect/token")
+}
+
+/// How long to wait for a peer: shorter where it never answers, yet long enough to connect on a busy machine.
+fn patience(say: &Say) -> Duration {
+    if matches!(say, Say::Silence | Say::Drip(_)) { Duration::from_secs(1) } else { LONG }
 }
 
 fn duplicate() -> Say {
@@ -261,10 +266,9 @@ async fn a_token_endpoint_in_trouble_leaves_no_outcome_unknown() {
         (Say::Silence, Class::Connect, "within"),
         (Say::Drip(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n".to_vec()), Class::Connect, "cut off"),
     ] {
-        let slow = matches!(say, Say::Silence | Say::Drip(_));
+        let timeout = patience(&say);
         let peer = Peer::start(move |_, _| say.clone()).await;
         let (orchestrator, _) = orchestrator(config(&peer.url, Edition::Standalone, client_credentials()));
-        let timeout = if slow { Duration::from_millis(200) } else { LONG };
         let failure = orchestrator.add_queue_item(None, &enqueue(), PARENT, timeout).await.result.expect_err("no token");
         assert_eq!(failure.class, class, "{failure}");
         assert!(failure.message.contains(part), "`{part}` in: {failure}");
@@ -299,11 +303,9 @@ async fn adding_an_item_says_what_became_of_it() {
         (Say::Drip(b"HTTP/1.1 201 Created\r\n".to_vec()), Class::Unknown),
         (Say::Drip(b"HTTP/1.1 201 Created\r\ncontent-length: 9999\r\n\r\n".to_vec()), Class::Unknown),
     ] {
-        let slow = matches!(say, Say::Silence | Say::Drip(_));
-        let shown = format!("{say:?}");
+        let (timeout, shown) = (patience(&say), format!("{say:?}"));
         let peer = Peer::start(move |_, _| say.clone()).await;
         let begun = Moment::now();
-        let timeout = if slow { Duration::from_millis(200) } else { LONG };
         let called = plain(&peer).add_queue_item(None, &enqueue(), PARENT, timeout).await;
         let failure = called.result.expect_err("a failure");
         assert_eq!(failure.class, class, "{shown}: {failure}");
@@ -548,6 +550,19 @@ async fn starting_a_job_says_what_became_of_it() {
             assert_eq!(result, Ok(json!({"Id": 3})));
         }
         assert_eq!(peer.count("StartJobs"), 1);
+    }
+    // Without the release's key the job is not started, which is certain.
+    for (say, class) in [
+        (answer(503, &[], ""), Class::Connect),
+        (answer(200, &[], "{\"value\": [{"), Class::Connect),
+        (Say::Reset, Class::Connect),
+        (answer(429, &[], ""), Class::Throttled),
+        (answer(403, &[], ""), Class::Configuration),
+    ] {
+        let peer = Peer::start(move |_, _| say.clone()).await;
+        let failure = plain(&peer).start_job(None, &start_job(), PARENT, LONG).await.result.expect_err("no release");
+        assert_eq!(failure.class, class, "{failure}");
+        assert_eq!(peer.count("StartJobs"), 0);
     }
     let peer = Peer::start(|_, _| list(json!([]))).await;
     let failure = plain(&peer).start_job(None, &start_job(), PARENT, LONG).await.result.expect_err("no process");
