@@ -629,17 +629,25 @@ async fn waiting_has_an_end() {
     assert!(reply.status == 503 && reply.head.contains("retry-after: 5"), "{reply:?}");
     assert_eq!(ingress.rejected("recovering"), 1);
 
-    // No memory: two held bodies fill it.
-    let ingress = Ingress::start_holding(Limits { body: 1024, in_flight: 2048, ..limits() }, Duration::from_millis(300));
-    let (one, two, three) = (item(1), item(2), item(3));
-    let mut statuses = [0; 3];
-    let (a, b, c) = tokio::join!(ingress.deliver(&one), ingress.deliver(&two), ingress.deliver(&three));
-    for (to, reply) in statuses.iter_mut().zip([&a, &b, &c]) {
-        assert!(reply.head.contains("retry-after: 5"), "{reply:?}");
-        *to = reply.status;
+    // No memory: two bodies that are still arriving fill it.
+    let ingress = Ingress::start_holding(Limits { body: 1024, in_flight: 2048, ..limits() }, Duration::from_millis(200));
+    let mut arriving = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
+        let head = "POST /hooks/open HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("written");
+        // It is told to go on once its memory is there.
+        assert_eq!(Reply::read(&mut stream).await.status, 100);
+        arriving.push(stream);
     }
-    assert_eq!(statuses, [503; 3]);
-    assert_eq!((ingress.rejected("recovering"), ingress.rejected("busy")), (2, 1));
+    let reply = ingress.deliver(&item(3)).await;
+    assert!(reply.status == 503 && reply.head.contains("retry-after: 5"), "{reply:?}");
+    assert_eq!(ingress.rejected("busy"), 1);
+    // Those who leave give it back.
+    arriving.clear();
+    eventually(|| ingress.rejected("body_incomplete") == 2).await;
+    assert_eq!(ingress.deliver(&item(3)).await.status, 503);
+    assert_eq!((ingress.rejected("busy"), ingress.rejected("recovering")), (1, 1));
 }
 
 #[tokio::test]

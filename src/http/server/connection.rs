@@ -27,15 +27,21 @@ use super::{DRAIN_SILENT, HEAD_MAX, HEADERS_MAX, KEEP_ALIVE_IDLE, LINGER, Thrott
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 
 /// Serves one connection to its end.
-pub(super) async fn run<S, F, B>(stream: Stream, peer: Peer, header_timeout: Duration, service: S, stop: CancellationToken)
-where
+pub(super) async fn run<S, F, B>(
+    stream: Stream,
+    peer: Peer,
+    header_timeout: Duration,
+    tls: Arc<Throttle>,
+    service: S,
+    stop: CancellationToken,
+) where
     S: Fn(Peer, Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let watch = Arc::new(Watch::new(header_timeout));
-    let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
+    let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch), tls });
     let requests = {
         let watch = Arc::clone(&watch);
         service_fn(move |request: Request<Incoming>| {
@@ -187,6 +193,8 @@ impl State {
 struct Watched {
     stream: Stream,
     watch: Arc<Watch>,
+    /// Limits the lines about TLS, for all connections of the listener together.
+    tls: Arc<Throttle>,
 }
 
 impl AsyncRead for Watched {
@@ -197,7 +205,7 @@ impl AsyncRead for Watched {
         if !came.is_empty() {
             let mut state = self.watch.lock();
             if state.stage == Stage::Silent && came.starts_with(&TLS_HANDSHAKE) {
-                warn_of_tls();
+                warn_of_tls(&self.tls);
             }
             state.bytes_came();
         }
@@ -288,9 +296,8 @@ impl<B> Drop for Tracked<B> {
     }
 }
 
-fn warn_of_tls() {
-    static ONCE_A_MINUTE: Throttle = Throttle::new(Duration::from_secs(60));
-    if let Some(more) = ONCE_A_MINUTE.pass() {
+fn warn_of_tls(throttle: &Throttle) {
+    if let Some(more) = throttle.pass() {
         tracing::warn!(more, "TLS on a plain port: a client spoke https to this http listener; put a proxy in front or use http");
     }
 }

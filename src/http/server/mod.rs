@@ -42,6 +42,8 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const DRAIN_SILENT: Duration = Duration::from_millis(300);
 /// The pause when the system has no more file descriptors or buffers.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// One line about clients that speak TLS to a plain listener per this long.
+const TLS_LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// Limits of a listener.
 #[derive(Clone, Debug)]
@@ -65,6 +67,7 @@ where
 {
     let permits = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
+    let tls = Arc::new(Throttle::new(TLS_LOG_EVERY));
     let mut trouble = false;
     loop {
         // The permit comes before the connection: who gets none waits in the backlog and is not refused.
@@ -75,7 +78,7 @@ where
             Ok((stream, peer)) => {
                 trouble = false;
                 let service = service.clone();
-                let connection = connection::run(stream, peer, limits.header_timeout, service, stop.child_token());
+                let connection = connection::run(stream, peer, limits.header_timeout, Arc::clone(&tls), service, stop.child_token());
                 connections.spawn(held(permit, connection));
             }
             Err(error) if listener::is_of_the_peer(&error) => {}

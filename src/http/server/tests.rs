@@ -305,3 +305,44 @@ async fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
     std::fs::write(&file, "x").expect("written");
     assert!(Listener::bind_unix(&file).expect_err("no socket").to_string().contains("is no socket"));
 }
+
+/// Log lines of a test.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("whole").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn tls_on_the_plain_port_is_said_once() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = start(limits());
+    for _ in 0..3 {
+        let answer = say(server.address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on\r\n\r\n").await;
+        assert_eq!(status(&answer), 400, "{answer}");
+    }
+    let text = String::from_utf8(lines.0.lock().expect("whole").clone()).expect("text");
+    assert_eq!(text.matches("TLS on a plain port").count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_thousand_silent_connections_do_not_hold_a_good_request_up() {
+    let server = start(ServerLimits { connections: 2000, ..limits() });
+    let mut silent = Vec::new();
+    for _ in 0..1000 {
+        silent.push(TcpStream::connect(server.address).await.expect("connects"));
+    }
+    let answer = within(say(server.address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+}
