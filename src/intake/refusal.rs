@@ -124,3 +124,44 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{CONNECTION, RETRY_AFTER};
+
+    use super::*;
+    use crate::http::server::RequestId;
+
+    #[test]
+    fn every_refusal_has_its_status_and_says_when_to_come_again() {
+        // Reason, status, Retry-After, whether the connection is closed because the body was not read.
+        let table: &[(Refusal, u16, Option<&str>, bool)] = &[
+            (Refusal::UnknownPath, 404, None, true),
+            (Refusal::NotAllowed, 403, None, true),
+            (Refusal::Method, 405, None, true),
+            (Refusal::Encoding, 415, None, true),
+            (Refusal::TooLarge, 413, None, true),
+            (Refusal::SignatureMissing, 401, None, true),
+            (Refusal::SignatureTwice, 401, None, true),
+            (Refusal::SignatureBytes, 400, None, true),
+            (Refusal::SignatureBad("empty"), 401, None, false),
+            (Refusal::TooManyBad, 429, Some("60"), false),
+            (Refusal::BodyTimeout, 408, None, true),
+            (Refusal::BodyIncomplete, 400, None, true),
+            (Refusal::Busy, 503, Some("5"), true),
+            (Refusal::Recovering, 503, Some("5"), false),
+            (Refusal::Slow, 503, Some("5"), false),
+            (Refusal::Full, 503, Some("5"), false),
+            (Refusal::Ended, 503, Some("5"), true),
+        ];
+        for (refusal, status, retry_after, close) in table {
+            let answer = refusal.problem().answer(RequestId::fresh());
+            assert_eq!(answer.status(), *status, "{refusal:?}");
+            let retry = answer.headers().get(RETRY_AFTER).map(|v| v.to_str().expect("text"));
+            assert_eq!(retry, *retry_after, "{refusal:?}");
+            assert_eq!(answer.headers().contains_key(CONNECTION), *close, "{refusal:?}");
+            assert!(refusal.reason().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{refusal:?}");
+            assert!(!refusal.log().is_empty());
+        }
+    }
+}
