@@ -129,7 +129,7 @@ async fn sigterm_with_runs_in_flight_loses_none_of_them() {
         "call",
         &format!("rule: call\nevents: queueItem.transactionFailed\nsteps:\n  - http: {{method: POST, url: \"{sink}\", body: {{id: \"${{item.Id}}\"}}}}\n"),
     );
-    sandbox.fault(json!({"match": {"path": "/sandbox/sink/slow"}, "kind": "slow", "millis": 1500, "times": 20})).await;
+    sandbox.fault(json!({"match": {"path": "/sandbox/sink/slow"}, "kind": "slow", "delay_ms": 1500, "times": 20})).await;
     let daemon = Daemon::start(&folder).await;
     for id in 1..=20 {
         daemon.deliver(&failed_item(id)).await.expect("an answer");

@@ -1,3 +1,12 @@
 //! The real binary over loopback, and the store through crashes. One binary for all of it, so that it links once.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
+
+mod support;
+
+/// kill -9 under load.
+mod crash;
+/// Every family of events, signed.
+mod families;
+/// Start, reload, stop, two at once.
+mod life;

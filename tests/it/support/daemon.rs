@@ -22,7 +22,7 @@ impl Folder {
         folder.write(
             "tripline.yaml",
             &format!(
-                "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstate: state\nrules: rules/\nshutdown_grace: 5s\nlog: {{format: json, level: debug}}\norchestrators:\n  prod:\n    url: {orchestrator}\n    edition: standalone\n    tenant: Default\n    auth: {{token: \"canary-orchestrator-token-0123456789\"}}\n    folder: Finance\nsources:\n  hook:\n    webhook:\n      orchestrator: prod\n      secrets: [\"{SECRET}\"]\n"
+                "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstate: state\nrules: rules/\nshutdown_grace: 5s\nlog: {{format: json, level: debug}}\norchestrators:\n  prod:\n    url: {orchestrator}\n    edition: standalone\n    tenant: Default\n    auth: {{token: \"rt_canary-orchestrator-token\"}}\n    folder: Finance\nsources:\n  hook:\n    webhook:\n      orchestrator: prod\n      secrets: [\"{SECRET}\"]\n"
             ),
         );
         folder

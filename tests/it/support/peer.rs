@@ -33,13 +33,13 @@ pub(crate) async fn start_sandbox() -> Sandbox {
 impl Sandbox {
     /// Asks it; the JSON of the answer.
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth("pat").header("X-UIPATH-OrganizationUnitId", "2");
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth("sandbox-pat").header("X-UIPATH-OrganizationUnitId", "2");
         request.send().await.expect("an answer").json().await.expect("json")
     }
 
     /// Posts JSON to it.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth("pat").header("X-UIPATH-OrganizationUnitId", "2");
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth("sandbox-pat").header("X-UIPATH-OrganizationUnitId", "2");
         let answer = request.json(body).send().await.expect("an answer");
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
     }
@@ -61,7 +61,7 @@ impl Sandbox {
 
     /// Requests that reached the sink `name`.
     pub(crate) async fn sink(&self, name: &str) -> Vec<Value> {
-        self.get(&format!("/sandbox/sinks/{name}")).await["items"].as_array().cloned().unwrap_or_default()
+        self.get(&format!("/sandbox/sinks/{name}")).await["value"].as_array().cloned().unwrap_or_default()
     }
 
     /// Has it misbehave.
