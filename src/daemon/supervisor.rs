@@ -59,8 +59,9 @@ pub(super) async fn watchdog(journal: Journal, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(beat) => {}
         }
+        let answered = tokio::time::timeout(beat, journal.ping()).await.unwrap_or(false);
         let failed = matches!(*health.borrow(), Health::Failed(_));
-        if !failed {
+        if answered && !failed {
             tell(&[NotifyState::Watchdog]);
         } else {
             tracing::error!("the journal's writer does not answer; the watchdog is not fed");
