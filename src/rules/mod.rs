@@ -4,6 +4,7 @@
 
 mod action;
 mod explain;
+pub mod index;
 mod known;
 pub mod pattern;
 mod render;

@@ -38,6 +38,14 @@ pub struct Branch {
 }
 
 impl Branch {
+    /// That both hold; a path that both name has two conditions then.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let mut conditions: Vec<_> = self.conditions.iter().chain(&other.conditions).cloned().collect();
+        conditions.sort_by(|a, b| order(&a.path, &b.path));
+        Self { conditions }
+    }
+
     /// Adds a condition; one of the same path is replaced and returned.
     pub fn put(&mut self, condition: Arc<Condition>) -> Option<Arc<Condition>> {
         match self.conditions.binary_search_by(|other| order(&other.path, &condition.path)) {

@@ -16,9 +16,11 @@ mod number;
 mod search;
 mod test;
 #[cfg(test)]
-mod tests;
+pub(in crate::rules) mod tests;
 mod text;
 mod walk;
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -45,6 +47,34 @@ impl Pattern {
     /// Compiles the value of `match`. Every fault is reported at its place; with any error there is no pattern.
     pub fn compile(node: &Node, faults: &mut Faults) -> Option<Self> {
         compile::compile(node, faults).map(|branches| Self { branches })
+    }
+
+    /// That a path holds one of these strings, literally: what a rule's shorthands (`queues: […]`) say.
+    #[must_use]
+    pub fn any_text<'a>(path: &str, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let texts: Vec<&str> = texts.into_iter().collect();
+        let condition = Condition {
+            path: path.into(),
+            tests: texts.iter().map(|text| Test::Text((*text).into())).collect(),
+            absent: false,
+            expected: Value::from(texts),
+            written: 0,
+        };
+        Self { branches: vec![Branch { conditions: vec![Arc::new(condition)] }] }
+    }
+
+    /// That one of the two matches.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.branches.extend(other.branches);
+        self
+    }
+
+    /// That both match: every branch of one with every branch of the other.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let pairs = self.branches.iter().flat_map(|left| other.branches.iter().map(move |right| left.and(right)));
+        Self { branches: pairs.collect() }
     }
 
     /// The ways to match, at least one.

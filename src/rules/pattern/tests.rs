@@ -201,6 +201,18 @@ fn a_field_asked_for_again_inside_or_is_replaced_with_a_warning() {
 }
 
 #[test]
+fn patterns_are_joined() {
+    let queue = Pattern::any_text("Queue.Name", ["Invoices", "10.0.0.1"]);
+    assert!(queue.matches(&json!({"Queue": {"Name": "10.0.0.1"}})) && !queue.matches(&json!({"Queue": {"Name": "10.0.0.01"}})));
+    let both = queue.and(&compile("{Queue: {Name: [{prefix: Inv}]}, a: [1]}"));
+    assert!(both.matches(&json!({"Queue": {"Name": "Invoices"}, "a": 1})));
+    assert!(!both.matches(&json!({"Queue": {"Name": "Inventory"}, "a": 1})) && !both.matches(&json!({"Queue": {"Name": "Invoices"}})));
+    let either = Pattern::any_text("a", ["x"]).or(Pattern::any_text("b", ["x"]));
+    assert!(either.matches(&json!({"b": "x"})) && !either.matches(&json!({"c": "x"})));
+    assert_eq!(either.explain(&json!({"a": "y"})).map(|b| b.path).as_deref(), Some("match.b"));
+}
+
+#[test]
 fn a_field_called_or_is_possible_and_warned_about() {
     let (pattern, faults) = try_compile("{$or: [x, {prefix: y}]}");
     assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["pattern-or"]);

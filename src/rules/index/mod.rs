@@ -1,0 +1,174 @@
+//! All patterns of a rule set as one index: what an event costs grows with the rules that match, not with the rules
+//! there are.
+//!
+//! Rules are parted by event type. Every branch of a pattern is filed under one of its conditions, the one that the
+//! fewest events and other branches share: exact values in hash maps per path, then heads and tails of strings, numbers
+//! in sorted intervals, the rest under the path itself. One walk over an event probes the paths that some rule names;
+//! the branches it meets are verified in full.
+//!
+//! Knows nothing of rules beyond their types and patterns.
+
+mod access;
+mod lists;
+mod probes;
+mod ranges;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::rules::pattern::{Condition, NameHasher, PathId, Paths, Pattern, Walked, holds};
+
+use access::{Access, Frequencies};
+use lists::{BranchId, PartitionId};
+use probes::Probes;
+
+pub use types::TypePattern;
+
+type Table<K, V> = HashMap<K, V, BuildHasherDefault<NameHasher>>;
+
+/// What is indexed of a rule.
+#[derive(Clone, Debug)]
+pub struct IndexEntry<'a> {
+    /// Any of these types.
+    pub types: Vec<TypePattern>,
+    /// And this pattern, if there is one.
+    pub pattern: Option<&'a Pattern>,
+}
+
+/// The index over the entries it was built from; answers are their positions.
+#[derive(Debug, Default)]
+pub struct Index {
+    paths: Paths,
+    branches: Vec<Filed>,
+    probes: Vec<Option<Box<Probes>>>,
+    parts: types::Partitions,
+    /// Per partition: entries without a pattern.
+    always: Vec<Vec<u32>>,
+    /// Per partition: branches that no value leads to.
+    unfiled: Vec<Vec<BranchId>>,
+    /// Per partition: whether a walk can find anything.
+    walks: Vec<bool>,
+    residual: Vec<usize>,
+}
+
+/// A branch of an entry's pattern.
+#[derive(Debug)]
+struct Filed {
+    entry: u32,
+    conditions: Vec<Arc<Condition>>,
+    at: Vec<PathId>,
+}
+
+impl Index {
+    /// Builds the index.
+    #[must_use]
+    pub fn build(entries: &[IndexEntry<'_>]) -> Self {
+        let mut index = Self::default();
+        let mut owners: Vec<Vec<PartitionId>> = Vec::with_capacity(entries.len());
+        for (number, entry) in entries.iter().enumerate() {
+            owners.push(entry.types.iter().map(|pattern| index.parts.of(pattern)).collect());
+            for branch in entry.pattern.iter().flat_map(|pattern| pattern.branches()) {
+                let at = branch.add_to(&mut index.paths);
+                let entry = u32::try_from(number).unwrap_or(u32::MAX);
+                index.branches.push(Filed { entry, conditions: branch.conditions.clone(), at });
+            }
+        }
+        let count = index.parts.len();
+        index.always.resize_with(count, Vec::new);
+        index.unfiled.resize_with(count, Vec::new);
+        index.walks.resize(count, false);
+        index.probes.resize_with(index.paths.len(), || None);
+        for (number, (entry, owners)) in entries.iter().zip(&owners).enumerate() {
+            if entry.pattern.is_none() {
+                owners.iter().for_each(|part| index.always[*part as usize].push(u32::try_from(number).unwrap_or(u32::MAX)));
+            }
+        }
+        index.file(&owners);
+        index
+    }
+
+    /// The entries whose types and pattern match, in ascending order. `ours` says that the event was emitted by a rule
+    /// or made by the daemon: `*` and `family.*` do not mean those.
+    pub fn matches(&self, event_type: &str, ours: bool, data: &Value, out: &mut Vec<usize>) {
+        out.clear();
+        let active = self.parts.active(event_type, ours);
+        let mut candidates: Vec<BranchId> = Vec::new();
+        for part in active.iter() {
+            out.extend(self.always[*part as usize].iter().map(|entry| *entry as usize));
+            candidates.extend(&self.unfiled[*part as usize]);
+        }
+        if active.iter().any(|part| self.walks[*part as usize]) {
+            let mut walked = Walked::over(data, &self.paths);
+            for found in walked.found() {
+                if let Some(probes) = &self.probes[found.path as usize] {
+                    probes.collect(found.value, &active, &mut candidates);
+                }
+            }
+            self.verify(candidates, &mut walked, out);
+        }
+        out.sort_unstable();
+        out.dedup();
+    }
+
+    /// Entries with a branch that no exact value, head, tail or range leads to: they are verified for every event of
+    /// their types that has the field at all, or for every one.
+    #[must_use]
+    pub fn residual(&self) -> &[usize] {
+        &self.residual
+    }
+
+    fn verify(&self, mut candidates: Vec<BranchId>, walked: &mut Walked<'_>, out: &mut Vec<usize>) {
+        if candidates.is_empty() {
+            return;
+        }
+        walked.sort();
+        candidates.sort_unstable();
+        candidates.dedup();
+        let mut matched = None;
+        for candidate in candidates {
+            let branch = &self.branches[candidate as usize];
+            if matched != Some(branch.entry) && holds(&branch.conditions, &branch.at, walked, &self.paths) {
+                matched = Some(branch.entry);
+                out.push(branch.entry as usize);
+            }
+        }
+    }
+
+    /// Files every branch under its cheapest condition, in each partition of its entry.
+    fn file(&mut self, owners: &[Vec<PartitionId>]) {
+        let mut frequencies = Frequencies::default();
+        for branch in &self.branches {
+            for (condition, path) in branch.conditions.iter().zip(&branch.at) {
+                condition.tests.iter().for_each(|test| frequencies.count(*path, test));
+            }
+        }
+        for (number, branch) in self.branches.iter().enumerate() {
+            let id = BranchId::try_from(number).unwrap_or(BranchId::MAX);
+            let owners = &owners[branch.entry as usize];
+            owners.iter().for_each(|part| self.walks[*part as usize] = true);
+            let usable = branch.conditions.iter().zip(&branch.at).filter(|(condition, _)| !condition.absent);
+            let best = usable.min_by_key(|(condition, path)| frequencies.cost(**path, &condition.tests));
+            let Some((condition, path)) = best else {
+                owners.iter().for_each(|part| self.unfiled[*part as usize].push(id));
+                self.residual.push(branch.entry as usize);
+                continue;
+            };
+            let probes = self.probes[*path as usize].get_or_insert_default();
+            for test in &condition.tests {
+                let access = Access::of(test);
+                if access == Access::Path {
+                    self.residual.push(branch.entry as usize);
+                }
+                owners.iter().for_each(|part| probes.file(&access, test, *part, id));
+            }
+        }
+        self.probes.iter_mut().flatten().for_each(|probes| probes.finish());
+        self.residual.dedup();
+    }
+}
