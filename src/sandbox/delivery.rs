@@ -1,7 +1,7 @@
 //! Webhook deliveries on their way: signing, parallel workers, the time limit, the breaker. Nothing is stored or repeated:
 //! one failed delivery opens the webhook's breaker, and what happens while it is open is skipped.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -58,17 +58,15 @@ pub(in crate::sandbox) async fn run(world: Arc<Mutex<World>>, wake: Arc<Notify>,
         let world = lock(&world);
         (world.options.workers.max(1), world.options.delivery_timeout, world.options.clock.clone())
     };
-    let strict = client(timeout, false);
-    let lax = client(timeout, true);
-    let (Some(strict), Some(lax)) = (strict, lax) else {
-        tracing::error!("no HTTP client for webhook deliveries; none will be sent");
-        return;
-    };
+    let clients = Clients { timeout, plain: OnceLock::new(), strict: OnceLock::new(), lax: OnceLock::new() };
     let mut busy = JoinSet::new();
     loop {
         while busy.len() < workers {
             let Some(job) = next(&world, &clock) else { break };
-            let client = if job.insecure { lax.clone() } else { strict.clone() };
+            let Some(client) = clients.fit(&job) else {
+                tracing::error!("no HTTP client for a webhook delivery; it is not sent");
+                continue;
+            };
             let world = Arc::clone(&world);
             let clock = clock.clone();
             busy.spawn(async move { deliver(&client, job, &world, &clock).await });
@@ -86,18 +84,36 @@ pub(in crate::sandbox) fn lock(world: &Mutex<World>) -> std::sync::MutexGuard<'_
     world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn client(timeout: Duration, insecure: bool) -> Option<reqwest::Client> {
-    // An error says that another part of the process installed one already: as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .timeout(timeout)
-        .connect_timeout(CONNECT_TIMEOUT.min(timeout))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .tls_danger_accept_invalid_certs(insecure)
-        .build()
-        .ok()
+/// Clients, each made when it is first needed: the certificates of the system take time to load.
+struct Clients {
+    timeout: Duration,
+    plain: OnceLock<Option<reqwest::Client>>,
+    strict: OnceLock<Option<reqwest::Client>>,
+    lax: OnceLock<Option<reqwest::Client>>,
+}
+
+impl Clients {
+    fn fit(&self, job: &Job) -> Option<reqwest::Client> {
+        let make = |change: fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder| {
+            // An error says that another part of the process installed one already: as good.
+            drop(rustls::crypto::ring::default_provider().install_default());
+            let builder = reqwest::Client::builder()
+                .user_agent(USER_AGENT)
+                .timeout(self.timeout)
+                .connect_timeout(CONNECT_TIMEOUT.min(self.timeout))
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy();
+            change(builder).build().ok()
+        };
+        let client = if job.url.starts_with("http://") {
+            self.plain.get_or_init(|| make(|builder| builder.tls_certs_only([])))
+        } else if job.insecure {
+            self.lax.get_or_init(|| make(|builder| builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true)))
+        } else {
+            self.strict.get_or_init(|| make(|builder| builder))
+        };
+        client.clone()
+    }
 }
 
 /// The next delivery that is to be sent; those that are not are counted and passed over.

@@ -1,0 +1,189 @@
+//! Asking: the sandbox as a robot and an administrator would, the daemon through its admin API, and waiting for what
+//! shall be seen.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::stage::Stage;
+
+/// For one thing to be seen.
+const STEP_LIMIT: Duration = Duration::from_secs(20);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Of a page of events.
+const PAGE: usize = 1_000;
+/// The most pages that are read.
+const PAGES_MAX: usize = 100;
+
+/// Something that was to be seen and was not.
+#[derive(Clone, Debug)]
+pub(super) struct Missed(String);
+
+impl Missed {
+    /// Said so.
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+
+    /// What it is.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Looks until `look` sees something, at most [`STEP_LIMIT`]. An error of a look is one more reason to look again: what
+/// is asked may be starting.
+pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>, Missed>) -> Result<T, Missed> {
+    let end = Instant::now() + STEP_LIMIT;
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
+    let looking = async {
+        loop {
+            ticks.tick().await;
+            match look().await {
+                Ok(Some(seen)) => return seen,
+                Ok(None) => last = None,
+                Err(missed) => last = Some(missed),
+            }
+        }
+    };
+    let seen = timeout_at(end, looking).await;
+    seen.map_err(|_| {
+        let why = last.map_or_else(String::new, |missed| format!(" ({})", missed.text()));
+        Missed::new(format!("{what}, within {} s{why}", STEP_LIMIT.as_secs()))
+    })
+}
+
+impl Stage {
+    /// GET JSON from the daemon's admin API.
+    pub(super) async fn admin_get(&self, path: &str) -> Result<Value, Missed> {
+        read(self.http.get(format!("{}{path}", self.admin)), path).await.map(|(_, body)| body)
+    }
+
+    /// GET JSON from the sandbox.
+    pub(super) async fn sandbox_get(&self, path: &str) -> Result<Value, Missed> {
+        read(self.as_robot(self.http.get(format!("{}{path}", self.sandbox))), path).await.map(|(_, body)| body)
+    }
+
+    /// POST JSON to the sandbox; the status and the answer.
+    pub(super) async fn sandbox_post(&self, path: &str, body: &Value) -> Result<(u16, Value), Missed> {
+        read(self.as_robot(self.http.post(format!("{}{path}", self.sandbox))).json(body), path).await
+    }
+
+    fn as_robot(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        request.bearer_auth(&self.token).header("X-UIPATH-FolderPath", "Finance")
+    }
+
+    /// Has the sandbox misbehave.
+    pub(super) async fn fault(&self, fault: &Value) -> Result<(), Missed> {
+        self.sandbox_post("/sandbox/faults", fault).await.map(|_| ())
+    }
+
+    /// Adds an invoice to the queue; its item.
+    pub(super) async fn add_invoice(&self, invoice: &str, amount: f64) -> Result<Value, Missed> {
+        let data = json!({"Name": "Invoices", "Reference": invoice, "SpecificContent": {"Invoice": invoice, "Amount": amount}});
+        self.sandbox_post("/odata/Queues/UiPathODataSvc.AddQueueItem", &json!({"itemData": data})).await.map(|(_, item)| item)
+    }
+
+    /// Takes an invoice from the queue and ends its transaction with `result`; the item as it was taken.
+    pub(super) async fn work(&self, invoice: &str, result: &Value) -> Result<Value, Missed> {
+        let start = json!({"transactionData": {"Name": "Invoices", "Reference": invoice, "ReferenceFilterOption": "Equals"}});
+        let (status, item) = self.sandbox_post("/odata/Queues/UiPathODataSvc.StartTransaction", &start).await?;
+        if status != 200 {
+            return Err(Missed::new(format!("{invoice} in the queue (StartTransaction answered {status})")));
+        }
+        let path = format!("/odata/Queues({})/UiPathODataSvc.SetTransactionResult", item["Id"]);
+        self.sandbox_post(&path, &json!({"transactionResult": result})).await?;
+        Ok(item)
+    }
+
+    /// Every event, newest first.
+    pub(super) async fn all_events(&self) -> Result<Vec<Value>, Missed> {
+        let mut events = Vec::new();
+        let mut cursor = String::new();
+        for _ in 0..PAGES_MAX {
+            let mut page = self.admin_get(&format!("/api/v1/events?limit={PAGE}{cursor}")).await?;
+            if let Value::Array(items) = page["items"].take() {
+                events.extend(items);
+            }
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(events),
+            }
+        }
+        Ok(events)
+    }
+
+    /// The event of one type about one invoice.
+    pub(super) async fn event(&self, event_type: &str, invoice: &str) -> Result<Value, Missed> {
+        until(&format!("an event {event_type} of {invoice}"), async || {
+            let events = self.admin_get(&format!("/api/v1/events?type={event_type}&limit={PAGE}")).await?;
+            let found = items(&events).iter().find(|event| event["data"]["QueueItem"]["Reference"] == invoice);
+            Ok(found.cloned())
+        })
+        .await
+    }
+
+    /// The run of a rule for an event, once it succeeded.
+    pub(super) async fn succeeded(&self, event: &Value, rule: &str) -> Result<Value, Missed> {
+        let id = text(&event["id"]);
+        until(&format!("a run of `{rule}` for event {id} that succeeded"), async || {
+            let runs = self.admin_get(&format!("/api/v1/runs?event={id}")).await?;
+            let found = items(&runs).iter().find(|run| run["rule"] == rule);
+            match found.map(|run| run["state"].as_str().unwrap_or_default()) {
+                Some("succeeded") => Ok(found.cloned()),
+                Some(state) => Err(Missed::new(format!("it is {state}"))),
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// Items of the review queue with this reference.
+    pub(super) async fn reviews(&self, reference: &str) -> Result<Vec<Value>, Missed> {
+        let path = format!(
+            "/odata/QueueItems?$filter=QueueDefinition/Name%20eq%20'Invoices-Review'%20and%20Reference%20eq%20'{reference}'&$top=100"
+        );
+        Ok(self.sandbox_get(&path).await?["value"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// What the ledger got about an invoice under `path`.
+    pub(super) async fn ledger(&self, path: &str, invoice: &str) -> Result<Vec<Value>, Missed> {
+        let got = self.sandbox_get("/sandbox/sinks/ledger").await?;
+        let about = |row: &&Value| text(&row["path"]).ends_with(path) && row["body"]["invoice"] == invoice;
+        Ok(items(&got).iter().filter(about).cloned().collect())
+    }
+
+    /// Deliveries of one type that the daemon answered with 2xx.
+    pub(super) async fn acknowledged(&self, event_type: Option<&str>) -> Result<Vec<Value>, Missed> {
+        let query = event_type.map_or_else(String::new, |name| format!("?type={name}"));
+        let got = self.sandbox_get(&format!("/sandbox/deliveries{query}")).await?;
+        let acknowledged = |row: &&Value| row["status"].as_u64().is_some_and(|status| (200..300).contains(&status));
+        Ok(items(&got).iter().filter(acknowledged).cloned().collect())
+    }
+}
+
+/// The `items` of a list.
+pub(super) fn items(list: &Value) -> &[Value] {
+    list["items"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Text as it is, anything else as JSON.
+pub(super) fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Sends and reads the answer; a refusal is something missed.
+async fn read(request: reqwest::RequestBuilder, path: &str) -> Result<(u16, Value), Missed> {
+    let place = path.split('?').next().unwrap_or_default();
+    let answer = request.send().await.map_err(|error| Missed::new(format!("{place}: {}", crate::cli::client::why(&error))))?;
+    let status = answer.status().as_u16();
+    let body = answer.text().await.map_err(|error| Missed::new(format!("{place}: {}", crate::cli::client::why(&error))))?;
+    if status >= 400 {
+        return Err(Missed::new(format!("{place} answered {status}: {body}")));
+    }
+    Ok((status, serde_json::from_str(&body).unwrap_or(Value::Null)))
+}
