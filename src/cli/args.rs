@@ -40,6 +40,8 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// A simulated Orchestrator, the real daemon and example rules: a story, then a look around
+    Demo(super::demo::DemoArgs),
     /// Write a commented configuration, an example rule with tests, and a generated secret
     Init {
         /// Folder to write to; made where it is missing

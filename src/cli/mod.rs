@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod client;
+mod demo;
 mod events;
 mod explain;
 mod init;
@@ -69,6 +70,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
     let config = args.config.as_deref();
     match &args.command {
         Command::Run => run::run(config, args.verbosity()),
+        Command::Demo(args) => demo::run(args, out),
         Command::Init { dir } => init::run(dir, out),
         Command::Check { json } => check::run(config, *json, out),
         Command::Test { rules, json, require_tests } => test::run(config, rules, *json, *require_tests, out),

@@ -19,17 +19,26 @@ const PAGES_MAX: usize = 100;
 
 /// Something that was to be seen and was not.
 #[derive(Clone, Debug)]
-pub(super) struct Missed(String);
+pub(super) struct Missed {
+    text: String,
+    /// Looking again would not help.
+    for_good: bool,
+}
 
 impl Missed {
     /// Said so.
     pub(super) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
+        Self { text: what.into(), for_good: false }
+    }
+
+    /// It will never be seen.
+    pub(super) fn for_good(what: impl Into<String>) -> Self {
+        Self { text: what.into(), for_good: true }
     }
 
     /// What it is.
     pub(super) fn text(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -44,16 +53,17 @@ pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<O
         loop {
             ticks.tick().await;
             match look().await {
-                Ok(Some(seen)) => return seen,
+                Ok(Some(seen)) => return Ok(seen),
                 Ok(None) => last = None,
+                Err(missed) if missed.for_good => return Err(missed),
                 Err(missed) => last = Some(missed),
             }
         }
     };
     let seen = timeout_at(end, looking).await;
-    seen.map_err(|_| {
+    seen.unwrap_or_else(|_| {
         let why = last.map_or_else(String::new, |missed| format!(" ({})", missed.text()));
-        Missed::new(format!("{what}, within {} s{why}", STEP_LIMIT.as_secs()))
+        Err(Missed::new(format!("{what}, within {} s{why}", STEP_LIMIT.as_secs())))
     })
 }
 
@@ -135,6 +145,10 @@ impl Stage {
             let found = items(&runs).iter().find(|run| run["rule"] == rule);
             match found.map(|run| run["state"].as_str().unwrap_or_default()) {
                 Some("succeeded") => Ok(found.cloned()),
+                Some("dead") => Err(Missed::for_good(format!(
+                    "the run of `{rule}` for {id} is dead: {}",
+                    text(&found.unwrap_or(&Value::Null)["message"])
+                ))),
                 Some(state) => Err(Missed::new(format!("it is {state}"))),
                 None => Ok(None),
             }

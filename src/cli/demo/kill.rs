@@ -89,7 +89,12 @@ pub(super) async fn account(stage: &Stage, tell: &mut Tell<'_>) -> Result<(), En
     if !lost.is_empty() || named.is_empty() {
         return Err(Missed::new(format!("{} acknowledged events in the journal: {lost:?}", lost.len())).into());
     }
-    let observed = format!("{} deliveries acknowledged, {folded} folded, {} events named in answers, all {} kept", deliveries.len(), named.len(), named.len());
+    let observed = format!(
+        "{} deliveries acknowledged, {folded} folded, {} events named in answers, all {} kept",
+        deliveries.len(),
+        named.len(),
+        named.len()
+    );
     tell.seen(Effect::Kept, "events", &observed)?;
 
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();

@@ -84,7 +84,8 @@ impl Stage {
             _tasks: tasks,
             folder,
         };
-        stage.write(rules, listen, admin).map_err(|error| format!("cannot write to {}: {error}", stage.folder.path().display()))
+        let place = stage.folder.path().display().to_string();
+        stage.write(rules, listen, admin).map_err(|error| format!("cannot write to {place}: {error}"))
     }
 
     fn write(mut self, rules: &Path, listen: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
@@ -122,7 +123,9 @@ impl Stage {
         let program = std::env::current_exe().map_err(failed)?;
         let log = File::options().create(true).append(true).open(self.log()).map_err(failed)?;
         let mut command = Command::new(program);
-        FOREIGN.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in FOREIGN {
+            command.env_remove(name);
+        }
         let child = command
             .arg("run")
             .arg("-c")
@@ -138,7 +141,7 @@ impl Stage {
         let state = self.folder.path().join("state");
         until("the daemon ready", async || {
             if let Some(status) = self.daemon.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
-                return Err(Missed::new(format!("it ended with {status}")));
+                return Err(Missed::for_good(format!("the daemon ready (it ended with {status})")));
             }
             // The file of a daemon that was killed is still there; only this one's counts.
             let Some(file) = DaemonFile::read(&state).filter(|file| file.pid == pid) else { return Ok(None) };
