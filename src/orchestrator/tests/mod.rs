@@ -1,4 +1,6 @@
-//! The client against a scripted peer over loopback.
+//! The client against a scripted peer over loopback, and against the simulated Orchestrator.
+
+mod sandbox;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant as Moment};
