@@ -169,6 +169,7 @@ impl Desk {
             Err(_) => return Err(Refusal::Slow),
         };
         drop(memory);
+        tracing::debug!(source = %source.config.name, new = accepted.events.len(), folded = accepted.folded, "delivery kept");
         meter.accepted(event_type.as_deref().unwrap_or_default(), &accepted);
         self.meters.ack.record(read.elapsed().as_secs_f64());
         Ok(json(StatusCode::ACCEPTED, receipt(&accepted)))
