@@ -15,6 +15,9 @@ use super::{INTERRUPTED, YES};
 /// Between two attempts to follow a daemon that went away.
 const RECONNECT_WAIT: Duration = Duration::from_secs(1);
 
+/// Events read at once where the stream left some out.
+const GAP_PAGE: usize = 500;
+
 /// The longest event that is followed, in bytes: a body has at most 32 MiB, and JSON may escape it.
 const STREAM_EVENT_MAX: usize = 256 << 20;
 
@@ -162,17 +165,17 @@ impl Follower<'_> {
                 Err(error) => return Ok(Some(why(&error))),
             };
             for message in parser.feed(&chunk).map_err(Stop::unknown)? {
-                if message.id.is_some() {
-                    self.last = message.id;
-                }
-                let Ok(event) = serde_json::from_str::<Value>(&message.data) else { continue };
-                if !self.wanted.fits(&event) {
+                let Ok(data) = serde_json::from_str::<Value>(&message.data) else { continue };
+                if message.kind.as_deref() == Some("gap") {
+                    let place = |field: &str| data.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+                    for event in self.between(&place("after"), &place("before")).await? {
+                        self.print(&event)?;
+                    }
                     continue;
                 }
-                if self.json {
-                    self.out.json(&event)?;
-                } else {
-                    self.out.row(&row(&event), &[26, 24, 12, 32, 6])?;
+                self.print(&data)?;
+                if message.id.is_some() {
+                    self.last = message.id;
                 }
             }
             self.out.flush()?;
@@ -180,14 +183,49 @@ impl Follower<'_> {
     }
 }
 
+impl Follower<'_> {
+    fn print(&mut self, event: &Value) -> Result<(), Stop> {
+        if !self.wanted.fits(event) {
+            return Ok(());
+        }
+        if self.json { self.out.json(event) } else { self.out.row(&row(event), &[26, 24, 12, 32, 6]) }
+    }
+
+    /// The events that the stream left out because we were too far behind, oldest first.
+    async fn between(&self, after: &str, before: &str) -> Result<Vec<Value>, Stop> {
+        let mut found = Vec::new();
+        let mut cursor = before.to_owned();
+        loop {
+            let query = [("limit", GAP_PAGE.to_string()), ("cursor", cursor.clone())];
+            let answer = async { self.client.request(reqwest::Method::GET, "/api/v1/events", &query).send().await?.bytes().await };
+            let bytes = answer.await.map_err(|error| Stop::unknown(format!("the daemon did not answer: {}", why(&error))))?;
+            let page: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            // Ids are as long as each other, so they sort as texts.
+            let id = |event: &Value| event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let items = page.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let newer = items.iter().rev().take_while(|event| id(event).as_str() > after);
+            let known = found.len();
+            found.extend(newer.cloned());
+            let whole = found.len() - known == items.len();
+            match page.get("next").and_then(Value::as_str) {
+                Some(next) if whole && next != cursor => next.clone_into(&mut cursor),
+                _ => break,
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+}
+
 /// One message of an event stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Message {
+    kind: Option<String>,
     id: Option<String>,
     data: String,
 }
 
-/// Takes an event stream apart (WHATWG HTML, "server-sent events"): only `id` and `data` matter here.
+/// Takes an event stream apart (WHATWG HTML, "server-sent events"): `event`, `id` and `data`.
 #[derive(Default)]
 struct SseParser {
     bytes: Vec<u8>,
@@ -217,6 +255,7 @@ impl SseParser {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {
+                "event" => self.current.kind = Some(value.to_owned()),
                 "id" => self.current.id = Some(value.to_owned()),
                 "data" => {
                     if !self.current.data.is_empty() {

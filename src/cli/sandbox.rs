@@ -37,6 +37,9 @@ pub(super) struct SandboxArgs {
     /// The `TenantId` in events
     #[arg(long, value_name = "ID", default_value_t = 1)]
     tenant_id: i64,
+    /// A fault from the start, as `POST /sandbox/faults` takes it: '{"kind": "503", "times": 2}'
+    #[arg(long = "fault", value_name = "JSON", value_parser = parse_fault)]
+    faults: Vec<serde_json::Value>,
     /// Begin without queues, processes and robots
     #[arg(long)]
     empty: bool,
@@ -45,6 +48,11 @@ pub(super) struct SandboxArgs {
 fn parse_share(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+fn parse_fault(text: &str) -> Result<serde_json::Value, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("this is no JSON: {error}"))?;
+    if value.is_object() { Ok(value) } else { Err("expected a JSON object".to_owned()) }
 }
 
 /// Serves until Ctrl-C.
@@ -67,18 +75,43 @@ pub(super) fn run(args: &SandboxArgs, out: &mut Out) -> Result<u8, Stop> {
         let cannot = |error: std::io::Error| Stop::unknown(format!("cannot listen on {}: {error}", args.listen));
         let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        out.line(&format!("{} for development and tests; it keeps nothing", paint(STRONG, "a simulated Orchestrator")))?;
-        out.line(&format!("  url:     http://{address}"))?;
-        out.line("  edition: standalone")?;
-        out.line(&format!("  faults:  POST http://{address}/sandbox/faults"))?;
-        out.flush()?;
         let stop = CancellationToken::new();
+        let begin = async {
+            ask_for(&args.faults, address).await?;
+            out.line(&format!("{} for development and tests; it keeps nothing", paint(STRONG, "a simulated Orchestrator")))?;
+            out.line(&format!("  url:     http://{address}"))?;
+            out.line("  edition: standalone")?;
+            out.line(&format!("  faults:  POST http://{address}/sandbox/faults"))?;
+            out.flush()?;
+            std::future::pending::<Result<u8, Stop>>().await
+        };
         tokio::select! {
             () = serve(options, listener, stop.clone()) => Ok(YES),
+            refused = begin => refused,
             _ = tokio::signal::ctrl_c() => {
                 stop.cancel();
                 Ok(INTERRUPTED)
             }
         }
     })
+}
+
+/// Asks the sandbox for the faults that were given, so that a misspelt one ends the command with the sandbox's own words.
+async fn ask_for(faults: &[serde_json::Value], address: SocketAddr) -> Result<(), Stop> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let host = if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
+    let url = format!("http://{host}/sandbox/faults");
+    let http = client::http(reqwest::Client::builder(), &url)?;
+    for fault in faults {
+        let failed = |error: reqwest::Error| Stop::unknown(format!("the sandbox did not answer: {}", client::why(&error)));
+        let answer = http.post(&url).json(fault).send().await.map_err(failed)?;
+        if !answer.status().is_success() {
+            let body: serde_json::Value = answer.json().await.unwrap_or_default();
+            let why = body.get("message").and_then(serde_json::Value::as_str).unwrap_or("it is refused");
+            return Err(Stop::unknown(format!("--fault {fault}: {why}")));
+        }
+    }
+    Ok(())
 }
