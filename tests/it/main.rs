@@ -4,6 +4,8 @@
 
 mod support;
 
+/// The command line.
+mod cli;
 /// kill -9 under load.
 mod crash;
 /// Every family of events, signed.
