@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::output::{DIM, GOOD, Out, STRONG, Stop, WARN, clean, cut, paint, say};
 use super::{YES, send, setup};
 use crate::clock::Clock;
-use crate::config::{Config, WebhookSource};
+use crate::config::{Config, OrchestratorConfig, WebhookSource};
 use crate::event::{Event, EventId, Folded, SourceName, Verified, Via};
 use crate::fault::nearest;
 use crate::normalize::{SourceView, orchestrator, parse_json};
@@ -80,7 +80,8 @@ fn delivered(bytes: &[u8], config: &Config, source: Option<&str>, now: Timestamp
     }
     let mut events = Vec::new();
     for source in sources {
-        let tenant_url = source.orchestrator.as_deref().and_then(|name| config.orchestrators.get(name)).map(|o| o.canonical_url());
+        let tenant_url =
+            source.orchestrator.as_deref().and_then(|name| config.orchestrators.get(name)).map(OrchestratorConfig::canonical_url);
         let read = orchestrator(bytes, &SourceView { name: SourceName::clone(&source.name), tenant_url }, now);
         for change in read.changes {
             let verified = if source.insecure_unsigned { Verified::No } else { Verified::Secret(Arc::from("explain")) };

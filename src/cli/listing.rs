@@ -181,7 +181,7 @@ mod tests {
         }
         fn runs(&self, query: &Query) -> Result<Page, Stop> {
             let dead = query.state.is_some();
-            Ok(slice(query, |n| (!dead || n % 3 == 0).then(|| json!({"id": format!("r{n}"), "event": n.to_string()}))))
+            Ok(slice(query, |n| (!dead || n.is_multiple_of(3)).then(|| json!({"id": format!("r{n}"), "event": n.to_string()}))))
         }
         fn run(&self, _: &str) -> Result<Option<Value>, Stop> {
             Ok(None)
@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn event(n: u32) -> Value {
-        json!({"id": n.to_string(), "type": if n % 2 == 0 { "queueItem.added" } else { "job.started" }, "source": "s", "key": format!("k{n}")})
+        json!({"id": n.to_string(), "type": if n.is_multiple_of(2) { "queueItem.added" } else { "job.started" }, "source": "s", "key": format!("k{n}")})
     }
 
     /// Pages of at most two, whatever is asked for.

@@ -86,7 +86,7 @@ fn by_cause(runs: &[Value], as_json: bool, out: &mut Out) -> Result<u8, Stop> {
         message.clone_into(&mut group.message);
     }
     let mut groups: Vec<(String, Group)> = groups.into_iter().collect();
-    groups.sort_by(|a, b| b.1.count.cmp(&a.1.count));
+    groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
     if as_json {
         for (cause, group) in &groups {
             let Group { count, rules, newest, message } = group;

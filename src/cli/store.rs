@@ -53,9 +53,8 @@ impl Client {
         parameters.extend_from_slice(more);
         let parameters: Vec<(&str, String)> = parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let mut answer = self.json(path, &parameters)?.ok_or_else(|| Stop::unknown(format!("{} has no {path}", self.shown())))?;
-        let items = match answer.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => items,
-            _ => return Err(Stop::unknown(format!("{} answered no list to {path}", self.shown()))),
+        let Some(Value::Array(items)) = answer.get_mut("items").map(Value::take) else {
+            return Err(Stop::unknown(format!("{} answered no list to {path}", self.shown())));
         };
         Ok(Page { items, next: answer.get("next").and_then(Value::as_str).map(str::to_owned) })
     }
