@@ -174,6 +174,15 @@ impl Daemon {
 
     /// All runs in a state, as the API lists them.
     pub(crate) async fn runs(&self, state: &str) -> Vec<Value> {
-        self.get(&format!("/api/v1/runs?state={state}&limit=10000")).await["items"].as_array().cloned().unwrap_or_default()
+        let mut found = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("/api/v1/runs?state={state}&limit=1000{cursor}")).await;
+            found.splice(0..0, page["items"].as_array().cloned().unwrap_or_default());
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return found,
+            }
+        }
     }
 }
