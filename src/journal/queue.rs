@@ -4,11 +4,12 @@
 //! that waits is dropped, and its callers learn that the journal has ended.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::event::{Verified, Via};
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, Kind};
 use crate::journal::words::{Accepted, AppendError, Delivery};
@@ -33,6 +34,9 @@ pub(super) enum Op {
     Records(Vec<(Kind, Vec<u8>, Record)>, Answer<()>),
     /// Keep rule texts unless they are the newest.
     Rules { json: Vec<u8>, hash: [u8; 32], answer: Answer<u64> },
+    /// Move all changed rows into the checkpoints now, for tests that cannot wait until nobody waits.
+    #[cfg(test)]
+    Drain(Answer<()>),
 }
 
 impl Op {
@@ -40,13 +44,13 @@ impl Op {
     pub(super) fn bytes_at_most(&self) -> u64 {
         /// Fixed parts of an event, a fold or a body, generously.
         const FIXED: usize = 256;
-        let length = |text: &Option<std::sync::Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
         let bytes = match self {
             Self::Accept(delivery, _) => {
                 let common = FIXED + delivery.source.len() + length(&delivery.orchestrator) + length(&delivery.delivery_id);
                 let verified = match &delivery.verified {
-                    crate::event::Verified::Secret(name) => name.len(),
-                    crate::event::Verified::No | crate::event::Verified::Yes => 0,
+                    Verified::Secret(name) => name.len(),
+                    Verified::No | Verified::Yes => 0,
                 };
                 let changes = delivery.changes.iter().map(|change| {
                     let folder = change
@@ -56,13 +60,15 @@ impl Op {
                     let texts = [&change.tenant, &change.subject, &change.service_id].into_iter().map(length).sum::<usize>();
                     let problem = change.problem.as_ref().map_or(0, |problem| problem.message.len());
                     let origin = change.origin.as_ref().map_or(0, |origin| origin.run.len() + origin.step.len());
-                    let data = if delivery.via == crate::event::Via::Webhook { 0 } else { change.data.to_string().len() };
+                    let data = if delivery.via == Via::Webhook { 0 } else { change.data.to_string().len() };
                     common + change.key.text.len() + change.event_type.len() + folder + texts + problem + origin + data
                 });
                 common + verified + delivery.body.len() + changes.sum::<usize>()
             }
             Self::Records(records, _) => records.iter().map(|(_, payload, _)| payload.len() + FRAME_HEAD).sum(),
             Self::Rules { json, .. } => json.len() + FIXED,
+            #[cfg(test)]
+            Self::Drain(_) => 0,
         };
         bytes as u64
     }
@@ -74,6 +80,8 @@ impl Op {
             Self::Accept(_, answer) => drop(answer.send(Err(error))),
             Self::Records(_, answer) => drop(answer.send(Err(error))),
             Self::Rules { answer, .. } => drop(answer.send(Err(error))),
+            #[cfg(test)]
+            Self::Drain(answer) => drop(answer.send(Err(error))),
         }
     }
 }

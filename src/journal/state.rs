@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) open_head: SegmentHead,
     pub(super) open_file: Option<Arc<File>>,
     pub(super) dedup_since: Option<Timestamp>,
+    /// The writer has ended and given the checkpoints free: rows that are not in memory cannot be read any more.
+    closed: bool,
 }
 
 impl State {
@@ -65,6 +67,7 @@ impl State {
             open_head: SegmentHead { number: 0, first_group: 0, salt: 0 },
             open_file: None,
             dedup_since: None,
+            closed: false,
         }
     }
 
@@ -88,7 +91,18 @@ impl State {
         self.dirty.get(key).or_else(|| self.draining.get(key))
     }
 
+    /// Gives the checkpoints free, so that the folder can be opened again while somebody still holds this journal.
+    pub(super) fn close(&mut self) {
+        self.checkpoints = None;
+        self.closed = true;
+    }
+
+    fn still_open(&self) -> io::Result<()> {
+        if self.closed { Err(io::Error::other("the journal is closed")) } else { Ok(()) }
+    }
+
     fn stored(&self, key: &RowKey) -> io::Result<Option<Vec<u8>>> {
+        self.still_open()?;
         self.checkpoints.as_ref().map_or(Ok(None), |checkpoints| checkpoints.get(key))
     }
 
@@ -127,6 +141,7 @@ impl State {
     /// The newest runs before `before`, newest first, at most [`PAGE_ROWS`] of them with their heads, and whether there
     /// may be more.
     pub(super) fn run_heads(&self, before: Option<RunId>) -> io::Result<(Vec<(RunId, RunHead)>, bool)> {
+        self.still_open()?;
         let mut found = BTreeMap::new();
         let mut lowest = None;
         if let Some(checkpoints) = &self.checkpoints {

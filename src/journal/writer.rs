@@ -104,7 +104,7 @@ impl Reply {
     }
 }
 
-/// Tells everybody when the thread ends, by whatever way.
+/// Tells everybody when the thread ends, by whatever way, and gives the checkpoints free.
 struct Farewell(Arc<Shared>);
 
 impl Drop for Farewell {
@@ -116,6 +116,7 @@ impl Drop for Farewell {
         } else {
             self.0.queue.end("it was closed");
         }
+        self.0.write().close();
     }
 }
 
@@ -243,6 +244,8 @@ impl Writer {
         let file = Arc::clone(&self.segment.file);
         let mut group = Group::begin(&mut self.memory, self.segment.head, file, self.segment.end, self.clock.now(), buffer);
         let mut replies = Vec::with_capacity(ops.len());
+        #[cfg(test)]
+        let mut drains = Vec::new();
         for op in ops {
             replies.push(match op {
                 Op::Accept(delivery, answer) => Reply::Accepted(answer, group.accept(*delivery)),
@@ -253,6 +256,11 @@ impl Writer {
                     Reply::Recorded(answer)
                 }
                 Op::Rules { json, hash, answer } => Reply::Generation(answer, group.rules(&json, hash)),
+                #[cfg(test)]
+                Op::Drain(answer) => {
+                    drains.push(answer);
+                    continue;
+                }
             });
         }
         let (formed, buffer) = group.finish(self.next_group);
@@ -269,6 +277,11 @@ impl Writer {
             self.publish(formed);
         }
         replies.into_iter().for_each(|reply| reply.send(None));
+        #[cfg(test)]
+        for answer in drains {
+            self.drain_all();
+            drop(answer.send(Ok(())));
+        }
         Ok(())
     }
 

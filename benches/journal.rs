@@ -1,0 +1,115 @@
+//! The journal against its limit, in one run: deliveries of 1 KB kept and acknowledged with 1, 32 and 256 callers at once,
+//! beside a bare file to which the same bytes are appended in groups of as many, each group with one fdatasync.
+//!
+//! `cargo bench --bench journal` prints absolute figures and ratios; the ratio is what a change is judged by.
+//! `JOURNAL_ROUNDS` sets how often each pair is measured (3); the better round of each side counts.
+
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tripline::clock::Clock;
+use tripline::event::{Change, Key, Verified, Via};
+use tripline::journal::{Delivery, Journal, Options};
+
+const BODY: usize = 1024;
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let rounds = std::env::var("JOURNAL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let place = tempfile::tempdir_in(".").unwrap();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("journal, {BODY} byte bodies, {threads} threads, {rounds} rounds");
+    for (callers, records) in [(1, 4_000), (32, 60_000), (256, 300_000)] {
+        let (mut bare, mut ours) = (0_f64, 0_f64);
+        for _ in 0..rounds {
+            bare = bare.max(bare_appends(place.path(), callers, records));
+            ours = ours.max(journal(callers, records));
+        }
+        println!("  {callers:>3} at once   bare {bare:>9.0}/s   journal {ours:>9.0}/s   ratio {:.2}", ours / bare);
+    }
+}
+
+/// Groups of `callers` records appended to a growing file, one fdatasync per group; records per second.
+fn bare_appends(dir: &Path, callers: usize, records: usize) -> f64 {
+    let path = dir.join("bare");
+    let mut file = File::create(&path).unwrap();
+    // What the journal writes per delivery of this bench.
+    let group = vec![7_u8; callers * (BODY + 330)];
+    let started = Instant::now();
+    for _ in 0..records / callers {
+        file.write_all(&group).unwrap();
+        file.sync_data().unwrap();
+    }
+    let rate = records as f64 / started.elapsed().as_secs_f64();
+    std::fs::remove_file(path).unwrap();
+    rate
+}
+
+/// `callers` tasks that hand in a delivery and wait for its answer, again and again; deliveries per second.
+fn journal(callers: usize, records: usize) -> f64 {
+    let place = tempfile::tempdir_in(".").unwrap();
+    let options = Options { segment_bytes: 64 << 20, clock: Clock::system(), boot_id: "bench".to_owned() };
+    let (journal, _) = Journal::open(&place.path().join("state"), options).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let data = Arc::new(serde_json::json!({"Queue": {"Name": "Invoices"}, "QueueItem": {"Id": 1, "Reference": "A-1"}}));
+    let body = Bytes::from(vec![b'x'; BODY]);
+    let next = Arc::new(AtomicU64::new(0));
+    let started = Instant::now();
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..callers {
+            let (journal, data, body, next) = (journal.clone(), Arc::clone(&data), body.clone(), Arc::clone(&next));
+            tasks.spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= records as u64 {
+                        return;
+                    }
+                    let accepted = journal.accept(delivery(number, Arc::clone(&data), body.clone())).await.unwrap();
+                    assert_eq!(accepted.events.len(), 1);
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    });
+    let rate = records as f64 / started.elapsed().as_secs_f64();
+    journal.close();
+    rate
+}
+
+fn delivery(number: u64, data: Arc<serde_json::Value>, body: Bytes) -> Delivery {
+    let now = Clock::system().now();
+    let change = Change {
+        key: Key::exact(format!("https://cloud.uipath.com/acme/prod|queueItem|{number}|queueItem.added")),
+        event_type: "queueItem.added".into(),
+        time: Some(now),
+        observed: None,
+        tenant: Some("12345".into()),
+        folder: None,
+        subject: Some(format!("queues/Invoices/items/{number}").into()),
+        service_id: None,
+        element: 0,
+        data,
+        problem: None,
+        origin: None,
+    };
+    Delivery {
+        source: "prod-hook".into(),
+        via: Via::Webhook,
+        orchestrator: Some("prod".into()),
+        verified: Verified::Secret("env:HOOK_SECRET".into()),
+        received: now,
+        body,
+        delivery_id: Some(format!("{number:032x}").into()),
+        changes: vec![change],
+    }
+}

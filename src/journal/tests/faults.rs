@@ -1,0 +1,109 @@
+//! What happens when the file system does not do as it is told.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::*;
+use crate::journal::files::FileOp;
+
+/// What the switch makes an operation on a segment do.
+const WELL: u8 = 0;
+const NO_SPACE: u8 = 1;
+const SYNC_FAILS: u8 = 2;
+const WRITE_FAILS: u8 = 3;
+const PANICS: u8 = 4;
+const TOO_LARGE: u8 = 5;
+
+fn switched() -> (Files, Arc<AtomicU8>) {
+    let switch = Arc::new(AtomicU8::new(WELL));
+    let asked = Arc::clone(&switch);
+    let files = Files::hooked(Arc::new(move |op, path| {
+        let of_segment = path.parent().is_some_and(|parent| parent.ends_with("journal"));
+        match asked.load(Ordering::SeqCst) {
+            NO_SPACE if of_segment && op == FileOp::Reserve => Err(io::ErrorKind::StorageFull.into()),
+            TOO_LARGE if of_segment && op == FileOp::Reserve => Err(io::ErrorKind::FileTooLarge.into()),
+            SYNC_FAILS if of_segment && op == FileOp::Sync => Err(io::Error::other("EIO")),
+            WRITE_FAILS if of_segment && op == FileOp::Write => Err(io::Error::other("EIO")),
+            PANICS if of_segment && op == FileOp::Write => panic!("a fault on purpose"),
+            _ => Ok(()),
+        }
+    }));
+    (files, switch)
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers_without_a_restart() {
+    for full in [NO_SPACE, TOO_LARGE] {
+        let dir = state_dir();
+        let (files, switch) = switched();
+        let (journal, _) = Journal::open_with(&state(&dir), small(8_000), files).expect("opens");
+        let mut health = journal.health();
+        switch.store(full, Ordering::SeqCst);
+        let mut kept = 0;
+        // What was prepared is used up first; then a new segment cannot be made.
+        let refused = loop {
+            match wait(journal.accept(delivery(vec![change(kept)]))) {
+                Ok(_) => kept += 1,
+                Err(error) => break error,
+            }
+            assert!(kept < 1000, "never full");
+        };
+        assert!(kept > 3 && matches!(refused, AppendError::Full(_)), "{kept} {refused:?}");
+        assert!(matches!(*health.borrow_and_update(), Health::Full(_)));
+        assert!(matches!(wait(journal.accept(delivery(vec![change(kept)]))), Err(AppendError::Full(_))));
+        assert_eq!(journal.unrouted(9999).expect("reads").len(), kept as usize, "reading goes on");
+        switch.store(WELL, Ordering::SeqCst);
+        wait(health.wait_for(|health| *health == Health::Good)).expect("the writer lives");
+        assert_eq!(accept(&journal, delivery(vec![change(kept)])).events.len(), 1, "what was refused was not kept");
+        drop(journal);
+        assert_eq!(Journal::open(&state(&dir), small(8_000)).expect("opens").1.events, u64::from(kept) + 1);
+    }
+}
+
+#[test]
+fn a_failed_write_or_sync_ends_the_journal_and_loses_nothing_acknowledged() {
+    for fault in [SYNC_FAILS, WRITE_FAILS, PANICS] {
+        let dir = state_dir();
+        let (files, switch) = switched();
+        let (journal, _) = Journal::open_with(&state(&dir), options(), files).expect("opens");
+        let kept = accept(&journal, delivery(vec![change(1)])).events[0];
+        switch.store(fault, Ordering::SeqCst);
+        let mut health = journal.health();
+        let answers = wait(async { tokio::join!(journal.accept(delivery(vec![change(2)])), journal.accept(delivery(vec![change(3)]))) });
+        assert!(matches!(answers, (Err(AppendError::Ended(_)), Err(AppendError::Ended(_)))), "{answers:?}");
+        wait(health.wait_for(|health| matches!(health, Health::Failed(_)))).expect("it says so");
+        switch.store(WELL, Ordering::SeqCst);
+        assert!(matches!(wait(journal.accept(delivery(vec![change(4)]))), Err(AppendError::Ended(_))), "never again");
+        drop(journal);
+        let journal = open(&dir);
+        assert!(journal.event(kept).expect("reads").is_some());
+        assert_eq!(accept(&journal, delivery(vec![change(1)])).folded, 1);
+    }
+}
+
+#[test]
+fn any_single_failure_while_opening_is_an_error_and_the_next_open_works() {
+    let dir = state_dir();
+    let journal = open(&dir);
+    let kept = accept(&journal, delivery(vec![change(1)])).events[0];
+    drop(journal);
+    for fail in 0.. {
+        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let files = Files::hooked(Arc::new(move |_, _| {
+            if counted.fetch_add(1, Ordering::SeqCst) == fail { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }));
+        let opened = Journal::open_with(&state(&dir), options(), files);
+        let reached = count.load(Ordering::SeqCst) > fail;
+        if let Ok((journal, _)) = &opened {
+            assert!(journal.event(kept).expect("reads").is_some());
+        }
+        assert_eq!(opened.is_err(), reached, "operation {fail}");
+        if !reached {
+            break;
+        }
+        drop(opened);
+        let journal = open(&dir);
+        assert_eq!(accept(&journal, delivery(vec![change(1)])).folded, 1);
+    }
+}

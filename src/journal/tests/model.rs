@@ -1,0 +1,153 @@
+//! The journal against a model of maps, under random operations and ends.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::runs::{Cause, RunState};
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A delivery with these items; items seen before are copies.
+    Accept(Vec<u8>),
+    /// Routes up to so many events and plans a run for each.
+    Plan(u8),
+    /// A fact about some run.
+    Fact(u8, u8),
+    /// Ends without closing, or closes; then opens again.
+    Reopen(bool),
+    /// Deletes the checkpoints while it is closed.
+    LoseCheckpoints,
+    /// Rows are moved to the checkpoints.
+    Drain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => prop::collection::vec(0..20_u8, 1..4).prop_map(Step::Accept),
+        3 => (1..6_u8).prop_map(Step::Plan),
+        6 => (any::<u8>(), 0..5_u8).prop_map(|(run, fact)| Step::Fact(run, fact)),
+        1 => any::<bool>().prop_map(Step::Reopen),
+        1 => Just(Step::LoseCheckpoints),
+        2 => Just(Step::Drain),
+    ]
+}
+
+fn fact(number: u8, run: &Run) -> Fact {
+    let cause = Cause { code: "gave_up".into(), message: "x".repeat(usize::from(number) * 400) };
+    match number {
+        0 => Fact::StepDone {
+            step: run.steps.len(),
+            id: None,
+            kind: "http".into(),
+            value: json!({"text": "y".repeat(run.steps.len() * 1500)}),
+            maybe_twice: false,
+            at: at(3),
+        },
+        1 => Fact::Waits { state: RunState::Retrying, until: at(100), cause, at: at(4) },
+        2 => Fact::Settled { state: RunState::Dead, cause: Some(cause), would: Vec::new(), at: at(5) },
+        3 => Fact::Retried { at: at(6) },
+        _ => Fact::Settled { state: RunState::Succeeded, cause: None, would: Vec::new(), at: at(7) },
+    }
+}
+
+#[derive(Default)]
+struct Model {
+    /// Items by id of their event, with the number of copies.
+    events: BTreeMap<EventId, (u8, u64)>,
+    runs: BTreeMap<RunId, Run>,
+    routed: Option<EventId>,
+}
+
+impl Model {
+    fn check(&self, journal: &Journal) {
+        let (events, runs, unrouted, due) = seen(journal);
+        let found: Vec<_> = events.iter().map(|event| (event.id, event.folded.count)).collect();
+        let expected: Vec<_> = self.events.iter().map(|(id, (_, copies))| (*id, *copies)).collect();
+        assert_eq!(found, expected);
+        assert_eq!(runs, self.runs.values().cloned().collect::<Vec<_>>());
+        let behind: Vec<_> = self.events.keys().copied().filter(|id| self.routed.is_none_or(|routed| *id > routed)).collect();
+        assert_eq!(unrouted, behind);
+        assert_eq!(journal.gauges().unrouted, behind.len() as u64);
+        let mut open: Vec<_> = self.runs.values().filter(|run| run.next_at.is_some() && !run.state.is_settled()).cloned().collect();
+        open.sort_by_key(|run| (run.next_at, run.id()));
+        assert_eq!(due, open);
+        let dead: u64 = journal.gauges().dead.iter().map(|(_, count)| count).sum();
+        assert_eq!(dead, self.runs.values().filter(|run| run.state == RunState::Dead).count() as u64);
+        for event in &events {
+            assert_eq!(journal.event(event.id).expect("reads").as_deref(), Some(event));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_journal_is_its_model(steps in prop::collection::vec(step(), 1..40), segment_bytes in 3_000..30_000_u64) {
+        let dir = state_dir();
+        let open = || Journal::open(&state(&dir), small(segment_bytes)).expect("opens").0;
+        let mut journal = open();
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Accept(items) => {
+                    let accepted = accept(&journal, delivery(items.iter().map(|item| change(u32::from(*item))).collect()));
+                    let mut new = accepted.events.iter();
+                    for item in items {
+                        match model.events.values_mut().find(|(known, _)| *known == item) {
+                            Some((_, copies)) => *copies += 1,
+                            None => {
+                                model.events.insert(*new.next().expect("an id for what is new"), (item, 0));
+                            }
+                        }
+                    }
+                    prop_assert_eq!(new.next(), None);
+                }
+                Step::Plan(count) => {
+                    let batch = journal.unrouted(usize::from(count)).expect("reads");
+                    if let Some(last) = batch.last() {
+                        let runs: Vec<_> = batch.iter().map(|event| planned(event.id, "rule")).collect();
+                        wait(journal.plan(Plan { through: last.id, runs: runs.clone() })).expect("kept");
+                        model.routed = Some(last.id);
+                        for run in runs {
+                            model.runs.entry(run.id).or_insert_with(|| Run::new(run));
+                        }
+                    }
+                }
+                Step::Fact(run, number) => {
+                    let count = model.runs.len().max(1);
+                    if let Some(run) = model.runs.values_mut().nth(usize::from(run) % count) {
+                        let facts = vec![fact(number, run), fact((number + 1) % 5, run)];
+                        wait(journal.record(run.id(), facts.clone())).expect("kept");
+                        facts.iter().for_each(|fact| run.apply(fact));
+                    }
+                }
+                Step::Reopen(close) => {
+                    if close {
+                        journal.close();
+                    }
+                    drop(journal);
+                    journal = open();
+                }
+                Step::LoseCheckpoints => {
+                    drop(journal);
+                    std::fs::remove_dir_all(state(&dir).join("checkpoints")).expect("removes");
+                    journal = open();
+                }
+                Step::Drain => {
+                    // The writer drains by itself when nobody waits; here it is part of the game.
+                    wait(journal.ask(Op::Drain)).expect("drains");
+                }
+            }
+        }
+        model.check(&journal);
+        let before = seen(&journal);
+        drop(journal);
+        let reader = Reader::new(&state(&dir));
+        prop_assert_eq!(reader.runs(&RunQuery { limit: 999, ..RunQuery::default() }).expect("reads").items, before.1.clone());
+        prop_assert_eq!(reader.events(&EventQuery { limit: 999, ..EventQuery::default() }).expect("reads").items, before.0.clone());
+        std::fs::remove_dir_all(state(&dir).join("checkpoints")).expect("removes");
+        prop_assert_eq!(seen(&open()), before, "rebuilt");
+    }
+}
