@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Modules on one floor that may know each other: words and their plumbing.
-const NEIGHBOURS: &[(&str, &str)] = &[("event", "time"), ("journal", "clock"), ("http", "clock")];
+const NEIGHBOURS: &[(&str, &str)] = &[("event", "time"), ("journal", "clock"), ("http", "clock"), ("rules", "normalize")];
 
 /// What the sandbox may use: the plumbing and the words, no decision that it is there to test.
 const SANDBOX_MAY_USE: &[&str] = &["http", "event", "time", "clock"];

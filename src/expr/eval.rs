@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::compile::Code;
 use super::functions::{env, timestamp};
-use super::value::{lend, take};
+use super::result::take;
+use super::value::lend;
 use super::{EvalError, RESULT_MAX, Scope, budget, failure, stack};
 
 /// The value as JSON.
@@ -82,6 +83,8 @@ fn lookup<'a>(path: &[String], scope: &Scope<'a>) -> Result<Found<'a>, EvalError
         value = match value {
             Value::Object(map) => map.get(name).ok_or_else(|| missing(at))?,
             Value::Null => return Err(missing(at)),
+            // A body that is no object has none of the fields that rules ask for.
+            _ if at == 1 => return Err(missing(at)),
             other => {
                 let message = format!("`{}` is {}; it has no field `{name}`", path[..at].join("."), kind(other));
                 let list = matches!(other, Value::Array(_)).then(|| "take one element with [0], or test them with exists(x, …)".to_owned());

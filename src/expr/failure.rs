@@ -46,6 +46,8 @@ fn no_overload(function: &str, types: &[String], tree: &IdedExpr, text: &str, sc
     if matches!(function, "_._" | "_?._" | "_[_]" | "_[?_]") {
         let of = names.first().copied().unwrap_or("it");
         let message = match field_owner(tree, scope) {
+            // A body that is no object has none of the fields that rules ask for.
+            Some((path, _)) if !path.contains('.') => return EvalError::Missing { path: first_field(tree, &path) },
             Some((path, found)) => format!("`{path}` is {found}; it has no such field"),
             None => format!("{of} has no such field"),
         };
@@ -154,6 +156,16 @@ fn field_owner(tree: &IdedExpr, scope: &Scope<'_>) -> Option<(String, &'static s
         }
     }
     None
+}
+
+/// The first field that is asked of a name, as written.
+fn first_field(tree: &IdedExpr, root: &str) -> String {
+    let of_root = paths(tree).into_iter().find_map(|path| {
+        let mut names = path.split('.');
+        let (first, second) = (names.next()?, names.next()?);
+        (first == root).then(|| format!("{first}.{second}"))
+    });
+    of_root.unwrap_or_else(|| root.to_owned())
 }
 
 /// An operand of `function` that is text, as written.

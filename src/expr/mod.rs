@@ -10,6 +10,7 @@ mod compile;
 mod eval;
 mod failure;
 mod functions;
+mod result;
 mod scan;
 mod stack;
 mod template;

@@ -249,7 +249,7 @@ fn hostile_expressions_meet_a_limit() {
     for text in [
         nested,
         format!("{ten}.map(a, {ten}.map(b, {ten}.map(c, {ten}.map(d, '{}' + string(a)))))", "x".repeat(200)),
-        format!("{ten}.exists(a, {ten}.all(b, {ten}.all(c, {ten}.all(d, {ten}.all(e, {ten}.all(f, f >= 0)))))) || true"),
+        format!("{ten}.all(a, {ten}.all(b, {ten}.all(c, {ten}.all(d, {ten}.all(e, {ten}.all(f, f >= 0)))))) || true"),
         "item.Long.replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')".to_owned(),
         "item.Long + item.Long".to_owned(),
     ] {

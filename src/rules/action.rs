@@ -1,11 +1,179 @@
 //! What a step does, as written: templates not yet rendered.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tree::Tree;
 use crate::expr::Template;
+use crate::time::Timestamp;
 
 /// What a step does, as written: templates not yet rendered. Its shape is this module's own business; the rest of the
 /// program sees [`super::Request`].
 #[derive(Debug)]
 pub struct Action {
-    #[expect(dead_code, reason = "filled in next")]
-    template: Template,
+    pub(super) kind: Kind,
+}
+
+/// The step kinds.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Enqueue(Box<EnqueueAction>),
+    StartJob(Box<StartJobAction>),
+    GetItem(Box<GetItemAction>),
+    Http(Box<HttpAction>),
+    Emit(Box<EmitAction>),
+}
+
+/// Names of the step kinds, as written.
+pub(super) const KINDS: &[&str] = &["enqueue", "start_job", "get_item", "http", "emit"];
+
+/// Step kinds of later versions.
+pub(super) const KINDS_LATER: &[&str] = &["enqueue_each", "await_item", "await_job", "wait", "for_each", "call"];
+
+impl Kind {
+    /// As written.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Enqueue(_) => "enqueue",
+            Self::StartJob(_) => "start_job",
+            Self::GetItem(_) => "get_item",
+            Self::Http(_) => "http",
+            Self::Emit(_) => "emit",
+        }
+    }
+}
+
+/// Where a step of Orchestrator goes.
+#[derive(Debug, Default)]
+pub(super) struct TargetAction {
+    pub(super) orchestrator: Option<Arc<str>>,
+    pub(super) folder: Option<FolderAction>,
+}
+
+/// A folder as written.
+#[derive(Debug)]
+pub(super) enum FolderAction {
+    Path(Template),
+    Id(Template),
+    Key(Template),
+}
+
+/// A moment as written.
+#[derive(Debug)]
+pub(super) enum Moment {
+    /// From `now` on.
+    In(Duration),
+    /// A timestamp or a date.
+    At(Timestamp),
+    /// To be rendered, then one of the others.
+    Rendered(Template),
+}
+
+#[derive(Debug)]
+pub(super) struct EnqueueAction {
+    pub(super) target: TargetAction,
+    pub(super) queue: Template,
+    pub(super) priority: Option<Template>,
+    pub(super) reference: Option<Template>,
+    pub(super) defer: Option<Moment>,
+    pub(super) due: Option<Moment>,
+    pub(super) risk_sla: Option<Moment>,
+    pub(super) content: Tree,
+    pub(super) accept_duplicate: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct StartJobAction {
+    pub(super) target: TargetAction,
+    pub(super) process: Template,
+    pub(super) input: Tree,
+    pub(super) priority: Option<Template>,
+    pub(super) count: Option<Template>,
+    pub(super) runtime: Option<Template>,
+    pub(super) reference: Option<Template>,
+}
+
+#[derive(Debug)]
+pub(super) struct GetItemAction {
+    pub(super) target: TargetAction,
+    pub(super) by: LookupAction,
+}
+
+#[derive(Debug)]
+pub(super) enum LookupAction {
+    Id(Template),
+    Reference { queue: Template, reference: Template },
+}
+
+#[derive(Debug)]
+pub(super) struct HttpAction {
+    pub(super) method: &'static str,
+    pub(super) url: Template,
+    pub(super) written_out: bool,
+    pub(super) headers: Vec<(String, Template)>,
+    pub(super) body: Option<Tree>,
+}
+
+#[derive(Debug)]
+pub(super) struct EmitAction {
+    pub(super) event_type: Template,
+    pub(super) data: Tree,
+    pub(super) subject: Option<Template>,
+}
+
+impl Action {
+    /// The paths it refers to.
+    pub(super) fn references(&self) -> Vec<String> {
+        let mut texts: Vec<&Template> = Vec::new();
+        let mut trees: Vec<&Tree> = Vec::new();
+        match &self.kind {
+            Kind::Enqueue(a) => {
+                texts.push(&a.queue);
+                texts.extend([a.priority.as_ref(), a.reference.as_ref(), a.target.template()].into_iter().flatten());
+                texts.extend([&a.defer, &a.due, &a.risk_sla].into_iter().flatten().filter_map(Moment::template));
+                trees.push(&a.content);
+            }
+            Kind::StartJob(a) => {
+                texts.push(&a.process);
+                texts.extend([&a.priority, &a.count, &a.runtime, &a.reference].into_iter().flatten().chain(a.target.template()));
+                trees.push(&a.input);
+            }
+            Kind::GetItem(a) => {
+                texts.extend(a.target.template());
+                match &a.by {
+                    LookupAction::Id(id) => texts.push(id),
+                    LookupAction::Reference { queue, reference } => texts.extend([queue, reference]),
+                }
+            }
+            Kind::Http(a) => {
+                texts.push(&a.url);
+                texts.extend(a.headers.iter().map(|(_, value)| value));
+                trees.extend(&a.body);
+            }
+            Kind::Emit(a) => {
+                texts.push(&a.event_type);
+                texts.extend(&a.subject);
+                trees.push(&a.data);
+            }
+        }
+        let of_texts = texts.into_iter().flat_map(Template::references);
+        of_texts.chain(trees.into_iter().flat_map(Tree::references)).collect()
+    }
+}
+
+impl TargetAction {
+    fn template(&self) -> Option<&Template> {
+        match self.folder.as_ref()? {
+            FolderAction::Path(template) | FolderAction::Id(template) | FolderAction::Key(template) => Some(template),
+        }
+    }
+}
+
+impl Moment {
+    fn template(&self) -> Option<&Template> {
+        match self {
+            Self::Rendered(template) => Some(template),
+            Self::In(_) | Self::At(_) => None,
+        }
+    }
 }

@@ -3,15 +3,26 @@
 //! Knows no clock, store or network. `check`, `test`, `explain` and `run` all go through these functions.
 
 mod action;
+mod at;
+mod check;
+mod decode;
+mod expect;
 mod explain;
 pub mod index;
+mod filter;
+mod http;
 mod known;
+mod limits;
 pub mod pattern;
+mod read;
 mod render;
 mod request;
+mod retry;
 mod rule;
 mod set;
+mod steps;
 mod testing;
+mod tree;
 
 pub use action::Action;
 pub use explain::{Because, Explanation};
@@ -21,3 +32,6 @@ pub use request::{Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, Reque
 pub use rule::{Mode, RetryPolicy, Rule, Step};
 pub use set::{Met, RuleSet};
 pub use testing::{TestCase, TestReport};
+
+#[cfg(test)]
+mod tests;

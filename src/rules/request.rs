@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::time::Timestamp;
 
@@ -136,10 +136,65 @@ pub struct Emit {
 }
 
 impl Request {
-    /// In the words of the rule file: `{"enqueue": {…}}`; what tests compare with and runs show.
+    /// In the words of the rule file: `{"enqueue": {…}}`; what tests compare with and runs show. Values of headers
+    /// that authorise are masked.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        todo!()
+        let mut map = Map::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                map.insert(name.to_owned(), value);
+            }
+        };
+        let kind = match self {
+            Self::Enqueue(item) => {
+                target(&item.target, &mut put);
+                put("queue", Some(json!(item.queue)));
+                put("priority", item.priority.as_ref().map(|p| json!(p)));
+                put("reference", Some(json!(item.reference)));
+                put("defer", item.defer.map(|t| json!(t)));
+                put("due", item.due.map(|t| json!(t)));
+                put("risk_sla", item.risk_sla.map(|t| json!(t)));
+                put("content", Some(Value::Object(item.content.clone())));
+                put("on_duplicate", (!item.accept_duplicate).then(|| json!("fail")));
+                "enqueue"
+            }
+            Self::StartJob(job) => {
+                target(&job.target, &mut put);
+                put("process", Some(json!(job.process)));
+                put("input", Some(Value::Object(job.input.clone())));
+                put("priority", job.priority.as_ref().map(|p| json!(p)));
+                put("count", Some(json!(job.count)));
+                put("runtime", job.runtime.as_ref().map(|r| json!(r)));
+                put("reference", Some(json!(job.reference)));
+                "start_job"
+            }
+            Self::GetItem(item) => {
+                target(&item.target, &mut put);
+                match &item.by {
+                    ItemLookup::Id(id) => put("id", Some(json!(id))),
+                    ItemLookup::Reference { queue, reference } => {
+                        put("queue", Some(json!(queue)));
+                        put("reference", Some(json!(reference)));
+                    }
+                }
+                "get_item"
+            }
+            Self::Http(call) => {
+                put("method", Some(json!(call.method)));
+                put("url", Some(json!(call.url)));
+                put("headers", (!call.headers.is_empty()).then(|| shown_headers(&call.headers)));
+                put("body", call.body.clone());
+                "http"
+            }
+            Self::Emit(event) => {
+                put("type", Some(json!(event.event_type)));
+                put("data", Some(event.data.clone()));
+                put("subject", event.subject.as_ref().map(|s| json!(s)));
+                "emit"
+            }
+        };
+        json!({ kind: map })
     }
 
     /// Whether sending it twice may do it twice: such a request needs a durable intent first.
@@ -151,4 +206,26 @@ impl Request {
             Self::Enqueue(_) | Self::StartJob(_) => false,
         }
     }
+}
+
+fn target(target: &Target, put: &mut impl FnMut(&str, Option<Value>)) {
+    put("orchestrator", target.orchestrator.as_ref().map(|name| json!(name)));
+    put(
+        "folder",
+        target.folder.as_ref().map(|folder| match folder {
+            FolderRef::Path(path) => json!(path),
+            FolderRef::Id(id) => json!({ "id": id }),
+            FolderRef::Key(key) => json!({ "key": key }),
+        }),
+    );
+}
+
+fn shown_headers(headers: &BTreeMap<String, String>) -> Value {
+    const SECRET: &[&str] = &["authorization", "cookie", "token", "secret", "api-key", "apikey", "password"];
+    let shown = headers.iter().map(|(name, value)| {
+        let lower = name.to_ascii_lowercase();
+        let hidden = SECRET.iter().any(|word| lower.contains(word));
+        (name.clone(), json!(if hidden { "***" } else { value }))
+    });
+    Value::Object(shown.collect())
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::filter::Filter;
+use super::pattern::Pattern;
 use super::{Action, TestCase};
 use crate::event::RuleName;
 use crate::expr::Expression;
@@ -26,7 +29,16 @@ pub struct Rule {
     pub tests: Vec<TestCase>,
     /// The file and line it stands in, for people.
     pub place: String,
-    // matching parts are private to this module: events, sources, pattern, when
+    /// What an event must be for it, but for pattern and `when`.
+    pub(super) filter: Filter,
+    /// The event pattern.
+    pub(super) pattern: Option<Pattern>,
+    /// The condition over pattern.
+    pub(super) when: Option<Expression>,
+    /// Whether `when` reads `event`, which has to be made for it.
+    pub(super) when_wants_event: bool,
+    /// `rule` in expressions.
+    pub(super) as_value: Value,
 }
 
 /// What happens when a rule matches.
@@ -81,6 +93,8 @@ pub struct Step {
     pub timeout: Option<Duration>,
     /// What it does.
     pub action: Action,
+    /// Whether it reads `event`, which has to be made for it.
+    pub(super) wants_event: bool,
 }
 
 impl Step {
@@ -93,6 +107,6 @@ impl Step {
     /// The step's kind as written: `enqueue`, `start_job`, `get_item`, `http`, `emit`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        todo!()
+        self.action.kind.name()
     }
 }

@@ -1,13 +1,21 @@
 //! A checked set of rules, ready to match.
+//!
+//! Events meet few rules: the type picks a partition, the index picks those whose pattern can fit, each of these is
+//! verified in full, and `when` is asked last.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Explanation, ExpressionFault, Known, Rule, TestReport};
-use crate::event::Event;
-use crate::fault::{Faults, SourceText};
+use super::explain::When;
+use super::read::{self, ReadSample};
+use super::{Explanation, ExpressionFault, Known, Mode, Rule, TestReport, check};
+use crate::event::{Event, RuleName};
+use crate::fault::{Fault, Faults, Place, Severity, SourceText};
+use crate::metric;
 use crate::time::Timestamp;
+use crate::yaml;
 
 /// A rule that an event met.
 #[derive(Clone, Debug)]
@@ -22,6 +30,8 @@ pub struct Met {
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Arc<Rule>>,
+    by_name: HashMap<RuleName, usize>,
+    vars: Value,
 }
 
 impl RuleSet {
@@ -32,8 +42,22 @@ impl RuleSet {
         known: &Known,
         read_sample: &dyn Fn(&std::path::Path) -> Result<String, String>,
     ) -> (Option<Self>, Faults) {
-        let _ = (files, known, read_sample);
-        todo!()
+        let mut faults = Faults::new();
+        let mut read = Vec::new();
+        for file in files {
+            read_file(file, known, read_sample, &mut faults, &mut read);
+        }
+        let rules: Vec<Arc<Rule>> = read.iter().filter_map(|document| document.rule.clone()).collect();
+        check::across(&read, known, &mut faults);
+        if read.is_empty() {
+            let message = "there are 0 rules: nothing will be done with events";
+            faults.push(Fault { severity: Severity::Warning, code: "no-rules", place: None, message: message.to_owned(), help: None });
+        }
+        if faults.any_error() {
+            return (None, faults);
+        }
+        let by_name = rules.iter().enumerate().map(|(index, rule)| (rule.name.clone(), index)).collect();
+        (Some(Self { rules, by_name, vars: known.vars.clone() }), faults)
     }
 
     /// All rules, in file order.
@@ -45,28 +69,68 @@ impl RuleSet {
     /// A rule by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Rule>> {
-        let _ = name;
-        todo!()
+        self.by_name.get(name).map(|index| &self.rules[*index])
     }
 
     /// The rules an event meets, in file order then order in the file; modes `live` and `shadow`.
     #[must_use]
     pub fn matching(&self, event: &Event, now: Timestamp) -> Vec<Met> {
-        let _ = (event, now);
-        todo!()
+        let mut met = Vec::new();
+        let lower = event.event_type().to_ascii_lowercase();
+        for rule in &self.rules {
+            if rule.mode == Mode::Off || !rule.filter.meets(event, &lower) {
+                continue;
+            }
+            if rule.pattern.as_ref().is_some_and(|pattern| !pattern.matches(event.data())) {
+                continue;
+            }
+            match rule.when(event, &self.vars, now) {
+                When::Holds => met.push(Met { rule: Arc::clone(rule), fault: None }),
+                When::Fault(fault) => met.push(Met { rule: Arc::clone(rule), fault: Some(fault) }),
+                When::Missing(_) => metrics::counter!(metric::EXPRESSION_MISSING, "rule" => rule.name.to_string()).increment(1),
+                When::Not => {}
+            }
+        }
+        met
     }
 
     /// For each rule whether it matched, or the first condition that failed.
     #[must_use]
     pub fn explain(&self, event: &Event, now: Timestamp) -> Vec<Explanation> {
-        let _ = (event, now);
-        todo!()
+        let explained = self.rules.iter().map(|rule| {
+            let because = rule.first_failure(event, &self.vars, now);
+            Explanation { rule: rule.name.clone(), matched: because.is_none(), because }
+        });
+        explained.collect()
     }
 
     /// Runs the tests of the rules whose name is in `only` (all when empty).
     #[must_use]
     pub fn test(&self, only: &[String], vars: &Value, now: Timestamp) -> Vec<TestReport> {
-        let _ = (only, vars, now);
-        todo!()
+        let wanted = |rule: &&Arc<Rule>| only.is_empty() || only.iter().any(|name| **name == *rule.name);
+        self.rules.iter().filter(wanted).flat_map(|rule| rule.tests.iter().map(|test| test.run(rule, vars, now))).collect()
+    }
+}
+
+/// A document as read: what checks over all rules need.
+pub(super) struct Document {
+    /// Its tree.
+    pub(super) node: yaml::Node,
+    /// The rule, when nothing is wrong with it.
+    pub(super) rule: Option<Arc<Rule>>,
+}
+
+fn read_file(file: &Arc<SourceText>, known: &Known, read_sample: ReadSample<'_>, faults: &mut Faults, read: &mut Vec<Document>) {
+    let nodes = match yaml::parse(file) {
+        Ok(nodes) => nodes,
+        Err(found) => return faults.extend(found),
+    };
+    if nodes.is_empty() {
+        let place = Place { source: Arc::clone(file), line: 0, column: 0, length: 0 };
+        faults.push(Fault::warning("no-rules", place, "the file has 0 rules"));
+    }
+    for node in nodes {
+        let rule = read::rule(&node, known, read_sample, faults).map(Arc::new);
+        read.push(Document { node, rule });
     }
 }

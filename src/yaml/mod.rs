@@ -4,6 +4,7 @@
 //! numbers are refused. [`Fields`] takes a mapping apart and collects every fault instead of stopping at the first.
 
 mod fields;
+mod inside;
 mod parse;
 
 use serde_json::{Map, Value};

@@ -1,0 +1,74 @@
+//! Where in a rule something is rendered, for faults: built on the stack, written out only when needed.
+
+use std::fmt;
+
+use super::ExpressionFault;
+use crate::expr::EvalError;
+
+/// A place such as `steps[0].enqueue.content.Amount`.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    up: Option<&'a At<'a>>,
+    part: Part<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+impl<'a> At<'a> {
+    /// The outermost part.
+    pub(super) fn root(name: &'a str) -> Self {
+        Self { up: None, part: Part::Name(name) }
+    }
+
+    /// A key below.
+    pub(super) fn field<'b>(&'b self, name: &'b str) -> At<'b> {
+        At { up: Some(self), part: Part::Name(name) }
+    }
+
+    /// An element below.
+    pub(super) fn index<'b>(&'b self, index: usize) -> At<'b> {
+        At { up: Some(self), part: Part::Index(index) }
+    }
+
+    /// A fault here.
+    pub(super) fn fault(&self, message: impl Into<String>) -> ExpressionFault {
+        ExpressionFault { place: self.to_string(), message: message.into() }
+    }
+
+    /// An evaluation that failed here.
+    pub(super) fn failed(&self, error: EvalError) -> ExpressionFault {
+        self.fault(explain(error))
+    }
+}
+
+/// An error of an evaluation with its remedy.
+pub(super) fn explain(error: EvalError) -> String {
+    match error {
+        EvalError::Missing { path } => {
+            let optional = match path.rsplit_once('.') {
+                Some((owner, field)) if !field.contains(['?', '[', ' ']) => format!("; write {owner}.?{field}.orValue(…) where it may be"),
+                _ => String::new(),
+            };
+            format!("`{path}` is missing{optional}")
+        }
+        EvalError::Type { message, help: Some(help) } => format!("{message}; {help}"),
+        other => other.to_string(),
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(up) = self.up {
+            fmt::Display::fmt(up, f)?;
+        }
+        match self.part {
+            Part::Name(name) if self.up.is_none() => f.write_str(name),
+            Part::Name(name) => write!(f, ".{name}"),
+            Part::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Reading expressions and templates out of YAML: every fault with its place inside the string, every name checked.
+
+use std::sync::Arc;
+
+use super::Known;
+use super::tree::Tree;
+use crate::expr::{Expression, SyntaxError, Template};
+use crate::fault::{Fault, Faults, Place, nearest};
+use crate::yaml::{Node, Yaml};
+
+/// The names that expressions see.
+pub(super) const NAMES: &[&str] = &["event", "data", "item", "content", "queue", "job", "steps", "vars", "rule", "run", "now"];
+
+/// What is known while a rule is read.
+pub(super) struct Decoder<'a> {
+    /// The configuration's names.
+    pub(super) known: &'a Known,
+    /// Where faults go.
+    pub(super) faults: &'a mut Faults,
+    /// All step ids of the rule.
+    pub(super) ids: Vec<Arc<str>>,
+    /// How many steps run before this place, with their ids; `None` where no step has run (`when`).
+    pub(super) earlier: Option<Vec<Arc<str>>>,
+}
+
+impl Decoder<'_> {
+    /// Reports an error.
+    pub(super) fn error(&mut self, code: &'static str, place: &Place, message: impl Into<String>) {
+        self.faults.push(Fault::error(code, place.clone(), message));
+    }
+
+    /// Reports an error with its remedy.
+    pub(super) fn error_help(&mut self, code: &'static str, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.faults.push(Fault::error(code, place.clone(), message).help(help));
+    }
+
+    /// Reports a warning.
+    pub(super) fn warning(&mut self, code: &'static str, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.faults.push(Fault::warning(code, place.clone(), message).help(help));
+    }
+
+    /// A bare expression: `when`, `if`.
+    pub(super) fn expression(&mut self, node: &Node, what: &str) -> Option<Expression> {
+        let text = match &node.value {
+            Yaml::Text(text) => text.clone(),
+            Yaml::Bool(b) => b.to_string(),
+            _ => {
+                self.error("wrong-type", &node.place, format!("`{what}` is {}; expected an expression", node.kind()));
+                return None;
+            }
+        };
+        match Expression::compile(&text) {
+            Ok(expression) => {
+                self.names(node, &text, &expression.references());
+                Some(expression)
+            }
+            Err(error) => self.syntax(node, error),
+        }
+    }
+
+    /// A text with `${…}`.
+    pub(super) fn template(&mut self, node: &Node, what: &str) -> Option<Template> {
+        let Yaml::Text(text) = &node.value else {
+            let fault = Fault::error("wrong-type", node.place.clone(), format!("`{what}` is {}; expected a string", node.kind()));
+            self.faults.push(match &node.value {
+                Yaml::Number(number) => fault.help(format!("quote it: \"{number}\"")),
+                Yaml::Bool(b) => fault.help(format!("quote it: \"{b}\"")),
+                _ => fault,
+            });
+            return None;
+        };
+        self.text(node, text)
+    }
+
+    /// A text with `${…}` that may be written as a number or true/false too.
+    pub(super) fn scalar(&mut self, node: &Node, what: &str) -> Option<Template> {
+        match &node.value {
+            Yaml::Number(number) => self.text(node, &number.to_string()),
+            Yaml::Bool(b) => self.text(node, &b.to_string()),
+            _ => self.template(node, what),
+        }
+    }
+
+    fn text(&mut self, node: &Node, text: &str) -> Option<Template> {
+        match Template::parse(text) {
+            Ok(template) => {
+                self.names(node, text, &template.references());
+                Some(template)
+            }
+            Err(error) => self.syntax(node, error),
+        }
+    }
+
+    /// Any value whose strings may hold `${…}`.
+    pub(super) fn tree(&mut self, node: &Node) -> Option<Tree> {
+        match &node.value {
+            Yaml::Text(text) => {
+                let template = self.text(node, text)?;
+                Some(match template.constant() {
+                    Some(constant) => Tree::Constant(constant.into()),
+                    None => Tree::Text(template),
+                })
+            }
+            Yaml::List(items) => {
+                let trees: Vec<_> = items.iter().map(|item| self.tree(item)).collect();
+                trees.into_iter().collect::<Option<Vec<_>>>().map(Tree::List)
+            }
+            Yaml::Map(entries) => {
+                let trees: Vec<_> = entries.iter().map(|(key, value)| self.tree(value).map(|tree| (key.name.clone(), tree))).collect();
+                trees.into_iter().collect::<Option<Vec<_>>>().map(Tree::Map)
+            }
+            Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => Some(Tree::Constant(node.to_json())),
+        }
+    }
+
+    fn syntax<T>(&mut self, node: &Node, error: SyntaxError) -> Option<T> {
+        let fault = Fault::error("expression", node.place_of(error.offset), error.message);
+        self.faults.push(match error.help {
+            Some(help) => fault.help(help),
+            None => fault,
+        });
+        None
+    }
+
+    /// Every path must begin with a known name; steps must have run, vars must exist.
+    fn names(&mut self, node: &Node, text: &str, references: &[String]) {
+        for path in references {
+            let mut parts = path.split('.');
+            let root = parts.next().unwrap_or_default();
+            let next = parts.next();
+            let place = node.place_of(offset_of(text, path, root));
+            match (root, next) {
+                ("steps", _) if self.earlier.is_none() => {
+                    self.error_help(
+                        "unknown-name",
+                        &place,
+                        "`steps` is not known here: no step has run",
+                        "use `data`, `item`, `content`, …",
+                    );
+                }
+                ("run", _) if self.earlier.is_none() => self.error("unknown-name", &place, "`run` is not known here: there is no run yet"),
+                ("steps", Some(id)) => self.step_name(id, &place),
+                ("vars", Some(name)) => self.var_name(name, &place),
+                ("error", _) => {
+                    self.error_help(
+                        "not-in-this-version",
+                        &place,
+                        "`error` belongs to `on_give_up`, which is not in this version",
+                        "remove it",
+                    );
+                }
+                _ if NAMES.contains(&root) => {}
+                _ => {
+                    let fault = Fault::error("unknown-name", place, format!("unknown name `{root}`"));
+                    self.faults.push(match nearest(root, NAMES.iter().copied()) {
+                        Some(near) => fault.help(format!("did you mean `{near}`?")),
+                        None => fault.help(format!(
+                            "fields of the event are `data.{root}`, of its item `item.{root}`, of the item's content `content.{root}`"
+                        )),
+                    });
+                }
+            }
+        }
+    }
+
+    fn step_name(&mut self, id: &str, place: &Place) {
+        let earlier = self.earlier.as_deref().unwrap_or_default();
+        if earlier.iter().any(|known| &**known == id) {
+            return;
+        }
+        let fault = if self.ids.iter().any(|known| &**known == id) {
+            Fault::error("step-order", place.clone(), format!("step `{id}` is referred to before it has run"))
+                .help("move this step behind it")
+        } else {
+            let fault = Fault::error("unknown-step", place.clone(), format!("no step has the id `{id}`"));
+            match nearest(id, earlier.iter().map(|known| &**known)) {
+                Some(near) => fault.help(format!("did you mean `{near}`?")),
+                None => fault.help(format!("give the step that is meant `id: {id}`")),
+            }
+        };
+        self.faults.push(fault);
+    }
+
+    fn var_name(&mut self, name: &str, place: &Place) {
+        if self.known.vars.get(name).is_some() {
+            return;
+        }
+        let fault = Fault::error("unknown-var", place.clone(), format!("`vars` has no `{name}`"));
+        let names = self.known.vars.as_object().into_iter().flat_map(|vars| vars.keys().map(String::as_str));
+        self.faults.push(match nearest(name, names) {
+            Some(near) => fault.help(format!("did you mean `{near}`?")),
+            None => fault.help("add it to `vars` of the configuration"),
+        });
+    }
+}
+
+/// Where a path stands in a text, in characters.
+fn offset_of(text: &str, path: &str, root: &str) -> usize {
+    let whole = |word: &str| {
+        text.match_indices(word).map(|(at, _)| at).find(|at| {
+            let before = text[..*at].chars().next_back();
+            let after = text[at + word.len()..].chars().next();
+            let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+            !inside(before) && before != Some('.') && !inside(after)
+        })
+    };
+    let at = whole(path).or_else(|| whole(root)).unwrap_or(0);
+    text[..at].chars().count()
+}

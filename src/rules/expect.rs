@@ -1,0 +1,208 @@
+//! What a test expects, and how what came differs from it.
+
+use serde_json::{Value, json};
+
+use super::Because;
+use super::action::{KINDS, KINDS_LATER};
+use super::decode::Decoder;
+use crate::fault::{Fault, nearest};
+use crate::yaml::{Fields, Node, Yaml};
+
+/// What a test expects.
+#[derive(Debug)]
+pub(super) enum Expect {
+    /// The rule matches, and among its requests are these, in this order; each as far as it is written.
+    Steps(Vec<Value>),
+    /// The rule matches.
+    Matched,
+    /// It does not, for this condition where one is named.
+    NotMatched {
+        /// The path of the condition.
+        because: Option<String>,
+    },
+}
+
+/// What the match alone says.
+pub(super) enum Verdict {
+    /// The test is decided: why it failed, or that it passed.
+    Done(Option<String>),
+    /// The steps decide.
+    CompareSteps,
+}
+
+/// Reads `expect`.
+pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<Expect> {
+    match &node.value {
+        Yaml::List(items) => {
+            let steps: Vec<_> = items.iter().map(|item| step(item, decoder)).collect();
+            steps.into_iter().collect::<Option<Vec<_>>>().map(Expect::Steps)
+        }
+        Yaml::Map(_) => matched(node, decoder),
+        _ => {
+            let help = "write a list of steps, {matched: true}, or {matched: false, because: …}";
+            decoder.error_help("wrong-type", &node.place, format!("`expect` is {}", node.kind()), help);
+            None
+        }
+    }
+}
+
+fn matched(node: &Node, decoder: &mut Decoder<'_>) -> Option<Expect> {
+    if node.as_map().is_some_and(|entries| entries.iter().any(|(key, _)| KINDS.contains(&key.name.as_str()))) {
+        decoder.error_help("wrong-type", &node.place, "`expect` is a mapping; expected a list of steps", "put `- ` before each step");
+        return None;
+    }
+    let fields = Fields::of(node, "`expect`", &["matched", "because"], &["state", "error"], decoder.faults)?;
+    fields.require("matched", "`expect`", decoder.faults)?;
+    let matched = fields.boolean("matched", decoder.faults)?;
+    let because = fields.text("because", decoder.faults);
+    match (matched, because) {
+        (true, Some((_, place))) => {
+            decoder.error("bad-value", place, "`because` belongs to `matched: false`");
+            None
+        }
+        (true, None) => Some(Expect::Matched),
+        (false, because) => Some(Expect::NotMatched { because: because.map(|(path, _)| path.to_owned()) }),
+    }
+}
+
+fn step(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
+    let fields = Fields::of(node, "an expected step", KINDS, KINDS_LATER, decoder.faults)?;
+    let [(key, value)] = fields.entries() else {
+        decoder.error("bad-value", &node.place, "an expected step has exactly one action");
+        return None;
+    };
+    if !KINDS.contains(&key.name.as_str()) {
+        return None;
+    }
+    let Some(entries) = value.as_map() else {
+        decoder.error("wrong-type", &value.place, format!("`{}` is {}; expected a mapping", key.name, value.kind()));
+        return None;
+    };
+    let words = words_of(&key.name);
+    let mut fine = true;
+    for (word, _) in entries {
+        if !words.contains(&word.name.as_str()) {
+            let fault = Fault::error("unknown-key", word.place.clone(), format!("unknown key `{}` in `{}`", word.name, key.name));
+            decoder.faults.push(match nearest(&word.name, words.iter().copied()) {
+                Some(near) => fault.help(format!("did you mean `{near}`?")),
+                None => fault.help(format!("known are: {}", words.join(", "))),
+            });
+            fine = false;
+        }
+    }
+    fine.then(|| node.to_json())
+}
+
+/// The keys that requests show; a test that expects another could never pass.
+fn words_of(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "enqueue" => &["orchestrator", "folder", "queue", "priority", "reference", "defer", "due", "risk_sla", "content", "on_duplicate"],
+        "start_job" => &["orchestrator", "folder", "process", "input", "priority", "count", "runtime", "reference"],
+        "get_item" => &["orchestrator", "folder", "id", "queue", "reference"],
+        "http" => &["method", "url", "headers", "body"],
+        _ => &["type", "data", "subject"],
+    }
+}
+
+impl Expect {
+    /// What the match says; `unmet` is the condition that failed.
+    pub(super) fn of_match(&self, unmet: Option<&Because>) -> Verdict {
+        match (self, unmet) {
+            (Self::Steps(_), None) => Verdict::CompareSteps,
+            (Self::Matched, None) => Verdict::Done(None),
+            (Self::Steps(_) | Self::Matched, Some(because)) => Verdict::Done(Some(format!("the rule does not match: {}", told(because)))),
+            (Self::NotMatched { .. }, None) => Verdict::Done(Some("the rule matches; expected that it does not".to_owned())),
+            (Self::NotMatched { because: None }, Some(_)) => Verdict::Done(None),
+            (Self::NotMatched { because: Some(path) }, Some(because)) if *path == because.path => Verdict::Done(None),
+            (Self::NotMatched { because: Some(path) }, Some(because)) => {
+                Verdict::Done(Some(format!("because: expected `{path}`, got {}", told(because))))
+            }
+        }
+    }
+
+    /// Compares the requests of a rule that matched.
+    pub(super) fn of_steps(&self, requests: &[Value]) -> Option<String> {
+        let Self::Steps(expected) = self else { return None };
+        if expected.is_empty() && !requests.is_empty() {
+            return Some(format!("steps: expected none, got {}", kinds(requests)));
+        }
+        let mut next = 0;
+        for (index, wanted) in expected.iter().enumerate() {
+            let rest = &requests[next..];
+            match rest.iter().position(|request| differences(wanted, request).is_empty()) {
+                Some(found) => next += found + 1,
+                None => return Some(best_difference(index, wanted, rest)),
+            }
+        }
+        None
+    }
+}
+
+fn told(because: &Because) -> String {
+    let hint = because.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+    format!("`{}`: expected {}, found {}{hint}", because.path, short(&because.expected), short(&because.found))
+}
+
+fn kinds(requests: &[Value]) -> String {
+    let names: Vec<&str> = requests.iter().filter_map(|r| r.as_object()?.keys().next().map(String::as_str)).collect();
+    names.join(", ")
+}
+
+/// The difference to the next request of the same kind, or that there is none.
+fn best_difference(index: usize, wanted: &Value, rest: &[Value]) -> String {
+    let kind = wanted.as_object().and_then(|map| map.keys().next()).map_or("", String::as_str);
+    let same_kind = rest.iter().filter(|request| request.get(kind).is_some());
+    let nearest = same_kind.map(|request| differences(wanted, request)).min_by_key(Vec::len);
+    match nearest {
+        Some(lines) => lines.iter().map(|line| format!("expect[{index}].{line}")).collect::<Vec<_>>().join("\n"),
+        None if rest.is_empty() => format!("expect[{index}].{kind}: expected a step, got no further one"),
+        None => format!("expect[{index}].{kind}: expected such a step, got {}", kinds(rest)),
+    }
+}
+
+/// One line per path in which `found` lacks what `wanted` says.
+fn differences(wanted: &Value, found: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    compare(wanted, Some(found), &mut String::new(), &mut lines);
+    lines
+}
+
+fn compare(wanted: &Value, found: Option<&Value>, path: &mut String, lines: &mut Vec<String>) {
+    let length = path.len();
+    match (wanted, found) {
+        (Value::Object(wanted), Some(Value::Object(found))) => {
+            for (key, value) in wanted {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(key);
+                compare(value, found.get(key), path, lines);
+                path.truncate(length);
+            }
+        }
+        (Value::Array(wanted), Some(Value::Array(found))) if wanted.len() == found.len() => {
+            for (index, (wanted, found)) in wanted.iter().zip(found).enumerate() {
+                path.push_str(&format!("[{index}]"));
+                compare(wanted, Some(found), path, lines);
+                path.truncate(length);
+            }
+        }
+        (Value::Null, None | Some(Value::Null)) => {}
+        (Value::Number(a), Some(Value::Number(b))) if a == b || a.as_f64() == b.as_f64() && !(a.is_i64() && b.is_i64()) => {}
+        (wanted, Some(found)) if wanted == found => {}
+        (wanted, found) => {
+            let got = found.map_or_else(|| "nothing".to_owned(), short);
+            lines.push(format!("{path}: expected {}, got {got}", short(wanted)));
+        }
+    }
+}
+
+/// A value for a message: JSON, cut where it is long.
+fn short(value: &Value) -> String {
+    const LENGTH_MAX: usize = 200;
+    let text = if *value == json!(null) { "null".to_owned() } else { value.to_string() };
+    match text.char_indices().nth(LENGTH_MAX) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text,
+    }
+}
