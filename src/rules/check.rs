@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::action::Kind;
-use super::filter::TypePattern;
+use super::index::TypePattern;
 use super::set::Document;
 use super::{Known, Rule};
 use crate::expr::{Scope, Template};
@@ -110,7 +110,7 @@ fn loops(node: &Node, rule: &Rule, known: &Known, faults: &mut Faults) {
             }
             Kind::Emit(action) => {
                 let event_type = known_text(&action.event_type, known).map(|t| t.to_ascii_lowercase());
-                event_type.filter(|t| rule.filter.events.iter().any(|p| p.means(t, true))).map(|t| format!("events of type `{t}`"))
+                event_type.filter(|t| rule.filter.events.iter().any(|p| p.matches(t, true))).map(|t| format!("events of type `{t}`"))
             }
             Kind::GetItem(_) | Kind::Http(_) => None,
         };
@@ -125,8 +125,8 @@ fn loops(node: &Node, rule: &Rule, known: &Known, faults: &mut Faults) {
 /// Whether the rule waits for some type that begins like this.
 fn means_any(rule: &Rule, prefix: &str, emitted: bool) -> bool {
     rule.filter.events.iter().any(|pattern| match pattern {
-        TypePattern::All => !emitted,
-        TypePattern::Family(own) => !emitted && own == prefix,
+        TypePattern::Any => !emitted,
+        TypePattern::Family(own) => !emitted && **own == *prefix,
         TypePattern::Exact(own) => own.starts_with(prefix),
     })
 }

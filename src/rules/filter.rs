@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::decode::Decoder;
+use super::index::TypePattern;
 use super::{Because, FolderRef, Known};
 use crate::event::{Event, SourceName, Via};
 use crate::fault::{Fault, Place, nearest};
@@ -12,7 +13,7 @@ use crate::yaml::{Fields, Node, Yaml};
 /// Conditions, each with what was written.
 #[derive(Debug)]
 pub(super) struct Filter {
-    /// Types; any of them.
+    /// Types in lower case; any of them.
     pub(super) events: Vec<TypePattern>,
     /// Sources by name as written; `None` is every source but unsigned ones.
     pub(super) sources: Option<Vec<SourceName>>,
@@ -28,34 +29,16 @@ pub(super) struct Filter {
     folders: Option<Vec<FolderRef>>,
 }
 
-/// A type as written in `events`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TypePattern {
-    /// `*`.
-    All,
-    /// `queueItem.*`: what comes before the `*`, in lower case.
-    Family(String),
-    /// A type in full, in lower case.
-    Exact(String),
-}
-
-impl TypePattern {
-    /// Whether a type (in lower case) is meant; emitted events and our own are only meant in full.
-    pub(super) fn means(&self, event_type: &str, emitted: bool) -> bool {
-        match self {
-            Self::Exact(own) => own == event_type,
-            Self::All => !emitted && !event_type.starts_with("tripline."),
-            Self::Family(prefix) => !emitted && event_type.starts_with(prefix.as_str()) && !event_type.starts_with("tripline."),
+/// As people write it.
+fn as_written(pattern: &TypePattern) -> String {
+    match pattern {
+        TypePattern::Any => "*".to_owned(),
+        TypePattern::Family(prefix) => {
+            let known = known_types().iter().find(|known| known.to_ascii_lowercase().starts_with(&**prefix));
+            format!("{}*", known.map_or(&**prefix, |known| &known[..prefix.len()]))
         }
-    }
-
-    fn as_written(&self) -> String {
-        match self {
-            Self::All => "*".to_owned(),
-            Self::Family(prefix) => format!("{prefix}*"),
-            Self::Exact(own) => {
-                known_types().iter().find(|known| known.eq_ignore_ascii_case(own)).map_or_else(|| own.clone(), |k| (*k).to_owned())
-            }
+        TypePattern::Exact(own) => {
+            known_types().iter().find(|known| known.eq_ignore_ascii_case(own)).map_or(&**own, |known| *known).to_owned()
         }
     }
 }
@@ -80,7 +63,7 @@ impl Filter {
     pub(super) fn refuses(&self, event: &Event) -> Option<Because> {
         let lower = event.event_type().to_ascii_lowercase();
         if !self.means_type(&lower, event) {
-            let written: Vec<String> = self.events.iter().map(TypePattern::as_written).collect();
+            let written: Vec<String> = self.events.iter().map(as_written).collect();
             let hint = (event.via == Via::Emit && written.iter().any(|w| w.ends_with('*')))
                 .then(|| "emitted events are matched by their type in full only".to_owned());
             return Some(because("events", json!(written), json!(event.event_type()), hint));
@@ -101,7 +84,7 @@ impl Filter {
     }
 
     fn means_type(&self, lower_type: &str, event: &Event) -> bool {
-        self.events.iter().any(|pattern| pattern.means(lower_type, event.via == Via::Emit))
+        self.events.iter().any(|pattern| pattern.matches(lower_type, event.via == Via::Emit))
     }
 
     fn means_source(&self, event: &Event) -> bool {
@@ -184,13 +167,13 @@ fn events(fields: &Fields<'_>, decoder: &mut Decoder<'_>) -> Option<Vec<TypePatt
 fn event_pattern(text: &str, place: &Place, decoder: &mut Decoder<'_>) -> Option<TypePattern> {
     let lower = text.trim().to_ascii_lowercase();
     match lower.strip_suffix('*') {
-        Some("") => Some(TypePattern::All),
+        Some("") => Some(TypePattern::Any),
         Some("tripline.") => {
             let help = format!("such as {}", known_types().iter().find(|t| t.starts_with("tripline.")).unwrap_or(&"tripline.unparsed"));
             decoder.error_help("bad-type", place, "events of tripline itself are named in full", help);
             None
         }
-        Some(prefix) if prefix.ends_with('.') && !prefix.contains('*') => Some(TypePattern::Family(prefix.to_owned())),
+        Some(prefix) if prefix.ends_with('.') && !prefix.contains('*') => Some(TypePattern::Family(prefix.into())),
         _ if lower.contains('*') => {
             decoder.error_help(
                 "bad-type",
@@ -205,7 +188,7 @@ fn event_pattern(text: &str, place: &Place, decoder: &mut Decoder<'_>) -> Option
             None
         }
         // The plural of old documentation means the same.
-        _ => Some(TypePattern::Exact(crate::normalize::canonical_type(text.trim()).to_ascii_lowercase())),
+        _ => Some(TypePattern::Exact(crate::normalize::canonical_type(text.trim()).to_ascii_lowercase().into())),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::decode::Decoder;
 use super::filter::Filter;
 use super::pattern::Pattern;
-use super::{Known, Mode, RetryPolicy, Rule, retry, steps, testing};
+use super::{Known, Mode, RetryPolicy, Rule, indexed, retry, steps, testing};
 use crate::event::RULE_NAME_MAX;
 use crate::fault::{Fault, Faults, Severity};
 use crate::yaml::{Fields, Node, Yaml};
@@ -73,7 +73,8 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
     if decoder.faults.iter().skip(before).any(|fault| fault.severity == Severity::Error) {
         return None;
     }
-    let name = name?;
+    let (name, filter) = (name?, filter?);
+    let indexed = indexed::pattern(&filter, fields.get("match"), &node.place);
     let as_value = json!({"name": name, "description": description});
     let when = match when {
         Some(expression) => Some(expression?),
@@ -88,7 +89,8 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
         steps: steps?,
         tests: tests?,
         place: format!("{}:{}", node.place.source.path.display(), node.place.line),
-        filter: filter?,
+        filter,
+        indexed,
         pattern: match pattern {
             Some(pattern) => Some(pattern?),
             None => None,

@@ -33,6 +33,8 @@ pub struct Rule {
     pub(super) filter: Filter,
     /// The event pattern.
     pub(super) pattern: Option<Pattern>,
+    /// What the index gets in its place, where that is more.
+    pub(super) indexed: Option<Pattern>,
     /// The condition over pattern.
     pub(super) when: Option<Expression>,
     /// Whether `when` reads `event`, which has to be made for it.

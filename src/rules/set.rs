@@ -9,9 +9,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::explain::When;
+use super::index::{Index, IndexEntry};
 use super::read::{self, ReadSample};
 use super::{Explanation, ExpressionFault, Known, Mode, Rule, TestReport, check};
-use crate::event::{Event, RuleName};
+use crate::event::{Event, RuleName, Via};
 use crate::fault::{Fault, Faults, Place, Severity, SourceText};
 use crate::metric;
 use crate::time::Timestamp;
@@ -31,6 +32,7 @@ pub struct Met {
 pub struct RuleSet {
     rules: Vec<Arc<Rule>>,
     by_name: HashMap<RuleName, usize>,
+    index: Index,
     vars: Value,
 }
 
@@ -57,7 +59,8 @@ impl RuleSet {
             return (None, faults);
         }
         let by_name = rules.iter().enumerate().map(|(index, rule)| (rule.name.clone(), index)).collect();
-        (Some(Self { rules, by_name, vars: known.vars.clone() }), faults)
+        let index = index_of(&rules);
+        (Some(Self { rules, by_name, index, vars: known.vars.clone() }), faults)
     }
 
     /// All rules, in file order.
@@ -77,11 +80,10 @@ impl RuleSet {
     pub fn matching(&self, event: &Event, now: Timestamp) -> Vec<Met> {
         let mut met = Vec::new();
         let lower = event.event_type().to_ascii_lowercase();
-        for rule in &self.rules {
+        let mut found = Vec::new();
+        self.index.matches(&lower, event.via == Via::Emit, event.data(), &mut found);
+        for rule in found.into_iter().filter_map(|position| self.rules.get(position)) {
             if rule.mode == Mode::Off || !rule.filter.meets(event, &lower) {
-                continue;
-            }
-            if rule.pattern.as_ref().is_some_and(|pattern| !pattern.matches(event.data())) {
                 continue;
             }
             match rule.when(event, &self.vars, now) {
@@ -92,6 +94,12 @@ impl RuleSet {
             }
         }
         met
+    }
+
+    /// Rules whose pattern gives the index nothing to look up: they are tried on every event of their types.
+    #[must_use]
+    pub fn unindexed(&self) -> Vec<RuleName> {
+        self.index.residual().iter().filter_map(|position| Some(self.rules.get(*position)?.name.clone())).collect()
     }
 
     /// For each rule whether it matched, or the first condition that failed.
@@ -110,6 +118,16 @@ impl RuleSet {
         let wanted = |rule: &&Arc<Rule>| only.is_empty() || only.iter().any(|name| **name == *rule.name);
         self.rules.iter().filter(wanted).flat_map(|rule| rule.tests.iter().map(|test| test.run(rule, vars, now))).collect()
     }
+}
+
+fn index_of(rules: &[Arc<Rule>]) -> Index {
+    let mut entries = Vec::with_capacity(rules.len());
+    for rule in rules {
+        // A rule that is off keeps its position and is never found.
+        let types = if rule.mode == Mode::Off { Vec::new() } else { rule.filter.events.clone() };
+        entries.push(IndexEntry { types, pattern: rule.indexed.as_ref().or(rule.pattern.as_ref()) });
+    }
+    Index::build(&entries)
 }
 
 /// A document as read: what checks over all rules need.
