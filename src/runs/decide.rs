@@ -180,3 +180,6 @@ pub(super) fn ambiguous(kind: &str, now: Timestamp) -> Fact {
     let cause = Cause { code: "unknown_outcome".to_owned(), message };
     Fact::Settled { state: RunState::Ambiguous, cause: Some(cause), would: Vec::new(), at: now }
 }
+
+#[cfg(test)]
+mod tests;
