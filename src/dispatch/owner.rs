@@ -237,7 +237,9 @@ impl Owner {
 
     /// The run is the journal's again, which knows when it is due.
     fn release(&mut self, id: RunId) {
-        self.active.remove(&id);
+        // While it was here, the journal was not asked for it.
+        let next = self.active.remove(&id).and_then(|active| active.run.next_at);
+        self.next = [self.next, next].into_iter().flatten().min();
     }
 
     /// Keeps a run out of the way for a while.

@@ -169,7 +169,7 @@ fn item(id: u64, heard: &Heard) -> Value {
 const ENQUEUE: &str = r#"
 rule: follow
 events: queueItem.added
-retry: {first_wait: 1ms, max_wait: 10ms}
+retry: {first_wait: 100ms, max_wait: 1s}
 steps:
   - id: item
     enqueue: {queue: Review, reference: "review-${item.Reference}", content: {From: "${item.Reference}"}}
@@ -195,7 +195,7 @@ async fn an_item_is_added_once_and_the_run_succeeds() {
 const TWO_STEPS: &str = r#"
 rule: follow
 events: queueItem.added
-retry: {first_wait: 1ms, max_wait: 10ms}
+retry: {first_wait: 100ms, max_wait: 1s}
 steps:
   - id: item
     enqueue: {queue: Review}
@@ -334,7 +334,7 @@ async fn a_target_that_hangs_is_cut_at_the_end_of_the_grace_period_and_its_run_s
     let hangs = silent.clone();
     let peer = Peer::start(move |_, _| if hangs.load(Ordering::SeqCst) == 1 { Say::Silence } else { answer(204, &[], "") }).await;
     let text = format!(
-        "rule: follow\nevents: queueItem.added\nretry: {{first_wait: 1ms}}\nsteps:\n  - http: {{method: POST, url: '{}/x'}}\n",
+        "rule: follow\nevents: queueItem.added\nretry: {{first_wait: 100ms}}\nsteps:\n  - http: {{method: POST, url: '{}/x'}}\n",
         peer.url
     );
     let mut bench = Bench::new(&text, &peer);
