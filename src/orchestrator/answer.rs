@@ -268,16 +268,23 @@ pub fn of_transport(mut failure: Failure, what: What<'_>) -> Failure {
     failure
 }
 
-/// Replaces secrets in a message, also in the form in which a form body carries them.
+/// A secret that is shorter is not looked for: it would make holes everywhere.
+const SECRET_MIN: usize = 4;
+
+/// The forms in which an answer may repeat a secret: as it is, as a form body carries it, as JSON writes it.
+fn forms<'a>(secrets: &'a [&'a str]) -> impl Iterator<Item = String> + 'a {
+    secrets.iter().filter(|secret| secret.len() >= SECRET_MIN).flat_map(|secret| {
+        let json = Value::from(*secret).to_string();
+        [(*secret).to_owned(), super::urls::percent(secret), json.trim_matches('"').to_owned()]
+    })
+}
+
+/// Replaces secrets in a message, and cuts it.
 pub fn mask(message: &str, secrets: &[&str]) -> String {
-    /// What is shorter would make holes everywhere.
-    const SHORTEST: usize = 4;
     let mut masked = message.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
-        for form in [(*secret).to_owned(), super::urls::percent(secret)] {
-            if masked.contains(&form) {
-                masked = masked.replace(&form, "***");
-            }
+    for form in forms(secrets) {
+        if masked.contains(&form) {
+            masked = masked.replace(&form, "***");
         }
     }
     if masked.chars().count() > MESSAGE_MAX {
@@ -285,6 +292,18 @@ pub fn mask(message: &str, secrets: &[&str]) -> String {
         masked.push('…');
     }
     masked
+}
+
+/// Replaces secrets in the body of a refusal before anything is quoted from it: an excerpt could end in the middle of one.
+pub fn mask_refusal(answer: &mut Answer, secrets: &[&str]) {
+    if (200..300).contains(&answer.status) && !matches!(content(answer), Content::Html | Content::Other) {
+        return;
+    }
+    for form in forms(secrets) {
+        if answer.body.windows(form.len()).any(|window| window == form.as_bytes()) {
+            answer.body = String::from_utf8_lossy(&answer.body).replace(&form, "***").into_bytes().into();
+        }
+    }
 }
 
 /// The longest message of a failure, in characters.
@@ -448,6 +467,13 @@ mod tests {
         assert!(long.message.chars().count() < 2 * EXCERPT_MAX, "{}", long.message.len());
         assert_eq!(mask("id=canary/1&x=canary%2F1", &["canary/1"]), "id=***&x=***");
         assert_eq!(mask("abc", &["", "a", "abc"]), "abc");
+        assert_eq!(mask(r#"a\"b\\c"#, &[r#"a"b\c"#]), "***");
+        // A secret in which an excerpt would end.
+        let secret = "canary-".repeat(40);
+        let mut refused = answer(400, "application/json", json!({"message": format!("{} {secret}", "x".repeat(100))}).to_string());
+        mask_refusal(&mut refused, &[&secret]);
+        let failure = judge(&refused, ADD, None, Timestamp::EPOCH).expect_err("a failure");
+        assert!(failure.message.ends_with("xx ***") && !failure.message.contains("canary"), "{failure}");
         assert!(mask(&"y".repeat(10_000), &[]).chars().count() <= MESSAGE_MAX + 1);
     }
 

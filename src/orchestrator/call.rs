@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::answer::{self, Meaning, What, judge, mask};
+use super::answer::{self, Meaning, What, judge, mask, mask_refusal};
 use super::tokens::Token;
 use super::urls::{folder_header, odata};
 use super::{CallTrace, Inner};
@@ -56,11 +56,9 @@ impl Inner {
                 timeout: deadline.saturating_duration_since(Instant::now()),
             };
             let sent = self.http.send(outgoing).await;
-            let hide = |failure: Failure| {
-                let bearer = token.bearer.expose().trim_start_matches("Bearer ");
-                Failure { message: mask(&failure.message, &[self.tokens.credential(), bearer]), ..failure }
-            };
-            let answer = match sent {
+            let secrets = [self.tokens.credential(), token.bearer.expose().trim_start_matches("Bearer ")];
+            let hide = |failure: Failure| Failure { message: mask(&failure.message, &secrets), ..failure };
+            let mut answer = match sent {
                 Ok(answer) => answer,
                 Err(failure) => {
                     trace.status = failure.status;
@@ -77,6 +75,7 @@ impl Inner {
             if self.refuses_parent(&ask, &answer) {
                 self.version.refuses_parent();
             }
+            mask_refusal(&mut answer, &secrets);
             return (trace, judge(&answer, ask.what, ask.folder, self.clock.now()).map_err(hide));
         }
     }

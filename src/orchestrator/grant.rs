@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::answer::{ErrorBody, mask};
+use super::answer::{ErrorBody, mask, mask_refusal};
 use super::json::{self, field, text};
 use super::urls::{USER_KEY_URL, authenticate_url, form, token_url};
 use crate::config::{AuthConfig, OrchestratorConfig};
@@ -59,8 +59,10 @@ pub enum Flow {
 pub struct Granted {
     /// The bearer token.
     pub token: Secret,
-    /// How long from now.
+    /// How long it is used before the next one is asked for.
     pub lasts: Duration,
+    /// How long it is good, as far as its answer says; at least as long as it is used.
+    pub good: Duration,
 }
 
 impl Flow {
@@ -129,7 +131,9 @@ impl Flow {
     ///
     /// # Errors
     /// Why there is no token. Since the request proper has not left yet, nothing here makes an outcome unknown.
-    pub fn read(&self, answer: &Answer, credential: &Secret, now: Timestamp) -> Result<Granted, Failure> {
+    pub fn read(&self, mut answer: Answer, credential: &Secret, now: Timestamp) -> Result<Granted, Failure> {
+        mask_refusal(&mut answer, &[credential.expose()]);
+        let answer = &answer;
         let at = shown(self.url().unwrap_or_default());
         let hide = |message: String| mask(&message, &[credential.expose()]);
         let fail = |class, message: String| Err(Failure { class, status: Some(answer.status), message: hide(message), retry_after: None });
@@ -185,20 +189,22 @@ impl Flow {
         match granted {
             Some(token) => {
                 let expires_in = field(&body, "expires_in").and_then(|v| v.as_f64().or_else(|| v.as_str()?.trim().parse().ok()));
-                Ok(Granted { token: Secret::new(token.trim().to_owned()), lasts: lifetime(expires_in) })
+                let (lasts, good) = lifetime(expires_in);
+                Ok(Granted { token: Secret::new(token.trim().to_owned()), lasts, good })
             }
             None => fail(Class::Connect, format!("no token from `{at}`: the answer has none; check `url`, `edition` and `token_url`")),
         }
     }
 }
 
-/// How long a token is used: its lifetime less [`EARLY`], between [`SHORTEST`] and [`LONGEST`].
-pub fn lifetime(expires_in: Option<f64>) -> Duration {
+/// How long a token is used (its lifetime less [`EARLY`], between [`SHORTEST`] and [`LONGEST`]), and how long it is good.
+pub fn lifetime(expires_in: Option<f64>) -> (Duration, Duration) {
     let said = match expires_in {
         Some(seconds) if seconds.is_finite() => Duration::from_secs_f64(seconds.clamp(0.0, (LONGEST + EARLY).as_secs_f64())),
         _ => ASSUMED,
     };
-    said.saturating_sub(EARLY).clamp(SHORTEST, LONGEST)
+    let lasts = said.saturating_sub(EARLY).clamp(SHORTEST, LONGEST);
+    (lasts, said.max(lasts))
 }
 
 /// A failure to reach the token endpoint, for the request that needed the token: that one has not left.
@@ -230,7 +236,7 @@ mod tests {
 
     fn read(flow: &Flow, status: u16, body: &str) -> Result<Granted, Failure> {
         let answer = Answer { status, headers: vec![("retry-after".into(), "7".into())], body: body.to_owned().into_bytes().into() };
-        flow.read(&answer, &Secret::new("canary/secret".into()), Timestamp::EPOCH)
+        flow.read(answer, &Secret::new("canary/secret".into()), Timestamp::EPOCH)
     }
 
     #[test]
@@ -250,7 +256,9 @@ mod tests {
             (Some(f64::INFINITY), 3540),
             (None, 3540),
         ] {
-            assert_eq!(lifetime(expires_in), Duration::from_secs(expected), "{expires_in:?}");
+            let (lasts, good) = lifetime(expires_in);
+            assert_eq!(lasts, Duration::from_secs(expected), "{expires_in:?}");
+            assert!(good >= lasts && good <= lasts + EARLY, "{expires_in:?}: {good:?}");
         }
     }
 

@@ -181,6 +181,25 @@ async fn a_token_is_renewed_before_its_end() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_still_good_serves_while_its_endpoint_fails() {
+    let peer = Peer::start(|heard, n| match is_token(heard) {
+        true if n == 0 => token(0, 100),
+        true => answer(503, &[], ""),
+        false => says(200, &json!({"Id": 5})),
+    })
+    .await;
+    let (orchestrator, clock) = orchestrator(config(&peer.url, Edition::Standalone, client_credentials()));
+    let start = clock.now();
+    for (after, tokens, works) in
+        [(0, 1, true), (41, 2, true), (42, 2, true), (51, 3, true), (99, 4, true), (100, 5, false), (100, 6, false)]
+    {
+        clock.set(start.plus(Duration::from_secs(after)));
+        assert_eq!(orchestrator.item(None, 5, LONG).await.result.is_ok(), works, "after {after} s");
+        assert_eq!(peer.count("/connect/token"), tokens, "after {after} s");
+    }
+}
+
+#[tokio::test]
 async fn a_401_is_answered_with_one_new_token() {
     let peer = Peer::start(|heard, n| match heard.header("authorization") {
         None => token(n, 3600),
