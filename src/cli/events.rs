@@ -136,8 +136,8 @@ impl Follower<'_> {
                         say(&format!("the stream ended ({reason}); connecting again"));
                     }
                 }
-                // Starting anew, it may be recovering.
-                Ok(answer) if reached && answer.status().is_server_error() => {}
+                // It opens its store, or is about to end: it will be back.
+                Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => {}
                 Ok(answer) => {
                     let status = answer.status().as_u16();
                     return Err(self.client.refusal(status, &answer.text().await.unwrap_or_default()));

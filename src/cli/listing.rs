@@ -1,5 +1,7 @@
 //! What a list is asked for, whoever answers it: the daemon or the journal's files.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::args::Filters;
@@ -7,9 +9,6 @@ use super::output::Stop;
 use super::store::Store;
 use crate::clock::Clock;
 use crate::time::Timestamp;
-
-/// How many are read at a time where some of them are left out again.
-const PAGE: usize = 500;
 
 /// What is asked of a store; see [`Filters`].
 #[derive(Clone, Debug, Default)]
@@ -80,91 +79,89 @@ pub(super) fn fits_type(wanted: Option<&str>, found: &str) -> bool {
     }
 }
 
-/// Whether an item belongs into the list.
-enum Fate {
-    Kept,
-    LeftOut,
-    /// It does not, and nothing older is asked for.
-    Enough,
-}
-
-impl From<bool> for Fate {
-    fn from(kept: bool) -> Self {
-        if kept { Self::Kept } else { Self::LeftOut }
-    }
-}
-
 /// Events, newest last.
 pub(super) fn events(store: &dyn Store, query: &Query) -> Result<Vec<Value>, Stop> {
-    if !query.asks_for_runs() {
-        return pages(query, |page| store.events(page), |_| Ok(Fate::Kept));
-    }
-    // Runs are listed in the order of their events; an event that several rules met is taken once.
-    let mut seen = std::collections::BTreeSet::new();
     let mut found = Vec::new();
-    let runs = Query { limit: usize::MAX, event_type: None, source: None, key: None, ..query.clone() };
-    let judge = |run: &Value| {
-        if found.len() >= query.limit {
-            return Ok(Fate::Enough);
-        }
-        if let Some(id) = run.get("event").and_then(Value::as_str)
-            && seen.insert(id.to_owned())
-            && let Some(event) = store.event(id)?.filter(|event| query.fits_event(event))
-        {
-            found.push(event);
-        }
-        Ok(Fate::LeftOut)
-    };
-    pages(&runs, |page| store.runs(page), judge)?;
+    if query.asks_for_runs() {
+        // Runs are listed in the order of their events; an event that several rules met is taken once.
+        let mut seen = BTreeSet::new();
+        let runs = Query { limit: usize::MAX, event_type: None, source: None, key: None, ..query.clone() };
+        pages(
+            store,
+            &runs,
+            |page| store.runs(page),
+            |runs| {
+                let ids: Vec<String> = runs.iter().filter_map(event_of).filter(|id| seen.insert(id.clone())).collect();
+                let mut events = store.events_with(&ids.iter().cloned().collect())?;
+                let fitting = ids.iter().filter_map(|id| events.remove(id)).filter(|event| query.fits_event(event));
+                found.extend(fitting.take(query.limit - found.len()));
+                Ok(found.len() >= query.limit)
+            },
+        )?;
+    } else {
+        pages(
+            store,
+            query,
+            |page| store.events(page),
+            |events| {
+                found.extend(events.into_iter().take(query.limit - found.len()));
+                Ok(found.len() >= query.limit)
+            },
+        )?;
+    }
     found.reverse();
     Ok(found)
 }
 
 /// Runs, newest last.
 pub(super) fn runs(store: &dyn Store, query: &Query) -> Result<Vec<Value>, Stop> {
-    let bare = Query { event_type: None, source: None, key: None, ..query.clone() };
-    let judge = |run: &Value| {
-        if !query.asks_for_events() {
-            return Ok(Fate::Kept);
-        }
-        let Some(id) = run.get("event").and_then(Value::as_str) else { return Ok(Fate::LeftOut) };
-        Ok(Fate::from(store.event(id)?.is_some_and(|event| query.fits_event(&event))))
-    };
-    pages(&bare, |page| store.runs(page), judge)
-}
-
-/// Reads page after page, newest first, until there are enough of those that are kept; newest last in the end.
-fn pages(
-    query: &Query,
-    mut read: impl FnMut(&Query) -> Result<Page, Stop>,
-    mut judge: impl FnMut(&Value) -> Result<Fate, Stop>,
-) -> Result<Vec<Value>, Stop> {
     let mut found = Vec::new();
-    let mut page = Query { limit: query.limit.min(PAGE), ..query.clone() };
-    'pages: loop {
-        let answer = read(&page)?;
-        for item in answer.items.into_iter().rev() {
-            if found.len() >= query.limit {
-                break 'pages;
+    let bare = Query { event_type: None, source: None, key: None, ..query.clone() };
+    pages(
+        store,
+        &bare,
+        |page| store.runs(page),
+        |mut runs| {
+            if query.asks_for_events() {
+                let events = store.events_with(&runs.iter().filter_map(event_of).collect())?;
+                runs.retain(|run| event_of(run).and_then(|id| events.get(&id)).is_some_and(|event| query.fits_event(event)));
             }
-            match judge(&item)? {
-                Fate::Kept => found.push(item),
-                Fate::LeftOut => {}
-                Fate::Enough => break 'pages,
-            }
-        }
-        // A cursor that stays where it is would be read for ever.
-        if answer.next.is_none() || answer.next == page.cursor {
-            break;
-        }
-        page.cursor = answer.next;
-    }
+            found.extend(runs.into_iter().take(query.limit - found.len()));
+            Ok(found.len() >= query.limit)
+        },
+    )?;
     found.reverse();
     Ok(found)
 }
 
+/// The event that a run is for.
+fn event_of(run: &Value) -> Option<String> {
+    run.get("event").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Reads page after page and hands each over, newest item first, until it is enough.
+fn pages(
+    store: &dyn Store,
+    query: &Query,
+    read: impl Fn(&Query) -> Result<Page, Stop>,
+    mut take: impl FnMut(Vec<Value>) -> Result<bool, Stop>,
+) -> Result<(), Stop> {
+    let mut page = Query { limit: query.limit.min(store.page_max()), ..query.clone() };
+    loop {
+        let mut answer = read(&page)?;
+        answer.items.reverse();
+        // A cursor that stays where it is would be read for ever.
+        if take(answer.items)? || answer.next.is_none() || answer.next == page.cursor {
+            return Ok(());
+        }
+        page.cursor = answer.next;
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
@@ -173,6 +170,12 @@ mod tests {
     struct Ten;
 
     impl Store for Ten {
+        fn page_max(&self) -> usize {
+            3
+        }
+        fn events_with(&self, ids: &BTreeSet<String>) -> Result<BTreeMap<String, Value>, Stop> {
+            Ok(ids.iter().map(|id| (id.clone(), event(id.parse().expect("a number")))).collect())
+        }
         fn events(&self, query: &Query) -> Result<Page, Stop> {
             Ok(slice(query, |n| Some(event(n)).filter(|e| query.fits_event(e))))
         }

@@ -1,6 +1,7 @@
 //! Where events and runs are read from: the daemon while it runs, else the journal's segments (no lock, no checkpoints,
 //! no secrets).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -9,14 +10,25 @@ use super::args::AdminArgs;
 use super::client::{Asked, Client, meant};
 use super::listing::{Page, Query};
 use super::output::{Out, Stop, say};
+use crate::event::EventId;
 use crate::journal::{EventQuery, Reader, RunQuery};
+
+/// What is asked of the daemon at once; each of its answers is built in memory.
+const ANSWERED_MAX: usize = 500;
+
+/// What is read from the journal's files at once: each reading scans them, so a page is large.
+const SCANNED_MAX: usize = 50_000;
 
 /// Reads events and runs, as the JSON that is documented.
 pub(super) trait Store {
+    /// How many are read at once.
+    fn page_max(&self) -> usize;
     /// The newest events that fit, older than the cursor.
     fn events(&self, query: &Query) -> Result<Page, Stop>;
     /// One event.
     fn event(&self, id: &str) -> Result<Option<Value>, Stop>;
+    /// The events with these ids, as far as they are there.
+    fn events_with(&self, ids: &BTreeSet<String>) -> Result<BTreeMap<String, Value>, Stop>;
     /// The newest runs that fit, older than the cursor.
     fn runs(&self, query: &Query) -> Result<Page, Stop>;
     /// One run.
@@ -61,6 +73,14 @@ impl Client {
 }
 
 impl Store for Client {
+    fn page_max(&self) -> usize {
+        ANSWERED_MAX
+    }
+
+    fn events_with(&self, ids: &BTreeSet<String>) -> Result<BTreeMap<String, Value>, Stop> {
+        ids.iter().filter_map(|id| self.event(id).map(|event| event.map(|event| (id.clone(), event))).transpose()).collect()
+    }
+
     fn events(&self, query: &Query) -> Result<Page, Stop> {
         let more = [("type", query.event_type.clone()), ("source", query.source.clone()), ("key", query.key.clone())];
         self.page("/api/v1/events", query, &more)
@@ -92,6 +112,27 @@ fn cursor<T: std::str::FromStr<Err = String>>(query: &Query) -> Result<Option<T>
 }
 
 impl Store for Files {
+    fn page_max(&self) -> usize {
+        SCANNED_MAX
+    }
+
+    /// One scan over the time between the oldest and the newest of them, whatever their number.
+    fn events_with(&self, ids: &BTreeSet<String>) -> Result<BTreeMap<String, Value>, Stop> {
+        let mut found = BTreeMap::new();
+        let parsed: BTreeSet<EventId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let (Some(first), Some(last)) = (parsed.first(), parsed.last()) else { return Ok(found) };
+        let mut query = EventQuery { limit: SCANNED_MAX, before: Some(EventId(last.0.saturating_add(1))), ..EventQuery::default() };
+        loop {
+            let page = self.0.events(&query).map_err(unreadable)?;
+            let wanted = page.items.iter().filter(|event| parsed.contains(&event.id));
+            found.extend(wanted.map(|event| (event.id.to_string(), event.to_json())));
+            match page.next {
+                Some(next) if next > *first && Some(next) != query.before => query.before = Some(next),
+                _ => return Ok(found),
+            }
+        }
+    }
+
     fn events(&self, query: &Query) -> Result<Page, Stop> {
         let asked = EventQuery {
             since: query.since,

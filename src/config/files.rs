@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::World;
 use super::settings::Config;
-use crate::fault::{Fault, Faults, Place, SourceText};
+use crate::fault::{Fault, Faults, Place, Severity, SourceText};
 
 /// The code of a file that cannot be read: nothing can be said of what is in it.
 pub const FILE_UNREADABLE: &str = "file-unreadable";
@@ -103,6 +103,11 @@ impl Config {
                     faults.push(Fault::general(FILE_UNREADABLE, message));
                 }
             }
+        }
+        if paths.is_empty() && faults.is_empty() {
+            let names: Vec<String> = self.rules.iter().map(|path| format!("`{}`", path.display())).collect();
+            let fault = Fault::general("no-rules", format!("0 rules: there is no *.yaml in {}", names.join(", ")));
+            faults.push(Fault { severity: Severity::Warning, ..fault }.help("write one, or see `tripline init` for an example"));
         }
         paths.sort();
         paths.dedup();

@@ -394,6 +394,10 @@ fn rule_files_are_sorted_and_hidden_ones_left_out() {
 
     let (_, faults) = config.rule_files(&FakeWorld::new().with_folder("/etc/tripline/rules"));
     assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["rules-missing"]);
+    let empty = FakeWorld::new().with_file("/etc/tripline/rules/notes.txt", "text").with_folder("/etc/tripline/one.yaml");
+    let (files, faults) = config.rule_files(&empty);
+    assert!(files.is_empty() && !faults.any_error());
+    assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["no-rules"]);
     let (_, faults) = config.rule_files(&world.with_bytes("/etc/tripline/rules/b.yaml", b"\xff", 0o600));
     assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["file-encoding"]);
 }
