@@ -53,7 +53,7 @@ pub(super) fn body(event_type: &str, fresh: Fresh) -> Option<Value> {
         body.extend(content);
     }
     body.insert("TenantId".to_owned(), json!(1));
-    body.insert("OrganizationUnitId".to_owned(), json!(1));
+    // No OrganizationUnitId: an invented folder would be where steps go; without one it is the orchestrator's own.
     body.insert("UserId".to_owned(), json!(2));
     Some(Value::Object(body))
 }

@@ -75,7 +75,8 @@ fn bytes_of(what: &What<'_>) -> Result<Vec<u8>, Stop> {
     }
     let asked = what.event_type.unwrap_or(TYPE_DEFAULT);
     let fresh = Fresh { number: (chance() * (1_u64 << 53) as f64) as u64, now: Clock::system().now() };
-    match body(&canonical_type(asked), fresh) {
+    let canonical = canonical_type(asked);
+    match types().find(|name| **name == *canonical).and_then(|name| body(name, fresh)) {
         Some(body) => Ok(body.to_string().into_bytes()),
         None => {
             let near = nearest(asked, types()).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
