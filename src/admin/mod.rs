@@ -94,7 +94,7 @@ pub async fn run(admin: Admin, listener: Listener, stop: CancellationToken) {
             answer
         }
     };
-    serve(listener, limits, service, stop).await;
+    serve(listener, watch::channel(limits).1, service, stop).await;
 }
 
 /// What the routes share.

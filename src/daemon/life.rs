@@ -130,6 +130,7 @@ pub(super) async fn live(
     let routes = Arc::new(ArcSwap::from_pointee(assembled.routes.clone()));
     let mut limits = assembled.config.limits.clone();
     limits.connections = connections;
+    let (limits_in_force, limits) = watch::channel(limits);
     let intake = Intake { routes: Arc::clone(&routes), limits, journal: journal_seen.clone(), clock: clock.clone() };
     let token = stop.ingress.clone();
     tasks.spawn(async move {
@@ -181,6 +182,7 @@ pub(super) async fn live(
         rules: Arc::clone(&rules),
         book: Arc::clone(&book),
         journal: journal.clone(),
+        limits: limits_in_force,
         level,
     });
     control.set(Arc::clone(&reloader));

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::admin::Control;
 use crate::admin::futures_reload::Reload as ReloadFuture;
-use crate::config::{Config, RealWorld};
+use crate::config::{Config, Limits, RealWorld};
 use crate::daemon::assemble::{Assembled, assemble, errors_on_lines};
+use crate::daemon::descriptors;
 use crate::daemon::generations::RuleBook;
 use crate::daemon::logging::Level;
 use crate::daemon::supervisor;
@@ -32,6 +33,7 @@ pub(super) struct Reloader {
     pub rules: Arc<ArcSwap<RulesInForce>>,
     pub book: Arc<RuleBook>,
     pub journal: Journal,
+    pub limits: watch::Sender<Limits>,
     pub level: Level,
 }
 
@@ -85,6 +87,8 @@ impl Reloader {
             .map_err(|e| one(Fault::general("journal", e.to_string()).help("try again when the journal can write")))?;
         self.routes.store(Arc::new(assembled.routes));
         self.targets.store(Arc::new(assembled.targets));
+        let connections = descriptors::prepare(assembled.config.limits.connections).unwrap_or(assembled.config.limits.connections);
+        self.limits.send_replace(Limits { connections, ..assembled.config.limits.clone() });
         self.level.set(&assembled.config.log);
         running.config = assembled.config;
         Ok(generation)

@@ -2,17 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use listenfd::ListenFd;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::config::{AdminAddress, Config, World};
 use crate::http::server::Listener;
-
-/// Connections that may wait in the kernel before they are accepted.
-const BACKLOG: u32 = 4096;
 
 /// Both sockets with the addresses that they really have.
 pub(super) struct Sockets {
@@ -43,69 +37,35 @@ pub(super) fn bind(config: &Config, world: &dyn World) -> Result<Sockets, String
     }
     let ingress = match ingress {
         Some(listener) => listener,
-        None => Listener::Tcp(bind_tcp("listen", config.listen)?),
+        None => bind_tcp("listen", config.listen)?,
     };
     let admin = match (admin, &config.admin) {
         (Some(listener), _) => listener,
-        (None, AdminAddress::Tcp(address)) => Listener::Tcp(bind_tcp("admin", *address)?),
-        (None, AdminAddress::Unix(path)) => Listener::Unix(bind_unix(path)?),
+        (None, AdminAddress::Tcp(address)) => bind_tcp("admin", *address)?,
+        (None, AdminAddress::Unix(path)) => Listener::bind_unix(path)
+            .map_err(|error| format!("`admin`: cannot listen on {}: {error}; check the folder, its permissions, and whether another program listens there", path.display()))?,
     };
-    let Listener::Tcp(tcp) = &ingress else { return Err("the ingress socket must be a TCP socket".to_owned()) };
-    let ingress_address = tcp.local_addr().map_err(|e| e.to_string())?;
-    let admin_address = match (&admin, &config.admin) {
-        (Listener::Tcp(tcp), _) => AdminAddress::Tcp(tcp.local_addr().map_err(|e| e.to_string())?),
-        (Listener::Unix(_), configured) => configured.clone(),
-    };
+    let ingress_address = ingress.local_addr().ok_or("the ingress socket must be a TCP socket")?;
+    let admin_address = admin.local_addr().map_or_else(|| config.admin.clone(), AdminAddress::Tcp);
     Ok(Sockets { ingress, ingress_address, admin, admin_address })
 }
 
 fn adopt(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
     if let Ok(Some(tcp)) = passed.take_tcp_listener(index) {
-        tcp.set_nonblocking(true)?;
-        return TcpListener::from_std(tcp).map(Listener::Tcp);
+        return Listener::from_std(tcp);
     }
     let unix = passed.take_unix_listener(index)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    unix.set_nonblocking(true)?;
-    UnixListener::from_std(unix).map(Listener::Unix)
+    Listener::from_std_unix(unix)
 }
 
-fn bind_tcp(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    let open = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    open().map_err(|error| {
+fn bind_tcp(key: &str, address: SocketAddr) -> Result<Listener, String> {
+    Listener::bind(address).map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => "another program listens there (another tripline?); stop it or choose another port",
             io::ErrorKind::AddrNotAvailable => "this machine has no such address; use one of its own, 127.0.0.1 or 0.0.0.0",
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one or let systemd pass the socket"
-            }
+            io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one or let systemd pass the socket",
             _ => "choose another address",
         };
         format!("`{key}`: cannot listen on {address}: {error}; {hint}")
     })
-}
-
-fn bind_unix(path: &Path) -> Result<UnixListener, String> {
-    let fail = |error: io::Error| format!("`admin`: cannot listen on {}: {error}; check the folder and its permissions", path.display());
-    match UnixListener::bind(path) {
-        Ok(listener) => restrict(path, listener).map_err(fail),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(format!("`admin`: another program listens on {}; stop it or choose another path", path.display()));
-            }
-            // Left behind by a process that was killed: nobody listens.
-            std::fs::remove_file(path).map_err(fail)?;
-            UnixListener::bind(path).and_then(|listener| restrict(path, listener)).map_err(fail)
-        }
-        Err(error) => Err(fail(error)),
-    }
-}
-
-fn restrict(path: &Path, listener: UnixListener) -> io::Result<UnixListener> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
 }

@@ -66,8 +66,8 @@ pub type Routes = ArcSwap<BTreeMap<String, Arc<ReadySource>>>;
 pub struct Intake {
     /// The sources.
     pub routes: Arc<Routes>,
-    /// Limits.
-    pub limits: Limits,
+    /// Limits; a reload may change them.
+    pub limits: watch::Receiver<Limits>,
     /// `None` while the journal is being opened.
     pub journal: watch::Receiver<Option<Journal>>,
     /// The time.
@@ -76,24 +76,48 @@ pub struct Intake {
 
 /// Serves the ingress until `stop`, then drains. The metrics recorder must be installed before.
 pub async fn run(intake: Intake, listener: Listener, stop: CancellationToken) {
-    let limits = ServerLimits { connections: intake.limits.connections, header_timeout: intake.limits.header_timeout, drain: DRAIN };
+    let server = |limits: &Limits| ServerLimits { connections: limits.connections, header_timeout: limits.header_timeout, drain: DRAIN };
+    let mut limits = intake.limits.clone();
+    let (changed, server_limits) = watch::channel(server(&limits.borrow_and_update()));
+    let follow = async move {
+        while limits.changed().await.is_ok() {
+            changed.send_replace(server(&limits.borrow_and_update()));
+        }
+        // Nobody changes limits any more; those of the listener stay as they are.
+        changed.closed().await;
+    };
     let desk = Arc::new(Desk::new(intake, HOLD_MAX, stop.clone()));
     let service = move |peer, request| {
         let desk = Arc::clone(&desk);
         async move { desk.handle(peer, request).await }
     };
-    serve(listener, limits, service, stop).await;
+    tokio::select! {
+        () = serve(listener, server_limits, service, stop) => {}
+        () = follow => {}
+    }
 }
 
 /// Where deliveries are taken in: one for the listener, shared by its connections.
 struct Desk {
     intake: Intake,
-    /// Memory for bodies, in KiB.
-    memory: Arc<Semaphore>,
+    memory: ArcSwap<Memory>,
     guesses: Guesses,
     meters: Meters,
     hold: Duration,
     stop: CancellationToken,
+}
+
+/// Memory for bodies, in KiB. When the limit changes, new bodies count against a new one; old ones end soon.
+struct Memory {
+    kib: u32,
+    permits: Arc<Semaphore>,
+}
+
+impl Memory {
+    fn of(limits: &Limits) -> Self {
+        let kib = body::kib(limits.in_flight.max(limits.body));
+        Self { kib, permits: Arc::new(Semaphore::new(kib as usize)) }
+    }
 }
 
 /// A delivery with everything checked.
@@ -108,8 +132,20 @@ impl Desk {
         for source in intake.routes.load().values() {
             meters.of(&source.config.name);
         }
-        let memory = Arc::new(Semaphore::new(body::kib(intake.limits.in_flight.max(intake.limits.body)) as usize));
+        let memory = ArcSwap::from_pointee(Memory::of(&intake.limits.borrow()));
         Self { intake, memory, guesses: Guesses::default(), meters, hold, stop }
+    }
+
+    /// The memory for bodies under the limits in force.
+    fn memory(&self, limits: &Limits) -> Arc<Semaphore> {
+        let memory = self.memory.load();
+        if memory.kib == body::kib(limits.in_flight.max(limits.body)) {
+            return Arc::clone(&memory.permits);
+        }
+        let renewed = Memory::of(limits);
+        let permits = Arc::clone(&renewed.permits);
+        self.memory.store(Arc::new(renewed));
+        permits
     }
 
     async fn handle(&self, peer: Peer, request: Request<Incoming>) -> Answer {
@@ -142,8 +178,9 @@ impl Desk {
         give_up: Instant,
     ) -> Result<Answer, Refusal> {
         let declared = hyper::body::Body::size_hint(&body).exact();
-        let signature = admission::check(head, declared, &source.config, address, self.intake.limits.body)?;
-        let (body, memory) = body::read(body, &self.intake.limits, &self.memory, give_up).await?;
+        let limits = self.intake.limits.borrow().clone();
+        let signature = admission::check(head, declared, &source.config, address, limits.body)?;
+        let (body, memory) = body::read(body, &limits, &self.memory(&limits), give_up).await?;
         let (read, received) = (Instant::now(), self.intake.clock.now());
         let checked = self.check(source, signature, &body, received, address).await?;
         let meter = self.meters.of(&source.config.name);

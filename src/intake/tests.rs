@@ -83,15 +83,16 @@ impl Ingress {
         let address = listener.local_addr().expect("TCP");
         let (open, journal) = watch::channel(None);
         let routes = routes();
+        let server = ServerLimits { connections: limits.connections, header_timeout: limits.header_timeout, drain: DRAIN };
+        let limits = watch::channel(limits).1;
         let intake = Intake { routes: Arc::clone(&routes), limits, journal, clock: Clock::system() };
         let stop = CancellationToken::new();
-        let server = ServerLimits { connections: intake.limits.connections, header_timeout: intake.limits.header_timeout, drain: DRAIN };
         let desk = Arc::new(Desk::new(intake, hold, stop.clone()));
         let service = move |peer, request| {
             let desk = Arc::clone(&desk);
             async move { desk.handle(peer, request).await }
         };
-        let ended = tokio::spawn(serve(listener, server, service, stop.clone()));
+        let ended = tokio::spawn(serve(listener, watch::channel(server).1, service, stop.clone()));
         Self { address, stop, ended, open, routes, folder: tempfile::tempdir().expect("a folder"), metrics, _recorder: guard }
     }
 

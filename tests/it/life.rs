@@ -129,7 +129,7 @@ async fn sigterm_with_runs_in_flight_loses_none_of_them() {
         "call",
         &format!("rule: call\nevents: queueItem.transactionFailed\nsteps:\n  - http: {{method: POST, url: \"{sink}\", body: {{id: \"${{item.Id}}\"}}}}\n"),
     );
-    sandbox.fault(json!({"match": {"path": "/sandbox/sink/slow"}, "kind": "slow", "delay_ms": 1500, "times": 20})).await;
+    sandbox.fault(json!({"match": {"path": "/sandbox/sink/slow"}, "kind": "slow", "millis": 1500, "times": 20})).await;
     let daemon = Daemon::start(&folder).await;
     for id in 1..=20 {
         daemon.deliver(&failed_item(id)).await.expect("an answer");
@@ -195,9 +195,8 @@ async fn a_restart_through_a_passed_socket_refuses_no_connection() {
     while let Some(ids) = senders.join_next().await {
         acked.extend(ids.expect("a sender"));
     }
-    let events = daemon.get("/api/v1/events?limit=100000").await;
-    let seen: std::collections::BTreeSet<u64> =
-        events["items"].as_array().expect("a list").iter().filter_map(|e| e["data"]["QueueItem"]["Id"].as_u64()).collect();
+    let events = daemon.list("/api/v1/events").await;
+    let seen: std::collections::BTreeSet<u64> = events.iter().filter_map(|e| e["data"]["QueueItem"]["Id"].as_u64()).collect();
     assert!(acked.is_subset(&seen), "lost: {:?}", acked.difference(&seen).collect::<Vec<_>>());
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -57,28 +57,30 @@ pub struct ServerLimits {
 }
 
 /// Serves until `stop` is cancelled, then drains. `service` is called once per request with the peer. It is not
-/// dropped when the client leaves: what it began, it ends, unless draining takes longer than its limit.
-pub async fn serve<S, F, B>(listener: Listener, limits: ServerLimits, service: S, stop: CancellationToken)
+/// dropped when the client leaves: what it began, it ends, unless draining takes longer than its limit. Limits that
+/// change hold for connections from then on; those that are open stay.
+pub async fn serve<S, F, B>(listener: Listener, mut limits: watch::Receiver<ServerLimits>, service: S, stop: CancellationToken)
 where
     S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let permits = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let mut permits = Permits::new(limits.borrow_and_update().connections);
     let mut connections = JoinSet::new();
     let tls = Arc::new(Throttle::new(TLS_LOG_EVERY));
     let mut trouble = false;
     loop {
         // The permit comes before the connection: who gets none waits in the backlog and is not refused.
-        let Some(permit) = unless(&stop, &mut connections, Arc::clone(&permits).acquire_owned()).await else { break };
-        let Ok(permit) = permit else { break };
+        let Some(permit) = unless(&stop, &mut connections, permits.next(&mut limits)).await else { break };
+        let Some(permit) = permit else { continue };
         let Some(accepted) = unless(&stop, &mut connections, listener.accept()).await else { break };
         match accepted {
             Ok((stream, peer)) => {
                 trouble = false;
                 let service = service.clone();
-                let connection = connection::run(stream, peer, limits.header_timeout, Arc::clone(&tls), service, stop.child_token());
+                let header_timeout = limits.borrow().header_timeout;
+                let connection = connection::run(stream, peer, header_timeout, Arc::clone(&tls), service, stop.child_token());
                 connections.spawn(held(permit, connection));
             }
             Err(error) if listener::is_of_the_peer(&error) => {}
@@ -96,9 +98,55 @@ where
             reap(ended);
         }
     };
-    if tokio::time::timeout(limits.drain, all).await.is_err() {
+    let drain = limits.borrow().drain;
+    if tokio::time::timeout(drain, all).await.is_err() {
         tracing::warn!(open = connections.len(), "requests were cut at the end of the drain time");
         connections.shutdown().await;
+    }
+}
+
+/// As many permits as there may be connections.
+struct Permits {
+    semaphore: Arc<Semaphore>,
+    size: usize,
+    /// Permits to be taken away when their connections end.
+    owed: usize,
+}
+
+impl Permits {
+    fn new(size: usize) -> Self {
+        let size = size.clamp(1, Semaphore::MAX_PERMITS);
+        Self { semaphore: Arc::new(Semaphore::new(size)), size, owed: 0 }
+    }
+
+    /// The next permit; nothing when the limits changed meanwhile.
+    async fn next(&mut self, limits: &mut watch::Receiver<ServerLimits>) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            permit = Arc::clone(&self.semaphore).acquire_owned() => {
+                if self.owed > 0 {
+                    permit.ok()?.forget();
+                    self.owed -= 1;
+                    return None;
+                }
+                permit.ok()
+            }
+            Ok(()) = limits.changed() => {
+                self.resize(limits.borrow_and_update().connections.clamp(1, Semaphore::MAX_PERMITS));
+                None
+            }
+        }
+    }
+
+    fn resize(&mut self, size: usize) {
+        if size >= self.size {
+            let more = size - self.size;
+            let forgiven = more.min(self.owed);
+            self.owed -= forgiven;
+            self.semaphore.add_permits(more - forgiven);
+        } else {
+            self.owed += self.size - size;
+        }
+        self.size = size;
     }
 }
 

@@ -172,17 +172,22 @@ impl Daemon {
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
     }
 
-    /// All runs in a state, as the API lists them.
-    pub(crate) async fn runs(&self, state: &str) -> Vec<Value> {
-        let mut found = Vec::new();
-        let mut cursor = String::new();
+    /// All items of a list of the API, oldest first, page by page.
+    pub(crate) async fn list(&self, path: &str) -> Vec<Value> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = self.get(&format!("/api/v1/runs?state={state}&limit=1000{cursor}")).await;
-            found.splice(0..0, page["items"].as_array().cloned().unwrap_or_default());
+            let separator = if path.contains('?') { '&' } else { '?' };
+            let page = self.get(&format!("{path}{separator}limit=1000{cursor}")).await;
+            all.splice(0..0, page["items"].as_array().expect("a list").clone());
             match page["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return found,
+                None => return all,
             }
         }
+    }
+
+    /// All runs in a state.
+    pub(crate) async fn runs(&self, state: &str) -> Vec<Value> {
+        self.list(&format!("/api/v1/runs?state={state}")).await
     }
 }
