@@ -42,8 +42,12 @@ pub(super) fn bind(config: &Config, world: &dyn World) -> Result<Sockets, String
     let admin = match (admin, &config.admin) {
         (Some(listener), _) => listener,
         (None, AdminAddress::Tcp(address)) => bind_tcp("admin", *address)?,
-        (None, AdminAddress::Unix(path)) => Listener::bind_unix(path)
-            .map_err(|error| format!("`admin`: cannot listen on {}: {error}; check the folder, its permissions, and whether another program listens there", path.display()))?,
+        (None, AdminAddress::Unix(path)) => Listener::bind_unix(path).map_err(|error| {
+            format!(
+                "`admin`: cannot listen on {}: {error}; check the folder, its permissions, and whether another program listens there",
+                path.display()
+            )
+        })?,
     };
     let ingress_address = ingress.local_addr().ok_or("the ingress socket must be a TCP socket")?;
     let admin_address = admin.local_addr().map_or_else(|| config.admin.clone(), AdminAddress::Tcp);
@@ -63,7 +67,9 @@ fn bind_tcp(key: &str, address: SocketAddr) -> Result<Listener, String> {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => "another program listens there (another tripline?); stop it or choose another port",
             io::ErrorKind::AddrNotAvailable => "this machine has no such address; use one of its own, 127.0.0.1 or 0.0.0.0",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one or let systemd pass the socket",
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one or let systemd pass the socket"
+            }
             _ => "choose another address",
         };
         format!("`{key}`: cannot listen on {address}: {error}; {hint}")
