@@ -229,8 +229,7 @@ pub(in crate::sandbox) fn job(job: &Job, release: &Release, folder: &Folder, arg
         "CreationTime": rest(job.created), "StartingScheduleId": null, "ReleaseName": release.name, "Type": "Unattended",
         "InputArguments": input, "OutputArguments": output, "HostMachineName": null, "HasMediaRecorded": false,
         "RuntimeType": job.runtime, "RequiresUserInteraction": false, "ReleaseVersionId": release.id,
-        "OrganizationUnitId": folder.id, "OrganizationUnitFullyQualifiedName": folder.path, "Reference": job.reference,
-        "ParentOperationId": job.parent_operation, "ProcessType": "Process", "ResumeTime": job.resumed.map(rest),
+        "OrganizationUnitId": folder.id, "OrganizationUnitFullyQualifiedName": folder.path, "Reference": job.reference,  "ProcessType": "Process", "ResumeTime": job.resumed.map(rest),
         "LastModificationTime": rest(job.modified), "JobError": null, "ErrorCode": null, "ParentJobKey": null, "Id": job.id,
     })
 }

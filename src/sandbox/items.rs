@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 
 /// Orchestrator's words for a reference that is taken.
 const DUPLICATE: &str = "Error creating Transaction. Duplicate Reference.";
+/// The API version that brought `ParentOperationId`; before, the property was unknown and so refused.
+const PARENT_OPERATION_SINCE: f64 = 19.0;
 /// Characters of `Source`.
 const SOURCE_MAX: usize = 20;
 
@@ -100,8 +102,12 @@ impl World {
         if self.items.len() >= ITEMS_MAX {
             return Err(Refusal::invalid(format!("The sandbox keeps at most {ITEMS_MAX} items.")));
         }
-        // Old versions do not know the field and leave it out.
-        let parent_operation = text(data, "ParentOperationId", REFERENCE_MAX)?.filter(|_| self.version() >= 19.0).map(Into::into);
+        let parent_operation = text(data, "ParentOperationId", REFERENCE_MAX)?.map(Into::into);
+        if data.contains_key("ParentOperationId") && self.version() < PARENT_OPERATION_SINCE {
+            return Err(Refusal::invalid(
+                "The property 'ParentOperationId' does not exist on type 'UiPath.Server.Configuration.OData.QueueItemDataDto'.",
+            ));
+        }
         let item = Item {
             id: self.id(),
             key: self.guid(),

@@ -37,7 +37,6 @@ const JOB_COLUMNS: Columns = &[
     ("ReleaseName", Kind::Text),
     ("Release/Name", Kind::Text),
     ("Reference", Kind::Text),
-    ("ParentOperationId", Kind::Text),
     ("BatchExecutionKey", Kind::Guid),
     ("SourceType", Kind::Text),
     ("CreationTime", Kind::Time),

@@ -1,6 +1,6 @@
 //! Which request means what. The whole answer of the simulated Orchestrator to one request, as a value.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::sandbox::call::{Answer, Call, Refusal};
 use crate::sandbox::dto;
@@ -46,6 +46,16 @@ impl<'a> Target<'a> {
     fn id(&self) -> Result<i64, Refusal> {
         number(self.key)
     }
+}
+
+/// One row with the context that OData puts first.
+fn one(status: u16, set: &str, row: Value) -> Answer {
+    let mut body = Map::new();
+    body.insert("@odata.context".to_owned(), format!("http://sandbox/odata/$metadata#{set}/$entity").into());
+    if let Value::Object(fields) = row {
+        body.extend(fields);
+    }
+    Answer::json(status, &body)
 }
 
 fn number(text: Option<&str>) -> Result<i64, Refusal> {
@@ -103,13 +113,13 @@ impl World {
                 let id = target.id()?;
                 self.folders
                     .get(&id)
-                    .map(|f| Answer::json(200, &dto::folder(f)))
+                    .map(|f| one(200, target.set, dto::folder(f)))
                     .ok_or_else(|| Refusal::missing(format!("Folder {id} does not exist.")))
             }
             ("GET", None, Some("GetByKey")) => {
                 let key = target.argument.unwrap_or_default();
                 let found = self.folders.values().find(|f| f.key.eq_ignore_ascii_case(key));
-                found.map(|f| Answer::json(200, &dto::folder(f))).ok_or_else(|| Refusal::missing(format!("Folder {key} does not exist.")))
+                found.map(|f| one(200, target.set, dto::folder(f))).ok_or_else(|| Refusal::missing(format!("Folder {key} does not exist.")))
             }
             _ => Err(unknown(call)),
         }
@@ -132,9 +142,9 @@ impl World {
                 let id = self.add_queue(&call.json()?, vec![folder], now)?;
                 let queues = json!([self.queues.get(&id).map(dto::queue_event)]);
                 self.emit("queue.created", json!({"Queues": queues}), Some(folder), now);
-                self.queue_row(id, folder).map(|row| Answer::json(201, &row))
+                self.queue_row(id, folder).map(|row| one(201, target.set, row))
             }
-            ("GET", Some(_), None) => self.queue_row(target.id()?, folder).map(|row| Answer::json(200, &row)),
+            ("GET", Some(_), None) => self.queue_row(target.id()?, folder).map(|row| one(200, target.set, row)),
             _ => Err(unknown(call)),
         }
     }
@@ -156,7 +166,7 @@ impl World {
             ("QueueItemEvents", "GET", None, Some("GetQueueItemEventsHistory")) => {
                 self.item_history(call, folder, number(target.argument)?)
             }
-            ("QueueItems", "GET", Some(_), None) => self.item_row(folder, target.id()?).map(|row| Answer::json(200, &row)),
+            ("QueueItems", "GET", Some(_), None) => self.item_row(folder, target.id()?).map(|row| one(200, target.set, row)),
             ("QueueItems", "DELETE", Some(_), None) => self.delete_item(folder, target.id()?, now).map(|()| Answer::empty(204)),
             ("QueueItems", "PUT", Some(_), None) => self.put_item(folder, target.id()?, &call.json()?, now).map(|()| Answer::empty(200)),
             ("QueueItems", "POST", Some(_), Some("SetTransactionProgress")) => {
@@ -174,7 +184,7 @@ impl World {
             ("QueueItems", "GET", Some(_), Some("GetItemLastRetry")) => {
                 let key = self.item_in(folder, target.id()?)?.key.clone();
                 let last = self.items.values().rev().find(|i| i.key == key).map_or(0, |i| i.id);
-                self.item_row(folder, last).map(|row| Answer::json(200, &row))
+                self.item_row(folder, last).map(|row| one(200, target.set, row))
             }
             _ => Err(unknown(call)),
         }
@@ -191,11 +201,11 @@ impl World {
         match (call.method.as_str(), target.key, target.operation) {
             ("POST", None, Some("AddQueueItem")) => {
                 let id = self.add_queue_item(folder, &call.json()?, now)?;
-                self.item_row(folder, id).map(|row| Answer::json(201, &row))
+                self.item_row(folder, id).map(|row| one(201, "QueueItems", row))
             }
             ("POST", None, Some("BulkAddQueueItems")) => self.bulk_add(folder, &call.json()?, now).map(|done| Answer::json(200, &done)),
             ("POST", None, Some("StartTransaction")) => match self.start_transaction(folder, &call.json()?, now)? {
-                Some(id) => self.item_row(folder, id).map(|row| Answer::json(200, &row)),
+                Some(id) => self.item_row(folder, id).map(|row| one(200, "QueueItems", row)),
                 None => Ok(Answer::empty(204)),
             },
             ("POST", Some(_), Some("SetTransactionResult")) => {
@@ -213,14 +223,14 @@ impl World {
                 let id = target.id()?;
                 let release = self.releases.get(&id).filter(|r| r.folder == folder);
                 let row = release.zip(self.folders.get(&folder)).map(|(r, f)| dto::release(r, f));
-                row.map(|row| Answer::json(200, &row)).ok_or_else(|| Refusal::missing(format!("Release {id} does not exist.")))
+                row.map(|row| one(200, target.set, row)).ok_or_else(|| Refusal::missing(format!("Release {id} does not exist.")))
             }
             ("Jobs", "GET", None, None) => self.list_jobs(call, folder),
             ("Jobs", "GET", Some(_), None) => {
                 let id = target.id()?;
                 let seen = self.jobs.get(&id).is_some_and(|job| job.folder == folder);
                 let row = self.job_row(id, true).filter(|_| seen);
-                row.map(|row| Answer::json(200, &row)).ok_or_else(|| Refusal::missing(format!("Job {id} does not exist.")))
+                row.map(|row| one(200, target.set, row)).ok_or_else(|| Refusal::missing(format!("Job {id} does not exist.")))
             }
             ("Jobs", "POST", None, Some("StartJobs")) => {
                 let rows = self.start_jobs(folder, &call.json()?, now)?;
@@ -248,13 +258,13 @@ impl World {
             }
             ("POST", None, None) => {
                 let id = self.add_webhook(&call.json()?, now)?;
-                self.webhook_row(id).map(|row| Answer::json(201, &row))
+                self.webhook_row(id).map(|row| one(201, target.set, row))
             }
-            ("GET", Some(_), None) => self.webhook_row(target.id()?).map(|row| Answer::json(200, &row)),
+            ("GET", Some(_), None) => self.webhook_row(target.id()?).map(|row| one(200, target.set, row)),
             ("PUT" | "PATCH", Some(_), None) => {
                 let id = target.id()?;
                 self.change_webhook(id, &call.json()?, now)?;
-                self.webhook_row(id).map(|row| Answer::json(200, &row))
+                self.webhook_row(id).map(|row| one(200, target.set, row))
             }
             ("DELETE", Some(_), None) => self.delete_webhook(target.id()?).map(|()| Answer::empty(204)),
             ("POST", Some(_), Some("Ping")) => self.ping(target.id()?, now).map(|body| Answer::json(202, &body)),

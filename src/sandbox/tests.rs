@@ -655,3 +655,58 @@ async fn tens_of_thousands_of_items_are_found_at_once() {
     let (_, all) = bench.items(&[("$filter", "Status eq 'New'"), ("$count", "true"), ("$top", "1"), ("$orderby", "Id desc")]).await;
     assert_eq!((&all["@odata.count"], &all["value"][0]["Reference"]), (&json!(20_000), &json!("m-19-999")));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_filter_panics(text in "[A-Za-z0-9 ()',.:=-]{0,80}|(Id|Status|Reference|CreationTime|Key) (eq|gt|in|ne|like) ['(]?[a-z0-9 ,-]{0,20}[')]?") {
+        let item = crate::sandbox::odata::Filter::parse(&text, crate::sandbox::dto::ITEM_COLUMNS);
+        if let Ok(filter) = item {
+            filter.matches(&json!({"Id": 1, "Status": "New", "Reference": "a", "CreationTime": "2026-01-01T00:00:00Z"}));
+        }
+    }
+}
+
+#[tokio::test]
+async fn scopes_are_enforced_where_asked() {
+    let bench = Bench::start(Options { enforce_scopes: true, client: Some(("app".into(), "right".into())), ..Options::default() }).await;
+    let token = async |secret: &str, scope: &str| {
+        let form = [("grant_type", "client_credentials"), ("client_id", "app"), ("client_secret", secret), ("scope", scope)];
+        let answer = bench.client.post(format!("{}/identity_/connect/token", bench.base)).form(&form).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(token("wrong", "OR.Queues").await.0, 400);
+    let (_, token) = token("right", "OR.Queues.Read OR.Jobs").await;
+    let ask = async |method: &str, path: &str| {
+        let request = bench.client.request(method.parse().unwrap(), format!("{}{path}", bench.base)).bearer_auth(&token);
+        request.header("x-uipath-organizationunitid", "2").json(&json!({})).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask("GET", "/odata/QueueItems").await, 200);
+    assert_eq!(ask("GET", "/odata/Jobs").await, 200);
+    assert_eq!(ask("GET", "/odata/Webhooks").await, 403);
+    assert_eq!(ask("POST", "/odata/Queues/UiPathODataSvc.AddQueueItem").await, 403, "reading is not writing");
+}
+
+#[tokio::test]
+async fn abandoned_deleted_and_reviewed_items_send_their_events() {
+    let bench = Bench::fresh().await;
+    bench.post("/sandbox/queues", json!({"name": "Fragile", "retries": 1, "retry_abandoned": true})).await;
+    bench.webhook("hook", None).await;
+    bench.add("Fragile", "x").await;
+    let id = bench.begin("Fragile").await["Id"].clone();
+    assert_eq!(bench.post(&format!("/sandbox/items/{id}/abandon"), json!({})).await.0, 200);
+    let again = bench.begin("Fragile").await;
+    assert_eq!(again["AncestorId"], id);
+    let id = again["Id"].clone();
+    let why = json!({"IsSuccessful": false, "ProcessingException": {"Reason": "boom", "Type": "BusinessException"}});
+    assert_eq!(bench.end(&id, why).await, 200);
+    let review = json!({"status": "Retried", "queueItems": [{"Id": id, "RowVersion": "x"}]});
+    let (status, done) = bench.post("/odata/QueueItems/UiPathODataSvc.SetItemReviewStatus", review).await;
+    assert_eq!((status, &done["Success"]), (200, &json!(true)));
+    let by_hand = bench.begin("Fragile").await;
+    assert_eq!((&by_hand["ManualAncestorId"], &by_hand["ManualRetryNumber"]), (&id, &json!(1)));
+    let rows = bench.sink("hook", |rows| rows.len() == 10).await;
+    let count = |kind: &str| kinds(&rows).iter().filter(|seen| **seen == kind).count();
+    assert_eq!(count("queueItem.transactionAbandoned"), 1);
+    assert_eq!(count("queueItem.reviewStatusChanged"), 1);
+    assert_eq!(count("queueItem.retried"), 2);
+}
