@@ -8,6 +8,8 @@ mod support;
 mod cli;
 /// kill -9 under load.
 mod crash;
+/// The story that new users see.
+mod demo;
 /// Every family of events, signed.
 mod families;
 /// Start, reload, stop, two at once.
