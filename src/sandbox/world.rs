@@ -17,6 +17,9 @@ use crate::sandbox::records::Records;
 use crate::sandbox::webhooks::Webhook;
 use crate::time::Timestamp;
 
+/// EventIds begin so much above other ids, so that nobody takes one for the other.
+const EVENT_IDS_FROM: i64 = 7_000_000_000;
+
 /// The whole state. One lock guards it; no method waits, so it is whole between two requests.
 #[derive(Debug)]
 pub(in crate::sandbox) struct World {
@@ -67,7 +70,7 @@ impl World {
             waiting: HashMap::new(),
             references: HashMap::new(),
             next_id: base,
-            next_event: base,
+            next_event: base + EVENT_IDS_FROM,
             chance: getrandom::u64().unwrap_or(0x5eed),
         };
         for (id, path) in [(1, "Shared"), (2, "Finance")] {

@@ -10,6 +10,8 @@ use super::stage::Stage;
 
 /// For one thing to be seen.
 const STEP_LIMIT: Duration = Duration::from_secs(20);
+/// For a run when there are no rules: it will not come, and yet it is looked for.
+const WITHOUT_RULES: Duration = Duration::from_secs(3);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Of a page of events.
@@ -44,8 +46,12 @@ impl Missed {
 
 /// Looks until `look` sees something, at most [`STEP_LIMIT`]. An error of a look is one more reason to look again: what
 /// is asked may be starting.
-pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>, Missed>) -> Result<T, Missed> {
-    let end = Instant::now() + STEP_LIMIT;
+pub(super) async fn until<T>(what: &str, look: impl AsyncFnMut() -> Result<Option<T>, Missed>) -> Result<T, Missed> {
+    until_within(STEP_LIMIT, what, look).await
+}
+
+async fn until_within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>, Missed>) -> Result<T, Missed> {
+    let end = Instant::now() + limit;
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = None;
@@ -63,7 +69,7 @@ pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<O
     let seen = timeout_at(end, looking).await;
     seen.unwrap_or_else(|_| {
         let why = last.map_or_else(String::new, |missed| format!(" ({})", missed.text()));
-        Err(Missed::new(format!("{what}, within {} s{why}", STEP_LIMIT.as_secs())))
+        Err(Missed::new(format!("{what}, within {} s{why}", limit.as_secs())))
     })
 }
 
@@ -76,6 +82,14 @@ impl Stage {
     /// GET JSON from the sandbox.
     pub(super) async fn sandbox_get(&self, path: &str) -> Result<Value, Missed> {
         read(self.as_robot(self.http.get(format!("{}{path}", self.sandbox))), path).await.map(|(_, body)| body)
+    }
+
+    /// The value of one of the daemon's metrics, where it has it.
+    pub(super) async fn metric(&self, name: &str) -> Result<Option<String>, Missed> {
+        let asked = async { self.http.get(format!("{}/metrics", self.admin)).send().await?.text().await };
+        let text = asked.await.map_err(|error| Missed::new(format!("/metrics: {}", crate::cli::client::why(&error))))?;
+        let value = |line: &str| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')).map(|value| value.trim().to_owned());
+        Ok(text.lines().find_map(value))
     }
 
     /// POST JSON to the sandbox; the status and the answer.
@@ -140,7 +154,8 @@ impl Stage {
     /// The run of a rule for an event, once it succeeded.
     pub(super) async fn succeeded(&self, event: &Value, rule: &str) -> Result<Value, Missed> {
         let id = text(&event["id"]);
-        until(&format!("a run of `{rule}` for event {id} that succeeded"), async || {
+        let limit = if self.rules_missing().is_some() { WITHOUT_RULES } else { STEP_LIMIT };
+        until_within(limit, &format!("a run of `{rule}` for event {id} that succeeded"), async || {
             let runs = self.admin_get(&format!("/api/v1/runs?event={id}")).await?;
             let found = items(&runs).iter().find(|run| run["rule"] == rule);
             match found.map(|run| run["state"].as_str().unwrap_or_default()) {

@@ -14,6 +14,9 @@ pub(super) const REVIEW: &str = "demo-review-rejected-invoice";
 /// The rule that books payments.
 const BOOK: &str = "demo-book-paid-invoice";
 
+/// Characters of an Idempotency-Key that are shown.
+const KEY_SHOWN: usize = 14;
+
 /// A transaction that ended well.
 fn paid() -> Value {
     json!({"IsSuccessful": true, "Output": {"Paid": true}})
@@ -39,6 +42,13 @@ pub(super) async fn stage(stage: &mut Stage, tell: &mut Tell<'_>) -> Result<(), 
     tell.waiting("the daemon starts");
     let (pid, took) = stage.start().await?;
     tell.seen(Effect::Ready, "daemon", &format!("pid {pid}, ready after {} ms, {}", took.as_millis(), stage.admin))?;
+    match stage.rules_missing() {
+        Some(why) => tell.line("rules", why)?,
+        None => {
+            let generation = stage.metric("tripline_rules_generation").await?.ok_or_else(|| Missed::new("the generation of the rules"))?;
+            tell.line("rules", &format!("{}, generation {generation} in force", stage.rules.display()))?;
+        }
+    }
     let events: Vec<Value> = EVENTS.iter().map(|name| json!({"EventType": name})).collect();
     let webhook = json!({
         "Name": "tripline", "Url": stage.hook, "Secret": stage.secret, "Enabled": true, "SubscribeToAllEvents": false,
@@ -184,6 +194,11 @@ fn told(run: &Value) -> String {
 /// A call to the ledger in a line.
 fn call(row: &Value) -> String {
     let key = text(&row["headers"]["idempotency-key"]);
-    let short: String = key.chars().take(40).collect();
-    format!("{} {} answered {}, Idempotency-Key {short}", text(&row["method"]), text(&row["path"]), row["status"])
+    let short: String = key.chars().take(KEY_SHOWN).collect();
+    format!(
+        "{} {} answered {}, Idempotency-Key {short}…",
+        text(&row["method"]),
+        text(&row["path"]).trim_start_matches("/sandbox/sink"),
+        row["status"]
+    )
 }

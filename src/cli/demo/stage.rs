@@ -31,6 +31,8 @@ const FOREIGN: &[&str] = &[
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
 ];
+/// The client's secret; the sandbox takes any.
+const CLIENT_SECRET: &str = "any-secret-will-do-for-the-sandbox";
 /// Lines of the daemon's log that are shown when something was missed.
 const LOG_LINES: usize = 12;
 /// Bytes of the webhook's secret; written as twice as many hex digits.
@@ -49,6 +51,8 @@ pub(super) struct Stage {
     /// The robot's token for the sandbox.
     pub(super) token: String,
     pub(super) http: reqwest::Client,
+    /// The file with the rules.
+    pub(super) rules: PathBuf,
     rules_missing: Option<String>,
     daemon: Option<Child>,
     // In this order: the sandbox ends before its folder goes.
@@ -78,6 +82,7 @@ impl Stage {
             secret: secret.iter().map(|byte| format!("{byte:02x}")).collect(),
             token: "sandbox-pat".to_owned(),
             http,
+            rules: rules.to_owned(),
             rules_missing: None,
             daemon: None,
             _stop: stop.drop_guard(),
@@ -99,10 +104,12 @@ impl Stage {
             }
         }
         std::fs::write(folder.join("tripline.yaml"), configuration(&self.sandbox, listen, admin))?;
-        // The daemon warns of a secret that others may read.
-        let secret = folder.join("secret");
-        std::fs::write(&secret, &self.secret)?;
-        std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        for (name, secret) in [("hook-secret", self.secret.as_str()), ("client-secret", CLIENT_SECRET)] {
+            // The daemon warns of a secret that others may read.
+            let file = folder.join(name);
+            std::fs::write(&file, secret)?;
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        }
         Ok(self)
     }
 
@@ -197,13 +204,13 @@ orchestrators:
     url: {sandbox}
     edition: standalone
     auth:
-      client_credentials: {{client_id: demo, client_secret: demo-secret-for-the-sandbox, scope: OR.Queues}}
+      client_credentials: {{client_id: demo, client_secret: {{file: client-secret}}, scope: OR.Queues}}
     folder: Finance
 sources:
   sandbox-hook:
     webhook:
       orchestrator: sandbox
-      secrets: [{{file: secret}}]
+      secrets: [{{file: hook-secret}}]
 "
     )
 }
