@@ -350,6 +350,30 @@ fn strange_names_and_values_stay_data() {
 }
 
 #[test]
+fn names_are_pascal_case_as_orchestrator_writes_them() {
+    let camel = only(&json!({"type": "queueItem.added", "eventId": "1", "queueItems": [{"id": 1}]}));
+    assert_eq!(&*camel.event_type, TYPE_UNKNOWN);
+    assert_eq!(*camel.data, json!({"type": "queueItem.added", "eventId": "1", "queueItems": [{"id": 1}]}));
+}
+
+#[test]
+fn a_byte_order_mark_changes_nothing() {
+    let body = item("queueItem.added", json!({"Id": 1})).to_string();
+    let (plain, marked) = (read_text(&body), read_text(&format!("\u{feff}{body}")));
+    assert_eq!(plain.changes, marked.changes);
+    assert_eq!(project(format!("\u{feff}{body}").as_bytes(), "queueItem.added", 0), *plain.changes[0].data);
+}
+
+#[test]
+fn long_names_are_cut_in_subjects_and_hashed_in_keys() {
+    let name = "é".repeat(1000);
+    let change = only(&with(item("queueItem.added", json!({"Id": "x".repeat(1000)})), "/Queue/Name", json!(name)));
+    let subject = change.subject.expect("a subject");
+    assert!(subject.len() < 300 && subject.starts_with("queues/éé"), "{subject}");
+    assert!(change.key.text.contains("|queueItem|sha256:"), "{}", change.key);
+}
+
+#[test]
 fn the_origin_is_read_from_the_item() {
     let run = crate::event::RunId::of(crate::event::EventId(7), "escalate").to_string();
     let change = only(&item("queueItem.added", json!({"Id": 1, "ParentOperationId": format!("tl:{run}:review:3")})));

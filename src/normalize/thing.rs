@@ -118,7 +118,8 @@ fn segment(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => Some(number.to_string()),
         Value::String(text) if !text.trim().is_empty() => {
-            let cut = if text.len() > NAME_MAX { &text[..text.floor_char_boundary(NAME_MAX)] } else { text };
+            let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= NAME_MAX).last().unwrap_or(0);
+            let cut = if text.len() > NAME_MAX { &text[..end] } else { text };
             Some(escape(cut, &['/', '%']))
         }
         _ => None,

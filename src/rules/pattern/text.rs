@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn no_character_has_a_form_that_begins_or_ends_the_other() {
-        for c in '\0'..=char::MAX {
+        let cased = |c: &char| !c.to_lowercase().eq([*c]) || !c.to_uppercase().eq([*c]);
+        for c in ('\0'..=char::MAX).filter(cased) {
             let (lower, upper) = (c.to_lowercase().collect::<String>(), c.to_uppercase().collect::<String>());
             if lower != upper {
                 assert!(!lower.starts_with(&upper) && !upper.starts_with(&lower), "{c}");
