@@ -126,3 +126,6 @@ fn new_run(event: &Event, met: &Met, generation: u64, too_long: Option<Cause>, n
         dead: too_long.or_else(|| met.fault.as_ref().map(expression)),
     }
 }
+
+#[cfg(test)]
+mod tests;
