@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{Out, STRONG, Stop, WARN, paint, say};
 use super::{INTERRUPTED, YES, client};
-use crate::sandbox::{Options, run as serve};
+use crate::sandbox::{Options, check_fault, run as serve};
 use crate::time::parse_duration;
 
 /// How the sandbox behaves; everything else is Orchestrator's own.
@@ -52,7 +52,7 @@ fn parse_share(text: &str) -> Result<f64, String> {
 
 fn parse_fault(text: &str) -> Result<serde_json::Value, String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("this is no JSON: {error}"))?;
-    if value.is_object() { Ok(value) } else { Err("expected a JSON object".to_owned()) }
+    check_fault(&value).map(|()| value)
 }
 
 /// Serves until Ctrl-C.

@@ -113,6 +113,14 @@ pub struct Options {
     pub seed: bool,
 }
 
+/// Whether `fault` is one, in the form of `POST /sandbox/faults`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_fault(fault: &serde_json::Value) -> Result<(), String> {
+    faults::Faults::default().add(fault).map(|_| ()).map_err(|refusal| refusal.message)
+}
+
 impl Default for Options {
     /// Orchestrator's own figures.
     fn default() -> Self {

@@ -581,6 +581,9 @@ async fn expired_tokens_and_drifting_pages_come_on_request() {
 #[tokio::test]
 async fn jobs_start_and_move_on_with_their_events() {
     let bench = Bench::fresh().await;
+    let late = json!({"kind": "503", "match": {"path": "StartJobs"}});
+    assert_eq!(crate::sandbox::check_fault(&late), Ok(()));
+    assert!(crate::sandbox::check_fault(&json!({"kind": "503", "macth": {}})).is_err());
     bench.webhook("hook", None).await;
     let releases = bench.get("/odata/Releases?$filter=Name%20eq%20'InvoiceProcessing'").await;
     let key = &releases["value"][0]["Key"];
