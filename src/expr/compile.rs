@@ -361,3 +361,35 @@ fn collect_entry<'t>(entry: &'t EntryExpr, bound: &mut Vec<&'t str>, found: &mut
         EntryExpr::StructField(field) => collect(&field.value, bound, found),
     }
 }
+
+/// A path that must equal two different literals at once, so that the condition never holds.
+pub(super) fn contradiction(code: &Code) -> Option<String> {
+    let Code::Cel { tree, .. } = code else { return None };
+    let mut wanted: Vec<(String, &LiteralValue)> = Vec::new();
+    let mut open: Vec<&IdedExpr> = vec![tree.as_ref()];
+    while let Some(next) = open.pop() {
+        let Expr::Call(call) = &next.expr else { continue };
+        match (call.func_name.as_str(), call.args.as_slice()) {
+            (operators::LOGICAL_AND, args) => open.extend(args),
+            ("@eq", [left, right]) => {
+                let (path, literal) = match (&left.expr, &right.expr) {
+                    (_, Expr::Literal(literal)) => (dotted(left), literal),
+                    (Expr::Literal(literal), _) => (dotted(right), literal),
+                    _ => continue,
+                };
+                let Some(path) = path else { continue };
+                if wanted.iter().any(|(known, value)| *known == path && differs(value, literal)) {
+                    return Some(path);
+                }
+                wanted.push((path, literal));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether two literals of one kind are different values.
+fn differs(a: &LiteralValue, b: &LiteralValue) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b) && a != b
+}

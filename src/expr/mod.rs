@@ -177,4 +177,10 @@ impl Expression {
     pub fn references(&self) -> Vec<String> {
         compile::references(&self.code)
     }
+
+    /// A path that is compared with two different literals at once: the condition never holds. For `check`.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<String> {
+        compile::contradiction(&self.code)
+    }
 }

@@ -1,5 +1,7 @@
 //! Tests.
 
+use std::hint::black_box;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -286,8 +288,8 @@ fn the_deepest_allowed_texts_fit_the_stack_of_a_test_thread() {
         format!("[1]{}", ".map(x, x)".repeat(80)),
     ] {
         if let Ok(expression) = Expression::compile(&text) {
-            let _ = expression.eval(&scope);
-            let _ = expression.references();
+            black_box(expression.eval(&scope)).ok();
+            black_box(expression.references());
         }
     }
     assert!(Expression::compile(&format!("{}1{}", "(".repeat(1000), ")".repeat(1000))).is_err());
@@ -301,10 +303,10 @@ proptest! {
         let data = world();
         let scope = Scope::new().bind("item", &data);
         if let Ok(expression) = Expression::compile(&text) {
-            let _ = (expression.eval(&scope), expression.holds(&scope), expression.references());
+            black_box((expression.eval(&scope).ok(), expression.holds(&scope).ok(), expression.references()));
         }
         if let Ok(template) = Template::parse(&text) {
-            let _ = (template.render(&scope), template.references());
+            black_box((template.render(&scope).ok(), template.references()));
         }
     }
 
@@ -321,11 +323,11 @@ proptest! {
         let scope = Scope::new().bind("item", &data).at(Timestamp::EPOCH);
         for text in [text, spaced] {
             match Expression::compile(&text) {
-                Ok(expression) => { let _ = (expression.eval(&scope), expression.holds(&scope)); }
+                Ok(expression) => { black_box((expression.eval(&scope).ok(), expression.holds(&scope).ok())); }
                 Err(error) => prop_assert!(error.offset <= text.chars().count(), "{text}: {error:?}"),
             }
             match Template::parse(&text) {
-                Ok(template) => { let _ = template.render(&scope); }
+                Ok(template) => { black_box(template.render(&scope).ok()); }
                 Err(error) => prop_assert!(error.offset <= text.chars().count(), "{text}: {error:?}"),
             }
         }

@@ -8,7 +8,7 @@ use crate::expr::EvalError;
 /// A place such as `steps[0].enqueue.content.Amount`.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
-    up: Option<&'a At<'a>>,
+    up: Option<&'a Self>,
     part: Part<'a>,
 }
 

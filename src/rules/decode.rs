@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::Known;
+use super::at::explain;
 use super::tree::Tree;
-use crate::expr::{Expression, SyntaxError, Template};
+use crate::expr::{Expression, Scope, SyntaxError, Template};
 use crate::fault::{Fault, Faults, Place, nearest};
+use crate::time::Timestamp;
 use crate::yaml::{Node, Yaml};
 
 /// The names that expressions see.
@@ -52,9 +54,30 @@ impl Decoder<'_> {
         match Expression::compile(&text) {
             Ok(expression) => {
                 self.names(node, &text, &expression.references());
+                self.constant(node, &expression, what);
                 Some(expression)
             }
             Err(error) => self.syntax(node, error),
+        }
+    }
+
+    /// Conditions that can be judged without any event.
+    fn constant(&mut self, node: &Node, expression: &Expression, what: &str) {
+        if let Some(path) = expression.contradiction() {
+            let message = format!("`{what}` can never hold: `{path}` would have to be two things at once");
+            self.warning("never-matches", &node.place, message, "use `||`, or path in [a, b]");
+        }
+        if !expression.references().is_empty() {
+            return;
+        }
+        match expression.holds(&Scope::new().at(Timestamp::EPOCH)) {
+            Ok(true) => {
+                self.warning("always-matches", &node.place, format!("`{what}` always holds"), "remove it");
+            }
+            Ok(false) => {
+                self.warning("never-matches", &node.place, format!("`{what}` can never hold"), "use `mode: off` to switch a rule off");
+            }
+            Err(error) => self.error("expression", &node.place, format!("`{what}`: {}", explain(error))),
         }
     }
 

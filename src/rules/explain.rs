@@ -1,13 +1,13 @@
 //! Why a rule did not match.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::at::explain as words;
 use super::render::event_scope;
 use super::{ExpressionFault, Mode, Rule};
 use crate::event::{Event, RuleName};
-use crate::expr::EvalError;
+use crate::expr::{EvalError, Expression};
 use crate::time::Timestamp;
 
 /// Why a rule did not match, or that it did.
@@ -86,6 +86,17 @@ impl Rule {
         self.filter.refuses(event).or_else(of_pattern).or_else(|| self.unmet_when(event, vars, now))
     }
 
+    /// The values that `when` saw, by path; false where it names none.
+    fn seen(&self, event: &Event, vars: &Value, now: Timestamp) -> Value {
+        let Some(when) = &self.when else { return json!(false) };
+        let json = self.when_wants_event.then(|| event.to_json());
+        let scope = event_scope(event, json.as_ref(), now).bind("vars", vars).bind("rule", &self.as_value);
+        let value =
+            |path: &String| Expression::compile(path).ok()?.eval(&scope).ok().filter(|value| !value.is_object() && !value.is_array());
+        let seen: Map<String, Value> = when.references().into_iter().filter_map(|path| value(&path).map(|v| (path, v))).collect();
+        if seen.is_empty() { json!(false) } else { Value::Object(seen) }
+    }
+
     fn unmet_when(&self, event: &Event, vars: &Value, now: Timestamp) -> Option<Because> {
         let text = self.when.as_ref().map(|when| when.text().trim().to_owned());
         let because = |found: Value, hint: Option<String>| Because { path: "when".to_owned(), expected: json!(text), found, hint };
@@ -94,7 +105,7 @@ impl Rule {
             When::Fault(fault) => {
                 Some(because(Value::Null, Some(format!("{}; such an event gives a run that is dead at once", fault.message))))
             }
-            When::Not => Some(because(json!(false), None)),
+            When::Not => Some(because(self.seen(event, vars, now), None)),
             When::Missing(error) => Some(because(Value::Null, Some(words(error)))),
         }
     }

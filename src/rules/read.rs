@@ -50,13 +50,7 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
     let description = fields.text("description", decoder.faults).map(|(text, _)| text.to_owned());
     let filter = Filter::read(&fields, &mut decoder);
     let pattern = fields.get("match").map(|node| Pattern::compile(node, decoder.faults));
-    let when = fields.get("when").map(|node| {
-        let expression = decoder.expression(node, "when");
-        if expression.as_ref().is_some_and(|e| e.text().trim() == "false") {
-            decoder.warning("never-matches", &node.place, "the rule can never match", "use `mode: off` to switch it off");
-        }
-        expression
-    });
+    let when = fields.get("when").map(|node| decoder.expression(node, "when"));
     let retry = fields.get("retry").map_or(Some(RetryPolicy::default()), |node| retry::read(node, &RetryPolicy::default(), decoder.faults));
     let mode = mode(&fields, &mut decoder);
     let steps = match fields.require("steps", "the rule", decoder.faults) {

@@ -28,6 +28,7 @@ pub struct RenderInput<'a> {
 }
 
 /// A step, rendered.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once; a box would only cost")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rendered {
     /// Its `if` does not hold.

@@ -14,9 +14,9 @@ pub(super) enum Tree {
     /// A string with `${…}`.
     Text(Template),
     /// A list.
-    List(Vec<Tree>),
+    List(Vec<Self>),
     /// A mapping; keys stand as they are.
-    Map(Vec<(String, Tree)>),
+    Map(Vec<(String, Self)>),
 }
 
 impl Tree {

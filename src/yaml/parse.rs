@@ -159,8 +159,8 @@ enum Raw {
     Number(serde_json::Number),
     Text(String),
     NotFinite(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<Name>, Spanned<Raw>)>),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<Name>, Spanned<Self>)>),
 }
 
 /// A key: any scalar, taken as the text written.

@@ -120,6 +120,8 @@ fn a_condition_that_lacks_a_field_is_no_match_and_one_of_wrong_type_is_a_fault()
         let found = because(&format!("when: {when}"), &failed());
         assert_eq!(found.as_ref().map(|b| b.path.as_str()), path, "{when}: {found:?}");
     }
+    let seen = because("when: content.Amount > 100000 && now > timestamp(item.DueDate)", &failed()).map(|b| b.found);
+    assert_eq!(seen, Some(json!({"content.Amount": 20000, "now": "2026-03-01T10:00:00Z", "item.DueDate": "2026-04-01T00:00:00Z"})));
     let hint = because("when: content.Missing > 1", &failed()).and_then(|b| b.hint).unwrap_or_default();
     assert!(hint.contains("`content.Missing` is missing"), "{hint}");
 

@@ -1,5 +1,6 @@
 //! Tests of the rules module, by what they are about.
 
+mod examples;
 mod faults;
 mod matching;
 mod rendering;
