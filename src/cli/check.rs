@@ -2,26 +2,16 @@
 
 use std::path::Path;
 
-use super::output::{GOOD, Out, Stop, count, paint};
+use super::output::{DIM, GOOD, Out, Stop, clean, count, paint};
 use super::{report, setup};
 use crate::config::{RealWorld, SECRET_UNRESOLVED};
 use crate::fault::{Fault, Faults, Severity};
 
 pub(super) fn run(config: Option<&Path>, json: bool, out: &mut Out) -> Result<u8, Stop> {
-    let (faults, good) = match setup::project(config)? {
-        Ok(project) => {
-            let mut faults = project.faults;
-            let (_, found) = project.config.resolve(&RealWorld);
-            faults.extend(lenient(found));
-            let good = [
-                count(project.rules.rules().len(), "rule"),
-                count(project.config.sources.len(), "source"),
-                count(project.config.orchestrators.len(), "orchestrator"),
-            ];
-            (faults, good.join(", "))
-        }
-        Err(faults) => (faults, String::new()),
-    };
+    let setup::Read { config, rules, mut faults } = setup::read(config)?;
+    if let Some(config) = &config {
+        faults.extend(lenient(config.resolve(&RealWorld).1));
+    }
     let code = setup::code_of(&faults);
     if json {
         out.json(&report::json(&faults, &RealWorld))?;
@@ -31,8 +21,21 @@ pub(super) fn run(config: Option<&Path>, json: bool, out: &mut Out) -> Result<u8
     if !shown.is_empty() {
         out.text(&report::text(&shown, &RealWorld))?;
     }
-    if code == super::YES && out.verbosity() >= 0 {
-        out.line(&format!("{}: {good}", paint(GOOD, "ok")))?;
+    if let Some(rules) = rules.as_ref().filter(|_| out.verbosity() > 0) {
+        for name in rules.unindexed() {
+            let name = clean(&name);
+            out.line(&format!(
+                "{}: `{name}` has nothing in `match` to be indexed by: it is tried for each event of its types",
+                paint(DIM, "note")
+            ))?;
+        }
+    }
+    if let (Some(config), Some(rules), super::YES) = (config, rules, code)
+        && out.verbosity() >= 0
+    {
+        let (rules, sources, orchestrators) = (rules.rules().len(), config.sources.len(), config.orchestrators.len());
+        let good = [count(rules, "rule"), count(sources, "source"), count(orchestrators, "orchestrator")];
+        out.line(&format!("{}: {}", paint(GOOD, "ok"), good.join(", ")))?;
     }
     Ok(code)
 }

@@ -20,11 +20,11 @@ use crate::time::Timestamp;
 const VALUE_SHOWN_MAX: usize = 200;
 
 pub(super) fn run(config: Option<&Path>, file: &Path, source: Option<&str>, as_json: bool, out: &mut Out) -> Result<u8, Stop> {
-    let project = setup::project(config)?.map_err(|faults| setup::refused(&faults))?;
+    let (config, rules) = setup::project(config)?;
     let bytes = send::read(file)?;
     let now = Clock::system().now();
-    for event in events(&bytes, &project.config, source, now)? {
-        let explanations = project.rules.explain(&event, now);
+    for event in events(&bytes, &config, source, now)? {
+        let explanations = rules.explain(&event, now);
         if as_json {
             out.json(&json!({ "event": event.to_json(), "rules": explanations }))?;
         } else {

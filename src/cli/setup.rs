@@ -8,13 +8,13 @@ use crate::config::{Config, FILE_UNREADABLE, RealWorld, SEARCHED, load};
 use crate::fault::{Faults, Severity};
 use crate::rules::RuleSet;
 
-/// Everything that `check`, `test` and `explain` read.
-pub(super) struct Project {
+/// What `check`, `test` and `explain` read. What has errors is not there.
+pub(super) struct Read {
     /// The configuration.
-    pub(super) config: Config,
+    pub(super) config: Option<Config>,
     /// The rules.
-    pub(super) rules: RuleSet,
-    /// Warnings.
+    pub(super) rules: Option<RuleSet>,
+    /// Errors and warnings in both.
     pub(super) faults: Faults,
 }
 
@@ -40,19 +40,27 @@ pub(super) fn config_quietly(named: Option<&Path>) -> Option<Config> {
     load(&find(named).ok()?, &RealWorld).0
 }
 
-/// Configuration and rules, or every fault in them.
-pub(super) fn project(named: Option<&Path>) -> Result<Result<Project, Faults>, Stop> {
+/// Configuration and rules, with every fault in them.
+pub(super) fn read(named: Option<&Path>) -> Result<Read, Stop> {
     let (config, mut faults) = load(&find(named)?, &RealWorld);
-    let Some(config) = config else { return Ok(Err(faults)) };
-    let (files, found) = config.rule_files(&RealWorld);
-    let complete = !found.any_error();
-    faults.extend(found);
-    let (rules, found) = RuleSet::load(&files, &config.known(), &read_sample);
-    faults.extend(found);
-    Ok(match rules {
-        Some(rules) if complete => Ok(Project { config, rules, faults }),
-        _ => Err(faults),
-    })
+    let mut rules = None;
+    if let Some(config) = &config {
+        let (files, found) = config.rule_files(&RealWorld);
+        let complete = !found.any_error();
+        faults.extend(found);
+        let (set, found) = RuleSet::load(&files, &config.known(), &read_sample);
+        faults.extend(found);
+        rules = set.filter(|_| complete);
+    }
+    Ok(Read { config, rules, faults })
+}
+
+/// Configuration and rules without an error, or the command ends.
+pub(super) fn project(named: Option<&Path>) -> Result<(Config, RuleSet), Stop> {
+    match read(named)? {
+        Read { config: Some(config), rules: Some(rules), .. } => Ok((config, rules)),
+        Read { faults, .. } => Err(refused(&faults)),
+    }
 }
 
 fn read_sample(path: &Path) -> Result<String, String> {

@@ -13,16 +13,16 @@ use crate::fault::nearest;
 use crate::rules::{RuleSet, TestReport};
 
 pub(super) fn run(config: Option<&Path>, only: &[String], as_json: bool, require_tests: bool, out: &mut Out) -> Result<u8, Stop> {
-    let project = setup::project(config)?.map_err(|faults| setup::refused(&faults))?;
-    let unknown: Vec<&String> = only.iter().filter(|name| project.rules.get(name).is_none()).collect();
+    let (config, rules) = setup::project(config)?;
+    let unknown: Vec<&String> = only.iter().filter(|name| rules.get(name).is_none()).collect();
     if let Some(name) = unknown.first() {
-        let names = project.rules.rules().iter().map(|rule| &*rule.name);
+        let names = rules.rules().iter().map(|rule| &*rule.name);
         let near = nearest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         return Err(Stop::no(format!("there is no rule `{name}`{near}")));
     }
-    let mut reports = project.rules.test(only, &project.config.vars, Clock::system().now());
+    let mut reports = rules.test(only, &config.vars, Clock::system().now());
     if require_tests {
-        reports.extend(untested(&project.rules, only));
+        reports.extend(untested(&rules, only));
     }
     let failed = reports.iter().filter(|report| !report.passed).count();
     let passed = reports.len() - failed;

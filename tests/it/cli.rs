@@ -144,6 +144,10 @@ fn check_says_yes_no_or_could_not_tell() {
     let output = check(&folder, &["check"], 0, "ok: 1 rule, 1 source, 1 orchestrator");
     assert!(output.stderr.is_empty(), "{}", stderr(&output));
     assert!(check(&folder, &["check", "-q"], 0, "").stdout.is_empty());
+    folder.rule("any", "rule: any\nevents: job.completed\nsteps:\n  - emit: {type: seen, data: {}}\n");
+    let output = check(&folder, &["check", "-v"], 0, "`any` has nothing in `match` to be indexed by");
+    assert!(!stdout(&output).contains("`follow-up` has nothing"), "{}", stdout(&output));
+    std::fs::remove_file(folder.path("rules/any.yaml")).expect("removed");
     check(&folder, &["check", "-c", "missing.yaml"], 2, "`missing.yaml` does not exist");
     check(&folder, &["check", "-c", "rules"], 2, "is a folder");
     folder.write("empty.yaml", "");
@@ -156,6 +160,7 @@ fn check_says_yes_no_or_could_not_tell() {
     assert!(stdout(&output).contains("1 | lissen: 1") && stdout(&output).contains("^^^^^^"), "{}", stdout(&output));
     folder.rule("broken", "rule: x\nwhne: y\nsteps: []\n");
     let output = check(&folder, &["check"], 1, "rules/broken.yaml:2:1: error");
+    assert!(stdout(&output).contains("warning[secret-plain]"), "all faults at once: {}", stdout(&output));
     assert!(stdout(&output).contains("did you mean `when`?"), "{}", stdout(&output));
     let bytes = std::ffi::OsStr::from_bytes(b"\xff.yaml");
     let output = folder.command(&["check", "-c"]).arg(bytes).output().expect("runs");
@@ -366,6 +371,21 @@ async fn lists_are_the_same_with_and_without_the_daemon() {
     check(&folder, &["events", "show", "01JD8Z3V6Q4K3W5T9M2N7P8R1S"], 1, "there is no event");
     check(&folder, &["runs", "show", "01JD8Z3V6Q4K3W5T9M2N7P8R1S-0123456789abcdef"], 1, "there is no run");
     check(&folder, &["send"], 2, "is `tripline run` running?");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_behind_a_unix_socket_is_found() {
+    let folder = folder();
+    let text = std::fs::read_to_string(folder.path("tripline.yaml")).expect("a file");
+    folder.write("tripline.yaml", &text.replace("admin: 127.0.0.1:0", "admin: unix:admin.sock"));
+    let mut child = folder.command(&["run"]).stderr(Stdio::null()).spawn().expect("starts");
+    until("it is ready", async || (code(&folder.output(&["healthcheck", "-q"])) == 0).then_some(())).await;
+    check(&folder, &["send"], 0, "202");
+    assert_eq!(json_lines(&check(&folder, &["events", "list", "--json"], 0, "")).len(), 1);
+    let socket = format!("unix:{}", folder.path("admin.sock").display());
+    check(&folder, &["healthcheck", "--admin", &socket], 0, "ready");
+    child.kill().expect("killed");
+    child.wait().expect("gone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
