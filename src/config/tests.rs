@@ -266,6 +266,18 @@ sources:
 }
 
 #[test]
+fn a_ca_file_needs_a_certificate() {
+    let world = FakeWorld::new()
+        .with_file(FILE, "egress: {ca: ca.pem}\nrules: rules\n")
+        .with_file("/etc/tripline/ca.pem", "-----BEGIN PRIVATE KEY-----\n");
+    let (config, faults) = load(Path::new(FILE), &world);
+    assert!(config.is_none() && faults.iter().any(|fault| fault.code == "ca" && fault.message.contains("no certificate")));
+    let good = world.with_file("/etc/tripline/ca.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+    let (config, _) = load(Path::new(FILE), &good);
+    assert_eq!(config.expect("good").egress.ca.as_deref(), Some(Path::new("/etc/tripline/ca.pem")));
+}
+
+#[test]
 fn the_only_orchestrator_is_meant_and_of_several_one_must_be_named() {
     let one = "orchestrators: {o: {url: 'https://o.corp', edition: suite, auth: {token: {env: T}}}}\n";
     let sources = "sources: {s: {webhook: {secrets: [{env: S}]}}}\n";

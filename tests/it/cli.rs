@@ -144,7 +144,10 @@ fn check_says_yes_no_or_could_not_tell() {
     let output = check(&folder, &["check"], 0, "ok: 1 rule, 1 source, 1 orchestrator");
     assert!(output.stderr.is_empty(), "{}", stderr(&output));
     assert!(check(&folder, &["check", "-q"], 0, "").stdout.is_empty());
-    folder.rule("any", "rule: any\nevents: job.completed\nsteps:\n  - emit: {type: seen, data: {}}\n");
+    folder.rule(
+        "any",
+        "rule: any\nevents: job.completed\nmatch: {Job: {Info: [{exists: false}]}}\nsteps:\n  - emit: {type: seen, data: {}}\n",
+    );
     let output = check(&folder, &["check", "-v"], 0, "`any` has nothing in `match` to be indexed by");
     assert!(!stdout(&output).contains("`follow-up` has nothing"), "{}", stdout(&output));
     std::fs::remove_file(folder.path("rules/any.yaml")).expect("removed");
