@@ -16,6 +16,7 @@ use crate::journal::index::{Block, Summary};
 use crate::journal::scan::{damaged, read_frame, verified};
 use crate::journal::words::{EventQuery, Page};
 use crate::normalize::project;
+use crate::time::Timestamp;
 
 /// A segment's file, ready for reading.
 pub(super) struct OpenFile {
@@ -190,7 +191,7 @@ pub(super) fn routable_after(segments: &dyn Segments, id: EventId, visit: &mut d
 pub(super) fn list(segments: &dyn Segments, query: &EventQuery) -> io::Result<Page<Event, EventId>> {
     let mut items = Vec::new();
     let mut more = false;
-    let (since, until) = (query.since.map(|t| t.as_millis()), query.until.map(|t| t.as_millis()));
+    let (since, until) = (query.since.map(Timestamp::as_millis), query.until.map(Timestamp::as_millis));
     // Milliseconds are enough to leave out whole blocks; records are compared in full.
     let outside = |(low, high): (i64, i64)| since.is_some_and(|since| high < since) || until.is_some_and(|until| low > until);
     let newer = |first: EventId| query.before.is_some_and(|before| first >= before);

@@ -295,8 +295,8 @@ impl Journal {
 
     /// Whether the writer answers: it went once around without failing. No space is an answer too.
     pub async fn ping(&self) -> bool {
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        if self.0.shared.queue.push(queue::Op::Records(Vec::new(), answer)).await.is_err() {
+        let (answer, answered) = oneshot::channel();
+        if self.0.shared.queue.push(Op::Records(Vec::new(), answer)).await.is_err() {
             return false;
         }
         matches!(answered.await, Ok(Ok(()) | Err(AppendError::Full(_))))
