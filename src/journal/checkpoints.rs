@@ -150,3 +150,50 @@ pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
     }
     std::fs::File::open(dir)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EventId, Folded, FoldedFrom, Via};
+    use crate::journal::fold::FoldRow;
+    use crate::journal::format::Position;
+    use crate::journal::rows::fold_row;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn long_rows_are_cut_into_parts_and_shrink_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let checkpoints = Checkpoints::open(dir.path()).expect("opens");
+        let key = RowKey::Folded(EventId(7));
+        let row = |places: usize| {
+            let from = |n: usize| FoldedFrom {
+                source: "s".repeat(64).into(),
+                via: Via::Poll,
+                folder: Some(n as i64),
+                count: 1,
+                last: Timestamp::EPOCH,
+            };
+            let folded = Folded { count: 3, from: (0..places).map(from).collect() };
+            FoldRow { folded, at: Position { segment: 1, offset: places as u32 } }
+        };
+        let mut pace = Pace::default();
+        for places in [1, 100, 2, 50, 0] {
+            let written = Row::Folded(row(places));
+            checkpoints.apply([(&key, &written)].into_iter(), None, &mut pace).expect("writes");
+            let value = checkpoints.get(&key).expect("reads").expect("is there");
+            assert_eq!(fold_row(&value), Ok(row(places)));
+            let parts = checkpoints.after(b'f', None, 999).expect("reads");
+            assert!(parts.iter().all(|(_, part)| part.len() <= VALUE_MAX));
+        }
+        // Values that end exactly with a part are followed by an empty one.
+        for length in [VALUE_MAX - 1, VALUE_MAX, VALUE_MAX + 1, 3 * VALUE_MAX] {
+            let value = vec![7; length];
+            let mut batch = sled::Batch::default();
+            put(&mut batch, &key, &value).expect("fits");
+            checkpoints.db.apply_batch(batch).expect("writes");
+            assert_eq!(checkpoints.get(&key).expect("reads"), Some(value));
+        }
+        let mut batch = sled::Batch::default();
+        assert!(put(&mut batch, &key, &vec![0; VALUE_MAX * PARTS_MAX]).is_err(), "a row that is too long is said to be");
+    }
+}

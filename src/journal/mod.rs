@@ -35,6 +35,7 @@ mod rows;
 mod runs;
 mod scan;
 mod segment;
+mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,7 @@ use crate::journal::files::Files;
 use crate::journal::fold::Record;
 use crate::journal::format::Kind;
 use crate::journal::queue::{Answer, Op};
-use crate::journal::writer::Shared;
+use crate::journal::shared::Shared;
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 

@@ -23,9 +23,10 @@ use crate::journal::rebuild::{ReplayError, Replayed, replay};
 use crate::journal::rows::{RowKey, Standing};
 use crate::journal::scan::{journal_dir, read_head, segment_numbers, segment_path};
 use crate::journal::segment::{NextSegment, OpenSegment};
+use crate::journal::shared::Shared;
 use crate::journal::state::State;
 use crate::journal::words::{Health, OpenError, OpenReport, Options};
-use crate::journal::writer::{Shared, Writer};
+use crate::journal::writer::Writer;
 use crate::time::Timestamp;
 
 /// Segments are addressed with 32 bits, with room for one group beyond the limit.
@@ -337,6 +338,7 @@ impl Opening<'_> {
             pace: Pace::default(),
             buffer: Vec::new(),
             full: None,
+            ahead_failed: None,
             distrusted: false,
             _lock: lock,
         };

@@ -23,6 +23,9 @@ const GROUP_OPS_MAX: usize = 1024;
 /// Bytes in one group, unless a single operation needs more.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
 
+/// The longest operation: a segment and one of these are addressed with 32 bits.
+const OP_BYTES_MAX: u64 = 1 << 30;
+
 /// Where an answer goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, AppendError>>;
 
@@ -86,6 +89,25 @@ impl Op {
     }
 }
 
+/// An answer that is due after the sync.
+pub(super) enum Reply {
+    Accepted(Answer<Accepted>, Accepted),
+    Recorded(Answer<()>),
+    Generation(Answer<u64>, u64),
+}
+
+impl Reply {
+    /// Who asked may have gone; the facts are on disk all the same.
+    pub(super) fn send(self, broken: Option<&AppendError>) {
+        let broken = |()| broken.cloned().map_or(Ok(()), Err);
+        match self {
+            Self::Accepted(answer, accepted) => drop(answer.send(broken(()).map(|()| accepted))),
+            Self::Recorded(answer) => drop(answer.send(broken(()))),
+            Self::Generation(answer, generation) => drop(answer.send(broken(()).map(|()| generation))),
+        }
+    }
+}
+
 /// How the queue stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Gate {
@@ -134,6 +156,9 @@ impl Queue {
     /// Hands in an operation; waits while there is no place.
     pub(super) async fn push(&self, op: Op) -> Result<(), AppendError> {
         let bytes = op.bytes_at_most();
+        if bytes > OP_BYTES_MAX {
+            return Err(AppendError::Full(format!("{bytes} bytes at once are more than the {OP_BYTES_MAX} that it takes")));
+        }
         match self.places.acquire().await {
             Ok(place) => place.forget(),
             Err(_) => return Err(self.why()),

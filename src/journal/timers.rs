@@ -88,3 +88,52 @@ impl Timers {
         self.dead.iter().map(|(rule, count)| (rule.clone(), *count)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventId;
+
+    fn head(state: RunState, due: Option<i64>) -> RunHead {
+        RunHead { state, due, created: 5_500, rule: "r".into() }
+    }
+
+    #[test]
+    fn due_runs_come_earliest_first_without_busy_ones() {
+        let mut timers = Timers::default();
+        let id = |n: u128| RunId::of(EventId(n), "r");
+        for n in 0..10 {
+            timers.change(id(n), None, &head(RunState::Waiting, Some(100 - n as i64)));
+        }
+        let now = Timestamp::from_millis(95);
+        let (found, next) = timers.due(now, 3, &|busy| busy == id(8));
+        assert_eq!(found, [id(9), id(7), id(6)]);
+        assert_eq!(next, Some(Timestamp::from_millis(95)), "there is one more due");
+        let (found, next) = timers.due(now, 99, &|_| false);
+        assert_eq!((found.len(), next), (5, Some(Timestamp::from_millis(96))));
+        let all = |_: RunId| true;
+        assert_eq!(timers.due(now, 99, &all), (Vec::new(), None));
+    }
+
+    #[test]
+    fn numbers_follow_each_change() {
+        let mut timers = Timers::default();
+        let id = RunId::of(EventId(1), "r");
+        let steps = [
+            (head(RunState::Pending, Some(1)), 1, 0, 1),
+            (head(RunState::Paused, None), 1, 0, 0),
+            (head(RunState::Dead, None), 0, 1, 0),
+            (head(RunState::Pending, Some(9)), 1, 0, 1),
+            (head(RunState::Succeeded, None), 0, 0, 0),
+        ];
+        let mut before: Option<RunHead> = None;
+        for (after, open, dead, due) in steps {
+            timers.change(id, before.as_ref(), &after);
+            assert_eq!(timers.open, open);
+            assert_eq!(timers.dead().iter().map(|(_, count)| count).sum::<u64>(), dead);
+            assert_eq!(timers.due(Timestamp::from_millis(99), 9, &|_| false).0.len(), due);
+            assert_eq!(timers.oldest(), (open > 0).then(|| Timestamp::from_millis(5_000)));
+            before = Some(after);
+        }
+    }
+}

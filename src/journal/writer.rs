@@ -5,13 +5,10 @@
 //! write or sync it never writes again; when there is no space it refuses and tries again each second.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
 use crate::clock::Clock;
-use crate::event::EventId;
 use crate::journal::checkpoints::{Pace, sync_folder};
 use crate::journal::drain::Drain;
 use crate::journal::files::{Files, is_full};
@@ -20,11 +17,11 @@ use crate::journal::format::{GROUP_HEAD, Position};
 use crate::journal::group::{Formed, Group, Memory};
 use crate::journal::index::SegmentIndex;
 use crate::journal::marker::{self, Marker};
-use crate::journal::queue::{Answer, Op, Queue, Taken};
+use crate::journal::queue::{Op, Reply, Taken};
 use crate::journal::rebuild::forget_checkpoints;
 use crate::journal::segment::{NextSegment, OpenSegment};
-use crate::journal::state::State;
-use crate::journal::words::{Accepted, AppendError, Health};
+use crate::journal::shared::{Farewell, Shared};
+use crate::journal::words::{AppendError, Health};
 use crate::metric::{JOURNAL_BATCH, JOURNAL_COMMIT};
 
 /// Without space, this is how long it takes until the next try.
@@ -38,27 +35,6 @@ const DRAIN_ROWS: usize = 256;
 
 /// … and this many are written before anything else is taken.
 const OVERLAY_ROWS_MAX: usize = 16_384;
-
-/// What the writer shares with those who ask.
-pub(super) struct Shared {
-    pub(super) queue: Queue,
-    pub(super) state: RwLock<State>,
-    pub(super) newest: watch::Sender<EventId>,
-    pub(super) due: watch::Sender<u64>,
-    pub(super) health: watch::Sender<Health>,
-}
-
-impl Shared {
-    /// The state, for reading. A panic of the writer leaves rows that are not trusted any more, and nobody is answered
-    /// after it; what readers see until the process ends is what was there.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The writer.
 pub(super) struct Writer {
@@ -76,6 +52,8 @@ pub(super) struct Writer {
     pub(super) buffer: Vec<u8>,
     /// When to try again, and for how many bytes.
     pub(super) full: Option<(Instant, u64, String)>,
+    /// When preparing space ahead failed last.
+    pub(super) ahead_failed: Option<Instant>,
     /// The checkpoints failed: the next open rebuilds them.
     pub(super) distrusted: bool,
     /// Held for the life of the journal.
@@ -84,41 +62,6 @@ pub(super) struct Writer {
 
 /// The journal cannot be written any more.
 struct Broken(String);
-
-/// An answer that is due after the sync.
-enum Reply {
-    Accepted(Answer<Accepted>, Accepted),
-    Recorded(Answer<()>),
-    Generation(Answer<u64>, u64),
-}
-
-impl Reply {
-    /// Who asked may have gone; the facts are on disk all the same.
-    fn send(self, broken: Option<&AppendError>) {
-        let broken = |()| broken.cloned().map_or(Ok(()), Err);
-        match self {
-            Self::Accepted(answer, accepted) => drop(answer.send(broken(()).map(|()| accepted))),
-            Self::Recorded(answer) => drop(answer.send(broken(()))),
-            Self::Generation(answer, generation) => drop(answer.send(broken(()).map(|()| generation))),
-        }
-    }
-}
-
-/// Tells everybody when the thread ends, by whatever way, and gives the checkpoints free.
-struct Farewell(Arc<Shared>);
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let why = "its writer panicked".to_owned();
-            self.0.queue.end(&why);
-            self.0.health.send_replace(Health::Failed(why));
-        } else {
-            self.0.queue.end("it was closed");
-        }
-        self.0.write().close();
-    }
-}
 
 impl Writer {
     /// Runs until the journal is closed, dropped or broken.
@@ -141,7 +84,7 @@ impl Writer {
                 Some(FULL_RETRY)
             } else if self.distrusted {
                 None
-            } else if self.drain.is_some() || changed >= DRAIN_ROWS || self.segment.is_low() {
+            } else if self.drain.is_some() || changed >= DRAIN_ROWS || self.may_reserve_ahead() {
                 Some(Duration::ZERO)
             } else if changed > 0 {
                 Some(DRAIN_DELAY)
@@ -157,15 +100,23 @@ impl Writer {
         }
     }
 
+    fn may_reserve_ahead(&self) -> bool {
+        self.segment.is_low() && self.ahead_failed.is_none_or(|failed| failed.elapsed() > FULL_RETRY)
+    }
+
     /// Something that nobody waits for.
     fn idle(&mut self) -> Result<(), Broken> {
         if let Some((_, bytes, _)) = self.full {
             return self.room(bytes).map(|_| ());
         }
-        if self.segment.is_low()
+        if self.may_reserve_ahead()
             && let Err(error) = self.segment.reserve_ahead(&self.files)
         {
-            self.no_room(&error, 1, "prepare space")?;
+            if !is_full(&error) {
+                return Err(Broken(format!("cannot prepare space: {error}")));
+            }
+            // What is prepared may do for a while; whoever needs more asks again.
+            self.ahead_failed = Some(Instant::now());
         }
         self.drain_step();
         Ok(())
@@ -187,14 +138,14 @@ impl Writer {
                 }
                 Ok(None)
             }
-            Err(error) => self.no_room(&error, bytes, "prepare space").map(Some),
+            Err(error) => self.no_room(&error, bytes).map(Some),
         }
     }
 
     /// No space is a state that may pass; everything else ends the journal.
-    fn no_room(&mut self, error: &std::io::Error, bytes: u64, what: &str) -> Result<String, Broken> {
+    fn no_room(&mut self, error: &std::io::Error, bytes: u64) -> Result<String, Broken> {
         if !is_full(error) {
-            return Err(Broken(format!("cannot {what}: {error}")));
+            return Err(Broken(format!("cannot prepare space: {error}")));
         }
         let why = error.to_string();
         if self.full.is_none() {
@@ -234,11 +185,14 @@ impl Writer {
 
     /// Forms, writes and syncs one group, shows it, answers.
     fn commit(&mut self, ops: Vec<Op>, bytes: u64) -> Result<(), Broken> {
-        if let Some(why) = self.room(bytes + GROUP_HEAD as u64)? {
-            for op in ops {
-                op.refuse(AppendError::Full(why.clone()));
-            }
-            return Ok(());
+        let refusal = match self.room(bytes + GROUP_HEAD as u64) {
+            Ok(None) => None,
+            Ok(Some(why)) => Some((AppendError::Full(why), Ok(()))),
+            Err(Broken(why)) => Some((AppendError::Ended(why.clone()), Err(Broken(why)))),
+        };
+        if let Some((refusal, end)) = refusal {
+            ops.into_iter().for_each(|op| op.refuse(refusal.clone()));
+            return end;
         }
         let buffer = std::mem::take(&mut self.buffer);
         let file = Arc::clone(&self.segment.file);
