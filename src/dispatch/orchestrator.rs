@@ -13,37 +13,19 @@ use crate::time::Timestamp;
 /// How far Orchestrator's clock may be behind ours when an item tells by its creation time whether it is ours.
 const CLOCKS_APART: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// How the paths of the two calls end that are not idempotent.
-const ADD_ITEM: &str = "UiPathODataSvc.AddQueueItem";
-const START_JOBS: &str = "UiPath.Server.Configuration.OData.StartJobs";
-
-/// Whether the failure is that of the call itself. A step needs a token and a process's key first, and what fails there
-/// fails before anything is done.
-fn left(trace: &CallTrace, call: &str) -> bool {
-    trace.request.ends_with(call)
-}
-
-/// What would be an unknown outcome, had the request left.
-fn never_left(failure: Failure) -> Failure {
-    match failure.class {
-        Class::Unknown | Class::Server | Class::Invalid => Failure { class: Class::Connect, ..failure },
-        _ => failure,
-    }
-}
-
 /// The client and folder that a step means, or the answer that there is none.
 fn resolve<'t>(
     targets: &'t Targets,
     order: &Order,
     wanted: &Target,
     kind: &str,
-) -> Result<(&'t Orchestrator, Option<FolderRef>), Answered> {
+) -> Result<(&'t Orchestrator, Option<FolderRef>), Box<Answered>> {
     match choose(targets, wanted, &order.event) {
         Ok(chosen) => Ok((chosen, folder(wanted, &order.event, chosen))),
         Err(failure) if order.look_up.is_some() => {
-            Err(Answered::new(CallTrace { request: kind.to_owned(), ..CallTrace::default() }, Outcome::NotLookedUp(failure)))
+            Err(Box::new(Answered::new(CallTrace { request: kind.to_owned(), ..CallTrace::default() }, Outcome::NotLookedUp(failure))))
         }
-        Err(failure) => Err(Answered::failed(kind.to_owned(), failure)),
+        Err(failure) => Err(Box::new(Answered::failed(kind.to_owned(), failure))),
     }
 }
 
@@ -51,7 +33,7 @@ fn resolve<'t>(
 pub(super) async fn enqueue(targets: &Targets, order: &Order, item: &Enqueue) -> Answered {
     let (client, folder) = match resolve(targets, order, &item.target, "enqueue") {
         Ok(resolved) => resolved,
-        Err(answered) => return answered,
+        Err(answered) => return *answered,
     };
     let Called { trace, result } = client.add_queue_item(folder.as_ref(), item, &order.parent(), order.timeout).await;
     match result {
@@ -61,7 +43,6 @@ pub(super) async fn enqueue(targets: &Targets, order: &Order, item: &Enqueue) ->
             Answered { trace, outcome, unique: Some(true) }
         }
         Err(failure) => {
-            let failure = if left(&trace, ADD_ITEM) { failure } else { never_left(failure) };
             let uncertain = matches!(failure.class, Class::Unknown | Class::Server | Class::Invalid);
             let unique = if uncertain { is_unique(client, folder.as_ref(), order, item).await.ok().flatten() } else { None };
             Answered { trace, outcome: Outcome::Failed(failure), unique }
@@ -107,7 +88,7 @@ async fn is_unique(
 pub(super) async fn look_up_item(targets: &Targets, order: &Order, item: &Enqueue, intent: &Intent) -> Answered {
     let (client, folder) = match resolve(targets, order, &item.target, "enqueue") {
         Ok(resolved) => resolved,
-        Err(answered) => return answered,
+        Err(answered) => return *answered,
     };
     match is_unique(client, folder.as_ref(), order, item).await {
         Ok(Some(true)) => {
@@ -125,22 +106,17 @@ pub(super) async fn look_up_item(targets: &Targets, order: &Order, item: &Enqueu
 pub(super) async fn start_job(targets: &Targets, order: &Order, job: &StartJob) -> Answered {
     let (client, folder) = match resolve(targets, order, &job.target, "start_job") {
         Ok(resolved) => resolved,
-        Err(answered) => return answered,
+        Err(answered) => return *answered,
     };
     let Called { trace, result } = client.start_job(folder.as_ref(), job, &order.parent(), order.timeout).await;
-    let outcome = match result {
-        Ok(value) => Outcome::Done { value },
-        Err(failure) if left(&trace, START_JOBS) => Outcome::Failed(failure),
-        Err(failure) => Outcome::Failed(never_left(failure)),
-    };
-    Answered::new(trace, outcome)
+    Answered::new(trace, result.map_or_else(Outcome::Failed, |value| Outcome::Done { value }))
 }
 
 /// Whether a job was started.
 pub(super) async fn look_up_job(targets: &Targets, order: &Order, job: &StartJob, intent: &Intent) -> Answered {
     let (client, folder) = match resolve(targets, order, &job.target, "start_job") {
         Ok(resolved) => resolved,
-        Err(answered) => return answered,
+        Err(answered) => return *answered,
     };
     let Called { trace, result } = client.job_by_reference(folder.as_ref(), &job.reference, order.timeout).await;
     Answered::new(trace, looked_up(result, &order.parent(), intent))
@@ -168,7 +144,7 @@ fn is_ours(found: &Value, parent: &str, left: Timestamp) -> bool {
 pub(super) async fn get_item(targets: &Targets, order: &Order, item: &GetItem) -> Answered {
     let (client, folder) = match resolve(targets, order, &item.target, "get_item") {
         Ok(resolved) => resolved,
-        Err(answered) => return answered,
+        Err(answered) => return *answered,
     };
     let (called, what) = match &item.by {
         ItemLookup::Id(id) => (client.item(folder.as_ref(), *id, order.timeout).await, format!("item {id}")),
@@ -228,18 +204,6 @@ mod tests {
                 matches!(&outcome, Outcome::Failed(f) if f.class == Class::Refused && f.message.contains("on_duplicate")),
                 "{outcome:?}"
             );
-        }
-    }
-
-    #[test]
-    fn what_fails_before_the_call_is_no_unknown_outcome() {
-        let trace = |request: &str| CallTrace { request: request.to_owned(), ..CallTrace::default() };
-        assert!(left(&trace("POST https://o/odata/Queues/UiPathODataSvc.AddQueueItem"), ADD_ITEM));
-        assert!(!left(&trace("POST https://o/identity/connect/token"), ADD_ITEM));
-        assert!(!left(&trace("GET https://o/odata/Releases"), START_JOBS));
-        for (class, after) in [(Class::Server, Class::Connect), (Class::Unknown, Class::Connect), (Class::Auth, Class::Auth)] {
-            let failure = Failure { class, status: Some(503), message: "no".to_owned(), retry_after: None };
-            assert_eq!(never_left(failure).class, after);
         }
     }
 

@@ -53,7 +53,7 @@ enum Phase {
     /// Its facts are being recorded, or it rests.
     Busy,
     /// It queues before its target.
-    Parked(Place, Next),
+    Parked(Box<(Place, Next)>),
     /// Its request is out.
     Sending { place: Place, step: usize, number: u32, since: Timestamp, look_up: bool },
 }

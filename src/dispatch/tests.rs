@@ -19,11 +19,13 @@ use crate::secret::Secret;
 /// Long enough for a busy machine.
 const LONG: Duration = Duration::from_secs(30);
 
-struct OneGeneration(Arc<RuleSet>);
+/// Generations from 1 on.
+struct Numbered(Vec<Arc<RuleSet>>);
 
-impl Generations for OneGeneration {
+impl Generations for Numbered {
     fn generation(&self, number: u64) -> Option<(Arc<RuleSet>, Arc<Value>)> {
-        (number == 1).then(|| (self.0.clone(), Arc::new(json!({}))))
+        let set = self.0.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+        Some((set.clone(), Arc::new(json!({}))))
     }
 }
 
@@ -55,7 +57,7 @@ struct Bench {
     journal: Journal,
     stop: CancellationToken,
     task: JoinSet<Result<(), AppendError>>,
-    sets: Arc<RuleSet>,
+    sets: Vec<Arc<RuleSet>>,
     targets: Arc<ArcSwap<Targets>>,
     _dir: tempfile::TempDir,
 }
@@ -73,7 +75,7 @@ impl Bench {
             journal,
             stop: CancellationToken::new(),
             task: JoinSet::new(),
-            sets: rules(rule),
+            sets: vec![rules(rule)],
             targets: Arc::new(ArcSwap::from_pointee(targets)),
             _dir: dir,
         };
@@ -85,7 +87,7 @@ impl Bench {
         self.stop = CancellationToken::new();
         let dispatch = Dispatch {
             journal: self.journal.clone(),
-            generations: Arc::new(OneGeneration(self.sets.clone())),
+            generations: Arc::new(Numbered(self.sets.clone())),
             targets: self.targets.clone(),
             clock: Clock::system(),
             grace,
@@ -407,6 +409,26 @@ async fn a_run_whose_rule_is_gone_is_dead_and_says_so() {
         assert_eq!((run.state, run.cause.map(|c| c.code)), (RunState::Dead, Some("rule_removed".to_owned())));
     }
     assert!(peer.heard().is_empty());
+}
+
+#[tokio::test]
+async fn a_run_keeps_the_rules_it_was_planned_with() {
+    let peer = Peer::start(|_, _| answer(204, &[], "")).await;
+    let rule =
+        |path: &str| format!("rule: follow\nevents: queueItem.added\nsteps:\n  - http: {{method: POST, url: '{}/{path}'}}\n", peer.url);
+    let mut bench = Bench::new(&rule("old"), &peer);
+    bench.stop().await;
+    bench.sets.push(rules(&rule("new")));
+    let (old, new) = (bench.plan_with("follow", 1, 1).await, bench.plan_with("follow", 2, 2).await);
+    bench.start(Duration::from_secs(5));
+    bench.settled(old).await;
+    bench.settled(new).await;
+    for (id, path) in [(old, "/old"), (new, "/new")] {
+        let key = format!("{id}:1");
+        let paths: Vec<_> =
+            peer.heard().iter().filter(|h| h.header("idempotency-key") == Some(&key)).map(|h| h.path().to_owned()).collect();
+        assert_eq!(paths, [path]);
+    }
 }
 
 #[tokio::test]

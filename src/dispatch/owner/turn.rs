@@ -39,7 +39,7 @@ impl Owner {
         let again = active.run.state == RunState::Pending && active.run.cause.is_some();
         match self.gates.enter(&place, id, room, again, now) {
             Entry::Go => self.send(id, next, place, now),
-            Entry::Parked => active.phase = Phase::Parked(place, next),
+            Entry::Parked => active.phase = Phase::Parked(Box::new((place, next))),
             Entry::PutBack(wait) => {
                 let message = format!("`{}` has as many requests as it gets at once; its turn comes", place.target);
                 let cause = Cause { code: NO_ROOM.to_owned(), message };
@@ -150,7 +150,8 @@ impl Owner {
         }
         while let Some(id) = self.gates.pop(target) {
             let Some(active) = self.active.get_mut(&id) else { continue };
-            let Phase::Parked(place, next) = std::mem::replace(&mut active.phase, Phase::Busy) else { continue };
+            let Phase::Parked(parked) = std::mem::replace(&mut active.phase, Phase::Busy) else { continue };
+            let (place, next) = *parked;
             match self.gates.start(&place, now) {
                 Ok(()) => self.send(id, next, place, now),
                 Err((until, cause)) => self.refused(id, &next, &place, until, &cause, now),
