@@ -109,6 +109,15 @@ pub(super) async fn account(stage: &Stage, tell: &mut Tell<'_>) -> Result<(), En
     }
     let observed = format!("{} invoices rejected, {} follow-ups in Invoices-Review, each exactly once", rejected.len(), once.len());
     tell.seen(Effect::Once, "follow-ups", &observed)?;
+
+    let calls = stage.sandbox_get("/sandbox/sinks/ledger").await?;
+    let reviews = items(&calls).iter().filter(|call| text(&call["path"]).ends_with("/reviews"));
+    let told: Vec<String> = reviews.map(|call| text(&call["body"]["reference"])).collect();
+    let untold: Vec<&String> = rejected.iter().filter(|reference| !told.contains(reference)).collect();
+    if !untold.is_empty() {
+        return Err(Missed::new(format!("the ledger told of {untold:?}")).into());
+    }
+    tell.line("ledger", &format!("{} calls about {} reviews: a call is made at least once", told.len(), rejected.len()))?;
     Ok(())
 }
 
