@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 use crate::event::Problem;
@@ -188,11 +189,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("duplicate key `{}`", excerpt(&key))));
-            }
-            let value = entries.next_value_seed(self)?;
-            map.insert(key, value);
+            match map.entry(key) {
+                Entry::Vacant(slot) => slot.insert(entries.next_value_seed(self)?),
+                Entry::Occupied(first) => return Err(A::Error::custom(format_args!("duplicate key `{}`", excerpt(first.key())))),
+            };
         }
         Ok(Value::Object(map))
     }
