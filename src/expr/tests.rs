@@ -295,6 +295,30 @@ fn the_deepest_allowed_texts_fit_the_stack_of_a_test_thread() {
     assert!(Expression::compile(&format!("{}1{}", "(".repeat(1000), ")".repeat(1000))).is_err());
 }
 
+/// What is not given a big stack must fit half of a usual one, whatever is below it.
+#[test]
+fn small_expressions_fit_one_mebibyte() {
+    let texts = [
+        format!("1{}", " + 1".repeat(24)),
+        format!("true{}", " && true".repeat(12)),
+        format!("item{}", ".a".repeat(24)),
+        format!("{}true", "!".repeat(24)),
+        "((([1])))[0]".to_owned(),
+        "[[[1]]].all(x, x[0]".to_owned() + " == [1])",
+        "size([{'a': 1}])".to_owned(),
+        "true ? 1 : true ? 2 : true ? 3 : 4".to_owned(),
+        "[1].map(x, [x]) == 1".to_owned(),
+    ];
+    let small = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+        let data = json!({"a": 1});
+        let scope = Scope::new().bind("item", &data);
+        for text in &texts {
+            black_box(Expression::compile(text).map(|expression| expression.eval(&scope).ok()).ok());
+        }
+    });
+    small.expect("a thread").join().expect("no overflow");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -331,5 +355,25 @@ proptest! {
                 Err(error) => prop_assert!(error.offset <= text.chars().count(), "{text}: {error:?}"),
             }
         }
+    }
+}
+
+#[test]
+#[ignore = "prints figures; run with --ignored --nocapture"]
+fn figures() {
+    let item = world();
+    let scope = Scope::new().bind("item", &item);
+    for text in ["item.Amount > 1000 && item.Error.Type == 'ApplicationException'", "item.Reference", "item.Tags.exists(t, t == 'b')"] {
+        let begun = std::time::Instant::now();
+        for _ in 0..1_000 {
+            black_box(Expression::compile(text).expect(text));
+        }
+        let compile = begun.elapsed() / 1_000;
+        let expression = Expression::compile(text).expect(text);
+        let begun = std::time::Instant::now();
+        for _ in 0..10_000 {
+            black_box(expression.eval(&scope).expect(text));
+        }
+        println!("{text}: compile {compile:?}, evaluate {:?}", begun.elapsed() / 10_000);
     }
 }

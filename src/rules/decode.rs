@@ -151,46 +151,48 @@ impl Decoder<'_> {
             let mut parts = path.split('.');
             let root = parts.next().unwrap_or_default();
             let next = parts.next();
-            let place = node.place_of(offset_of(text, path, root));
-            match (root, next) {
-                ("steps", _) if self.earlier.is_none() => {
-                    self.error_help(
-                        "unknown-name",
-                        &place,
-                        "`steps` is not known here: no step has run",
-                        "use `data`, `item`, `content`, …",
-                    );
-                }
-                ("run", _) if self.earlier.is_none() => self.error("unknown-name", &place, "`run` is not known here: there is no run yet"),
-                ("steps", Some(id)) => self.step_name(id, &place),
-                ("vars", Some(name)) => self.var_name(name, &place),
-                ("error", _) => {
-                    self.error_help(
-                        "not-in-this-version",
-                        &place,
-                        "`error` belongs to `on_give_up`, which is not in this version",
-                        "remove it",
-                    );
-                }
-                _ if NAMES.contains(&root) => {}
-                _ => {
-                    let fault = Fault::error("unknown-name", place, format!("unknown name `{root}`"));
-                    self.faults.push(match nearest(root, NAMES.iter().copied()) {
-                        Some(near) => fault.help(format!("did you mean `{near}`?")),
-                        None => fault.help(format!(
-                            "fields of the event are `data.{root}`, of its item `item.{root}`, of the item's content `content.{root}`"
-                        )),
-                    });
-                }
+            let fine = match (root, next) {
+                ("steps" | "run", _) if self.earlier.is_none() => false,
+                ("steps", Some(id)) => self.has_run(id),
+                ("vars", Some(name)) => self.known.vars.get(name).is_some(),
+                _ => NAMES.contains(&root),
+            };
+            // The place is looked for only where there is something to say: that reads the file up to it.
+            if !fine {
+                self.wrong_name(root, next, &node.place_of(offset_of(text, path, root)));
+            }
+        }
+    }
+
+    fn has_run(&self, id: &str) -> bool {
+        self.earlier.iter().flatten().any(|known| **known == *id)
+    }
+
+    fn wrong_name(&mut self, root: &str, next: Option<&str>, place: &Place) {
+        match (root, next) {
+            ("steps", _) if self.earlier.is_none() => {
+                self.error_help("unknown-name", place, "`steps` is not known here: no step has run", "use `data`, `item`, `content`, …");
+            }
+            ("run", _) => self.error("unknown-name", place, "`run` is not known here: there is no run yet"),
+            ("steps", Some(id)) => self.step_name(id, place),
+            ("vars", Some(name)) => self.var_name(name, place),
+            ("error", _) => {
+                self.error_help("not-in-this-version", place, "`error` belongs to `on_give_up`, which is not in this version", "remove it");
+            }
+            _ => {
+                let fault = Fault::error("unknown-name", place.clone(), format!("unknown name `{root}`"));
+                self.faults.push(match nearest(root, NAMES.iter().copied()) {
+                    Some(near) => fault.help(format!("did you mean `{near}`?")),
+                    None => fault.help(format!(
+                        "fields of the event are `data.{root}`, of its item `item.{root}`, of the item's content `content.{root}`"
+                    )),
+                });
             }
         }
     }
 
     fn step_name(&mut self, id: &str, place: &Place) {
         let earlier = self.earlier.as_deref().unwrap_or_default();
-        if earlier.iter().any(|known| &**known == id) {
-            return;
-        }
         let fault = if self.ids.iter().any(|known| &**known == id) {
             Fault::error("step-order", place.clone(), format!("step `{id}` is referred to before it has run"))
                 .help("move this step behind it")
@@ -205,9 +207,6 @@ impl Decoder<'_> {
     }
 
     fn var_name(&mut self, name: &str, place: &Place) {
-        if self.known.vars.get(name).is_some() {
-            return;
-        }
         let fault = Fault::error("unknown-var", place.clone(), format!("`vars` has no `{name}`"));
         let names = self.known.vars.as_object().into_iter().flat_map(|vars| vars.keys().map(String::as_str));
         self.faults.push(match nearest(name, names) {

@@ -297,3 +297,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+#[ignore = "prints figures; run with --ignored --nocapture"]
+fn figures() {
+    for count in [1_000, 10_000] {
+        let mut text = String::new();
+        for i in 0..count {
+            text.push_str(&format!(
+                "---\nrule: rule-{i}\nevents: queueItem.transactionFailed\nqueues: [Queue{i}]\nwhen: content.Amount > {i} && item.RetryNumber >= 2\nsteps:\n  - enqueue: {{queue: Review, reference: \"r{i}-${{item.Reference}}\", content: {{Invoice: \"${{content.InvoiceId}}\"}}}}\n"
+            ));
+        }
+        let begun = std::time::Instant::now();
+        let parsed = crate::yaml::parse(&file("r.yaml", &text)).expect("yaml").len();
+        let parse = begun.elapsed();
+        let begun = std::time::Instant::now();
+        let rules = set(&text);
+        let load = begun.elapsed();
+        let begun = std::time::Instant::now();
+        let event = event(failed());
+        for _ in 0..1_000 {
+            std::hint::black_box(rules.matching(&event, now()).len());
+        }
+        println!("{parsed} rules: YAML {parse:?}, load {load:?}, one event {:?}", begun.elapsed() / 1_000);
+    }
+}
