@@ -143,26 +143,22 @@ impl Case<'_> {
     fn not_found(&self) -> Vec<Fact> {
         let Some(open) = &self.run.intent else { return Vec::new() };
         let mut facts: Vec<_> = self.lost_attempt().into_iter().collect();
+        let exhausted = self.cap_reached(u32::from(!facts.is_empty())) || self.now >= self.deadline();
+        let enough = self.unique || open.lookups.saturating_add(1) >= LOOKUPS_NEEDED;
         if self.unique {
             facts.push(Fact::Repeatable { at: self.now });
-            return facts;
+        } else {
+            let spread = LOOKUP_SPREAD.mul_f64(self.jitter.clamp(0.0, 1.0));
+            let pause = if enough { Duration::from_millis(1) } else { LOOKUP_APART + spread };
+            // A clock that went back must not make this look like the look-up before.
+            let next = open.next_lookup.map_or(self.now, |known| known.max(self.now)).plus(pause);
+            facts.push(Fact::LookedUp { next, at: self.now });
         }
-        let lost = u32::from(!facts.is_empty());
-        let enough = open.lookups.saturating_add(1) >= LOOKUPS_NEEDED;
-        let pause = if enough { Duration::from_millis(1) } else { LOOKUP_APART + LOOKUP_SPREAD.mul_f64(self.jitter.clamp(0.0, 1.0)) };
-        // A clock that went back must not make this look like the look-up before.
-        let next = open.next_lookup.map_or(self.now, |known| known.max(self.now)).plus(pause);
-        facts.push(Fact::LookedUp { next, at: self.now });
         if enough && self.kind == "start_job" {
             facts.push(ambiguous(self.kind, self.now));
-        } else if enough && (self.cap_reached(lost) || self.now >= self.deadline()) {
-            let failure = Failure {
-                class: Class::Unknown,
-                status: None,
-                message: format!("no answer, and {LOOKUPS_NEEDED} look-ups by reference found nothing"),
-                retry_after: None,
-            };
-            facts.push(self.gave_up(&failure));
+        } else if enough && exhausted {
+            let message = "no answer, and looking it up by reference found nothing".to_owned();
+            facts.push(self.gave_up(&Failure { class: Class::Unknown, status: None, message, retry_after: None }));
         }
         facts
     }

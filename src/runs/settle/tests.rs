@@ -175,6 +175,21 @@ fn a_queue_that_refuses_duplicates_is_simply_asked_again() {
 }
 
 #[test]
+fn a_queue_that_only_look_ups_know_to_be_unique_is_not_asked_for_ever() {
+    let (unknown, unique) = (given("enqueue"), Given { unique: true, ..given("enqueue") });
+    let mut run = fresh();
+    let mut now = at(0);
+    for _ in 0..2_000 {
+        unknown.fail(&mut run, Class::Unknown, now);
+        let due = run.next_at.expect("due");
+        unique.judge(&mut run, &Outcome::NotFound, due);
+        let Some(next) = run.next_at else { break };
+        now = next;
+    }
+    assert_eq!((run.state, code(&run)), (RunState::Dead, "gave_up"));
+}
+
+#[test]
 fn an_item_is_looked_up_twice_a_minute_apart_then_sent_again_and_flagged() {
     let given = given("enqueue");
     let mut run = fresh();
@@ -333,13 +348,15 @@ proptest! {
         kind in prop::sample::select(vec!["enqueue", "start_job", "http", "get_item", "emit"]),
         unique: bool,
         attempts in prop::option::of(1_u32..6),
-        answers in prop::collection::vec((any_class(), 0_u8..20, prop::option::of(0_u64..2_000), 0.0_f64..1.0, any::<bool>()), 1..300),
+        answers in prop::collection::vec((any_class(), 0_u8..20, prop::option::of(0_u64..2_000), 0.05_f64..1.0, any::<bool>()), 1..300),
     ) {
         let policy = RetryPolicy { attempts, ..RetryPolicy::default() };
         let mut run = fresh();
         let mut now = at(0);
         let (mut finished, mut settled) = (0, 0);
-        for (class, dice, retry_after, jitter, crash) in answers.iter().cycle().take(20_000) {
+        // Without one good answer a daemon that always crashes would go on for ever, as it should.
+        let good = (Class::Connect, 0, None, 0.5, false);
+        for (class, dice, retry_after, jitter, crash) in answers.iter().chain(std::iter::once(&good)).cycle().take(20_000) {
             let given = Given { kind, policy, unique: unique && kind == "enqueue", jitter: *jitter };
             let failed = Failure { retry_after: retry_after.map(Duration::from_secs), ..failure(*class) };
             let look_up = given.kind != "http" && run.intent.as_ref().is_some_and(|open| open.lookups < LOOKUPS_NEEDED);
@@ -353,6 +370,7 @@ proptest! {
             if !look_up && *class != Class::BreakerOpen && matches!(kind, "enqueue" | "start_job" | "http") {
                 intended(&mut run, kind, now);
                 if *crash && *dice > 10 {
+                    now = now.plus(Duration::from_secs(30));
                     continue;
                 }
             }
