@@ -55,6 +55,8 @@ pub(super) enum Command {
         /// One JSON object: {"faults": […]}
         #[arg(long)]
         json: bool,
+        #[arg(long, hide = true)]
+        online: bool,
     },
     /// Run the tests inside rule files
     Test {

@@ -84,15 +84,20 @@ pub(super) struct Meant {
 }
 
 /// The daemon of `--admin`, `TRIPLINE_ADMIN`, `<state>/daemon.json` or the configuration, in this order. With an address
-/// that is named no configuration is needed.
+/// that is named no configuration is needed. A port 0 names none: only `daemon.json` knows which one it became.
 pub(super) fn meant(config: Option<&Path>, admin: &AdminArgs) -> Result<Meant, Stop> {
     let token = RealWorld.var("TRIPLINE_ADMIN_TOKEN").filter(|token| !token.is_empty()).map(Secret::new);
     let named = admin.admin.clone().map(|text| ("--admin", text));
-    let named = named.or_else(|| RealWorld.var("TRIPLINE_ADMIN").map(|text| ("TRIPLINE_ADMIN", text)));
+    let environment = || RealWorld.var("TRIPLINE_ADMIN").filter(|text| !text.ends_with(":0")).map(|text| ("TRIPLINE_ADMIN", text));
+    let named = named.or_else(environment);
     if let Some((origin, text)) = named {
         let address = Address::parse(&text).map_err(|message| Stop::unknown(format!("{origin}: {message}")))?;
-        let token = token.or_else(|| setup::config_quietly(config).as_ref().and_then(token_of));
-        return Ok(Meant { address, token, state: None });
+        let config = setup::config_quietly(config);
+        let token = token.or_else(|| config.as_ref().and_then(token_of));
+        // The variable overrides the configuration's `admin` and nothing else of it. What is named for one command may be
+        // the daemon of another machine.
+        let state = config.filter(|_| origin == "TRIPLINE_ADMIN").map(|config| config.state);
+        return Ok(Meant { address, token, state });
     }
     let config = setup::config(config)?;
     let running = DaemonFile::read(&config.state);

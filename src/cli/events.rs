@@ -7,16 +7,19 @@ use serde_json::Value;
 
 use super::args::{AdminArgs, Filters};
 use super::client::{Client, meant, why};
-use super::listing::{self, Query, fits_type};
+use super::listing::{self, Page, Query, fits_type};
 use super::output::{Cell, DIM, Out, Stop, WARN, say};
-use super::store::open;
+use super::store::{Files, Store, open};
 use super::{INTERRUPTED, YES};
 
-/// Between two attempts to follow a daemon that went away.
+/// Between two attempts to follow a daemon that went away, and between two looks at the journal's files.
 const RECONNECT_WAIT: Duration = Duration::from_secs(1);
 
 /// Events read at once where the stream left some out.
 const GAP_PAGE: usize = 500;
+
+/// Events read at once out of the journal's files.
+const LOOK_PAGE: usize = 1_000;
 
 /// The longest event that is followed, in bytes: a body has at most 32 MiB, and JSON may escape it.
 const STREAM_EVENT_MAX: usize = 256 << 20;
@@ -102,8 +105,10 @@ pub(super) fn tail(
     out: &mut Out,
 ) -> Result<u8, Stop> {
     let after = after.map(|id| id.parse::<crate::event::EventId>().map_err(Stop::unknown)).transpose()?;
-    let client = Client::new(&meant(config, admin)?)?;
-    let mut follower = Follower { client: &client, last: after.map(|id| id.to_string()), wanted, json, out };
+    let meant = meant(config, admin)?;
+    let client = Client::new(&meant)?;
+    let files = meant.state.filter(|state| state.join("journal").is_dir()).map(|state| Files::of(&state));
+    let mut follower = Follower { client: &client, files, last: after.map(|id| id.to_string()), wanted, json, out };
     client.runtime().block_on(async {
         tokio::select! {
             ended = follower.follow() => ended,
@@ -115,6 +120,8 @@ pub(super) fn tail(
 /// Follows the stream over restarts of the daemon: the id of the last event seen is where it begins again.
 struct Follower<'a> {
     client: &'a Client,
+    /// The journal of this machine, for the time that nobody answers.
+    files: Option<Files>,
     last: Option<String>,
     wanted: &'a Wanted<'a>,
     json: bool,
@@ -142,7 +149,12 @@ impl Follower<'_> {
                     let status = answer.status().as_u16();
                     return Err(self.client.refusal(status, &answer.text().await.unwrap_or_default()));
                 }
-                Err(_) if reached => {}
+                Err(error) if reached || self.files.is_some() => {
+                    if !std::mem::replace(&mut reached, true) {
+                        say(&format!("no daemon at {} ({}); following the journal's files", self.client.shown(), why(&error)));
+                    }
+                    self.look()?;
+                }
                 Err(error) => {
                     return Err(Stop::unknown(format!(
                         "no daemon at {} ({}); is `tripline run` running?",
@@ -184,6 +196,22 @@ impl Follower<'_> {
 }
 
 impl Follower<'_> {
+    /// Prints what the journal's files have behind the last event; at first, without one, only where they end.
+    fn look(&mut self) -> Result<(), Stop> {
+        let Some(files) = &self.files else { return Ok(()) };
+        let Some(last) = self.last.clone() else {
+            let newest = files.events(&Query { limit: 1, ..Query::default() })?;
+            // Before the first event, every event is new.
+            self.last = Some(newest.items.last().map_or_else(|| crate::event::EventId(0).to_string(), id_of));
+            return Ok(());
+        };
+        for event in newer(&last, &mut |cursor| files.events(&Query { limit: LOOK_PAGE, cursor, ..Query::default() }))? {
+            self.print(&event)?;
+            self.last = Some(id_of(&event));
+        }
+        self.out.flush()
+    }
+
     fn print(&mut self, event: &Value) -> Result<(), Stop> {
         if !self.wanted.fits(event) {
             return Ok(());
@@ -214,6 +242,26 @@ impl Follower<'_> {
         }
         found.reverse();
         Ok(found)
+    }
+}
+
+fn id_of(event: &Value) -> String {
+    event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The events behind `last`, oldest first, out of pages that begin with the newest. Ids are as long as each other, so
+/// they sort as texts.
+fn newer(last: &str, page: &mut dyn FnMut(Option<String>) -> Result<Page, Stop>) -> Result<Vec<Value>, Stop> {
+    let (mut found, mut cursor) = (Vec::new(), None);
+    loop {
+        let Page { items, next } = page(cursor.take())?;
+        let (known, size) = (found.len(), items.len());
+        found.extend(items.into_iter().rev().take_while(|event| id_of(event).as_str() > last));
+        if next.is_none() || found.len() - known < size {
+            found.reverse();
+            return Ok(found);
+        }
+        cursor = next;
     }
 }
 
@@ -285,6 +333,22 @@ mod tests {
             let found: Vec<_> = messages.iter().map(|m| (m.id.as_deref().unwrap_or_default(), m.data.as_str())).collect();
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn what_is_newer_is_found_over_pages_and_comes_oldest_first() {
+        let mut asked = Vec::new();
+        let mut page = |cursor: Option<String>| {
+            let end: u32 = cursor.as_deref().map_or(10, |c| c.parse().expect("a cursor"));
+            asked.push(end);
+            let items = (end.saturating_sub(3)..end).map(|n| serde_json::json!({"id": n.to_string()})).collect();
+            Ok(Page { items, next: (end > 3).then(|| (end - 3).to_string()) })
+        };
+        let found = newer("4", &mut page).expect("events");
+        assert_eq!(found.iter().map(id_of).collect::<Vec<_>>(), ["5", "6", "7", "8", "9"]);
+        assert!(newer("9", &mut page).expect("none").is_empty());
+        assert_eq!(newer("", &mut page).expect("all").len(), 10);
+        assert_eq!(asked, [10, 7, 10, 10, 7, 4, 1]);
     }
 
     #[test]

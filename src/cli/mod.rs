@@ -72,7 +72,8 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Run => run::run(config, args.verbosity()),
         Command::Demo(args) => demo::run(args, out),
         Command::Init { dir } => init::run(dir, out),
-        Command::Check { json } => check::run(config, *json, out),
+        Command::Check { online: true, .. } => Err(later::refuse("check --online")),
+        Command::Check { json, .. } => check::run(config, *json, out),
         Command::Test { rules, json, require_tests } => test::run(config, rules, *json, *require_tests, out),
         Command::Explain { event, source, json } => explain::run(config, event, source.as_deref(), *json, out),
         Command::Events { command } => match command {

@@ -49,7 +49,7 @@ pub(super) fn open(config: Option<&Path>, admin: &AdminArgs, out: &Out) -> Resul
             if out.verbosity() > 0 {
                 say(&format!("{message}; reading the journal in `{}`", state.display()));
             }
-            Ok(Box::new(Files(Reader::new(&state))))
+            Ok(Box::new(Files::of(&state)))
         }
     }
 }
@@ -101,7 +101,14 @@ impl Store for Client {
 }
 
 /// The segments of a state folder.
-struct Files(Reader);
+pub(super) struct Files(Reader);
+
+impl Files {
+    /// Of this state folder.
+    pub(super) fn of(state: &Path) -> Self {
+        Self(Reader::new(state))
+    }
+}
 
 fn unreadable(error: std::io::Error) -> Stop {
     Stop::unknown(format!("the journal cannot be read: {error}"))

@@ -14,7 +14,7 @@ use crate::daemon::assemble::{Assembled, assemble, errors_on_lines};
 use crate::daemon::descriptors;
 use crate::daemon::generations::RuleBook;
 use crate::daemon::logging::Level;
-use crate::daemon::supervisor;
+use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::Targets;
 use crate::fault::{Fault, Faults};
 use crate::intake::Routes;
@@ -106,6 +106,7 @@ pub(super) async fn put_in_force(
     book.put(generation, Arc::clone(&assembled.rules), Arc::new(assembled.texts.known.vars.clone()));
     rules.store(Arc::new(RulesInForce { set: Arc::clone(&assembled.rules), generation }));
     metrics::gauge!(metric::RULES_GENERATION).set(generation as f64);
+    telemetry::begin(assembled);
     Ok(generation)
 }
 
@@ -145,6 +146,6 @@ impl Control for LateControl {
     }
 
     fn metrics(&self) -> String {
-        self.recorder.render()
+        telemetry::render(&self.recorder)
     }
 }

@@ -6,11 +6,15 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::daemon::assemble::Assembled;
 use crate::journal::Journal;
-use crate::metric;
+use crate::metric::{self, Metric};
 
 /// How often gauges are refreshed and histograms folded.
 const REFRESH: Duration = Duration::from_secs(2);
+
+/// How many rules have their counters begin at 0; with more the exposition would be mostly zeros.
+const RULES_BEGUN_MAX: usize = 1_000;
 
 /// Bounds of every `_seconds` histogram: from a fast fsync to a run that took a day.
 const SECONDS: &[f64] = &[
@@ -30,16 +34,51 @@ pub(super) fn install() -> PrometheusHandle {
     };
     let handle = builder().install_recorder().unwrap_or_else(|_| builder().build_recorder().handle());
     for one in metric::ALL {
-        if one.name.ends_with("_total") {
-            metrics::describe_counter!(one.name, one.help);
-        } else if one.help.ends_with("histogram.") {
-            metrics::describe_histogram!(one.name, one.help);
-        } else {
-            metrics::describe_gauge!(one.name, one.help);
+        match kind(one) {
+            "counter" => metrics::describe_counter!(one.name, one.help),
+            "histogram" => metrics::describe_histogram!(one.name, one.help),
+            _ => metrics::describe_gauge!(one.name, one.help),
         }
     }
+    metrics::counter!(metric::PANICS).absolute(0);
     metrics::gauge!(metric::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     handle
+}
+
+/// What Prometheus calls it.
+fn kind(one: &Metric) -> &'static str {
+    if one.name.ends_with("_total") {
+        "counter"
+    } else if one.help.ends_with("histogram.") {
+        "histogram"
+    } else {
+        "gauge"
+    }
+}
+
+/// The exposition. A metric that has no series yet has its HELP and TYPE: whoever sets up alarms sees all names.
+pub(super) fn render(recorder: &PrometheusHandle) -> String {
+    let mut text = recorder.render();
+    for one in metric::ALL {
+        if !text.contains(&format!("# TYPE {} ", one.name)) {
+            text.push_str(&format!("# HELP {0} {1}\n# TYPE {0} {2}\n\n", one.name, one.help, kind(one)));
+        }
+    }
+    text
+}
+
+/// Has the label sets that are known from the files start at 0, so that a first increase is one.
+pub(super) fn begin(assembled: &Assembled) {
+    for rule in assembled.rules.rules().iter().take(RULES_BEGUN_MAX) {
+        for state in ["pending", "succeeded", "dead"] {
+            metrics::counter!(metric::RUNS, "rule" => rule.name.to_string(), "state" => state).increment(0);
+        }
+        metrics::gauge!(metric::DEAD_LETTERS, "rule" => rule.name.to_string()).increment(0.0);
+    }
+    for name in assembled.config.orchestrators.keys() {
+        metrics::gauge!(metric::BREAKER_OPEN, "target" => name.to_string()).increment(0.0);
+        metrics::counter!(metric::ATTEMPTS, "target" => name.to_string(), "outcome" => "ok").increment(0);
+    }
 }
 
 /// Refreshes gauges until `stop`.
@@ -69,5 +108,19 @@ pub(super) async fn refresh(journal: Journal, recorder: PrometheusHandle, clock:
         }
         dead_before = gauges.dead.into_iter().map(|(rule, _)| rule).collect();
         recorder.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_its_help_and_type_before_anything_happened() {
+        let text = render(&PrometheusBuilder::new().build_recorder().handle());
+        for one in metric::ALL {
+            assert_eq!(text.matches(&format!("# HELP {} ", one.name)).count(), 1, "{}", one.name);
+            assert_eq!(text.matches(&format!("# TYPE {} {}\n", one.name, kind(one))).count(), 1, "{}", one.name);
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! One attempt at a step, or one look-up of what became of it: from durable intent to outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::labels::Labels;
 use super::{Targets, emit, http, orchestrator};
 use crate::clock::Clock;
 use crate::event::{Event, RunId};
 use crate::journal::{AppendError, Journal};
+use crate::metric::TYPES_MAX;
 use crate::orchestrator::CallTrace;
 use crate::rules::Request;
 use crate::runs::{Fact, Failure, Intent, Outcome};
@@ -19,6 +21,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct World {
     pub(super) journal: Journal,
     pub(super) clock: Clock,
+    /// Types of emitted events: they may be rendered from data, so that only the first ones are labels.
+    pub(super) types: Mutex<Labels>,
+}
+
+impl World {
+    pub(super) fn new(journal: Journal, clock: Clock) -> Self {
+        Self { journal, clock, types: Mutex::new(Labels::of(TYPES_MAX)) }
+    }
 }
 
 /// What is to be done.
@@ -90,7 +100,7 @@ pub(super) async fn carry_out(world: &World, targets: &Targets, mut order: Order
         (Request::StartJob(job), Some(intent)) => orchestrator::look_up_job(targets, &order, job, intent).await,
         (Request::GetItem(item), _) => orchestrator::get_item(targets, &order, item).await,
         (Request::Http(call), _) => http::call(targets, &order, call, &world.clock).await,
-        (Request::Emit(emit), _) => emit::emit(&world.journal, &order, emit, started).await?,
+        (Request::Emit(emit), _) => emit::emit(world, &order, emit, started).await?,
     };
     let Answered { trace, outcome, unique } = answered;
     Ok(Sent { trace, outcome, unique, started, ended: world.clock.now() })

@@ -1,13 +1,13 @@
 //! `emit` steps: an event of our own goes into the journal like any other.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use serde_json::json;
 
-use super::attempt::{Answered, Order};
+use super::attempt::{Answered, Order, World};
 use crate::event::{Change, Key, Origin, Verified, Via};
-use crate::journal::{AppendError, Delivery, Journal};
+use crate::journal::{AppendError, Delivery};
 use crate::metric;
 use crate::orchestrator::CallTrace;
 use crate::rules::Emit;
@@ -21,15 +21,16 @@ pub(super) const SOURCE: &str = "tripline";
 ///
 /// # Errors
 /// The journal has ended.
-pub(super) async fn emit(journal: &Journal, order: &Order, emit: &Emit, now: Timestamp) -> Result<Answered, AppendError> {
+pub(super) async fn emit(world: &World, order: &Order, emit: &Emit, now: Timestamp) -> Result<Answered, AppendError> {
     let delivery = delivery(order, emit, now);
     let trace = CallTrace { request: format!("EMIT {}", emit.event_type), status: None, bytes: delivery.body.len() as u64 };
-    let outcome = match journal.accept(delivery).await {
+    let outcome = match world.journal.accept(delivery).await {
         Ok(accepted) => {
             if !accepted.events.is_empty() {
-                // The type is written in a rule and may be rendered: it is no label.
-                metrics::counter!(metric::EVENTS_RECEIVED, "source" => SOURCE, "via" => Via::Emit.as_str(), "type" => "emitted")
-                    .increment(1);
+                let event_type = Arc::from(emit.event_type.as_str());
+                let label = world.types.lock().unwrap_or_else(PoisonError::into_inner).label(&event_type);
+                let (via, label) = (Via::Emit.as_str(), label.to_string());
+                metrics::counter!(metric::EVENTS_RECEIVED, "source" => SOURCE, "via" => via, "type" => label).increment(1);
             }
             Outcome::Done { value: accepted.events.first().map_or_else(|| json!({"folded": true}), |id| json!({"id": id})) }
         }

@@ -7,18 +7,30 @@ use std::sync::Arc;
 pub(super) const TARGETS_MAX: usize = 200;
 
 /// Names that have a label of their own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Labels {
     known: HashSet<Arc<str>>,
+    max: usize,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self::of(TARGETS_MAX)
+    }
 }
 
 impl Labels {
+    /// With room for `max` of them.
+    pub(super) fn of(max: usize) -> Self {
+        Self { known: HashSet::new(), max }
+    }
+
     /// The label of `name`.
     pub(super) fn label(&mut self, name: &Arc<str>) -> Arc<str> {
         if self.known.contains(name) {
             return name.clone();
         }
-        if self.known.len() < TARGETS_MAX {
+        if self.known.len() < self.max {
             self.known.insert(name.clone());
             return name.clone();
         }

@@ -105,7 +105,7 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(dispatch: Dispatch, stop: CancellationToken) -> Self {
         Self {
-            world: Arc::new(World { journal: dispatch.journal.clone(), clock: dispatch.clock.clone() }),
+            world: Arc::new(World::new(dispatch.journal.clone(), dispatch.clock.clone())),
             due: dispatch.journal.due_changed(),
             dispatch,
             active: HashMap::new(),

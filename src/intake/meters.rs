@@ -11,6 +11,8 @@ use crate::http::server::Throttle;
 use crate::journal::Accepted;
 use crate::metric;
 
+use super::refusal::REASONS;
+
 /// The `source` of requests that belong to none; no source can have this name.
 pub(super) const NO_SOURCE: &str = "(none)";
 
@@ -56,6 +58,10 @@ pub(super) struct Meter {
 impl Meter {
     fn new(source: SourceName) -> Self {
         let label = source.to_string();
+        // Of no source are requests that are malformed or ask for a path that nobody has.
+        for reason in REASONS.iter().filter(|reason| (label == NO_SOURCE) == matches!(**reason, "malformed" | "unknown_path")) {
+            metrics::counter!(metric::EVENTS_REJECTED, "source" => label.clone(), "reason" => *reason).increment(0);
+        }
         Self {
             folded: metrics::counter!(metric::EVENTS_FOLDED, "source" => label.clone()),
             conflict: metrics::counter!(metric::EVENTS_CONFLICT, "source" => label),

@@ -285,7 +285,7 @@ fn receipt(accepted: &Accepted) -> String {
 /// Counts a refusal and logs it, at most one line per source, reason and interval.
 fn report(meter: &Meter, refusal: &Refusal, id: RequestId, address: Option<IpAddr>, head: &Parts) {
     if let Some(more) = meter.refused(refusal.reason()) {
-        let peer = address.map_or_else(|| "unix".to_owned(), |a| a.to_string());
+        let peer = address.map_or_else(|| "unknown".to_owned(), |a| a.to_string());
         let path: String = head.uri.path().chars().take(PATH_SHOWN).collect();
         tracing::warn!(
             source = %meter.source(), reason = refusal.reason(), request_id = %id, %peer, method = %head.method, ?path, more,

@@ -51,6 +51,27 @@ pub(super) enum Refusal {
     Ended,
 }
 
+/// Every reason, for counters that begin at 0.
+pub(super) const REASONS: [&str; 17] = [
+    "malformed",
+    "unknown_path",
+    "not_allowed",
+    "method",
+    "encoding",
+    "too_large",
+    "signature_missing",
+    "signature_twice",
+    "signature_bad",
+    "too_many_bad",
+    "body_timeout",
+    "body_incomplete",
+    "busy",
+    "recovering",
+    "slow",
+    "full",
+    "ended",
+];
+
 impl Refusal {
     /// The answer. Its texts are constant: nothing of the input comes back.
     pub(super) fn problem(&self) -> Problem {
@@ -160,8 +181,12 @@ mod tests {
             let retry = answer.headers().get(RETRY_AFTER).map(|v| v.to_str().expect("text"));
             assert_eq!(retry, *retry_after, "{refusal:?}");
             assert_eq!(answer.headers().contains_key(CONNECTION), *close, "{refusal:?}");
+            assert!(REASONS.contains(&refusal.reason()), "{refusal:?}");
             assert!(refusal.reason().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{refusal:?}");
             assert!(!refusal.log().is_empty());
+        }
+        for reason in REASONS {
+            assert!(reason == "malformed" || table.iter().any(|(refusal, ..)| refusal.reason() == reason), "{reason}");
         }
     }
 }

@@ -116,6 +116,7 @@ fn commands_of_later_versions_say_so() {
         check(&folder, &[command, "--any", "thing"], 2, &format!("`{command}` is not in this version"));
     }
     check(&folder, &["runs", "discard", "x"], 2, "`runs discard` is not in this version");
+    check(&folder, &["check", "--online"], 2, "`check --online` is not in this version");
 }
 
 #[test]
@@ -412,4 +413,58 @@ async fn tail_follows_until_ctrl_c() {
     assert!(kill.success());
     let status = until("tail ends", async || child.try_wait().expect("waits")).await;
     assert_eq!(status.code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tail_follows_the_files_of_a_journal_whose_daemon_is_gone() {
+    let sandbox = start_sandbox().await;
+    let folder = Folder::new(&sandbox.url);
+    let daemon = Daemon::start(&folder).await;
+    let (_, first) = daemon.deliver(&failed_item(1)).await.expect("an answer");
+    daemon.deliver(&json!({"Type": "ping", "EventId": "p"})).await.expect("an answer");
+    let (_, second) = daemon.deliver(&failed_item(2)).await.expect("an answer");
+    daemon.kill9();
+    let after = first["events"][0].as_str().expect("an id");
+    let mut child = folder
+        .command(&["events", "tail", "--json", "--type", "queueItem.*", "--after", after])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let read = tokio::task::spawn_blocking(move || (lines.next().expect("a line").expect("text"), lines));
+    let (line, mut lines) = read.await.expect("read");
+    assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON")["id"], second["events"][0]);
+    // What comes later comes too, whoever writes it.
+    let daemon = Daemon::start(&folder).await;
+    let (_, third) = daemon.deliver(&failed_item(3)).await.expect("an answer");
+    let line = tokio::task::spawn_blocking(move || lines.next().expect("a line").expect("text")).await.expect("read");
+    assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON")["id"], third["events"][0]);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+    let status = until("tail ends", async || child.try_wait().expect("waits")).await;
+    assert_eq!(status.code(), Some(130));
+    let mut said = String::new();
+    child.stderr.take().expect("stderr").read_to_string(&mut said).expect("text");
+    assert!(said.contains("no daemon at") && said.contains("following the journal's files"), "{said}");
+}
+
+#[tokio::test]
+async fn the_variable_that_moves_the_admin_listener_moves_the_commands_too() {
+    let folder = folder();
+    let with_admin = |arguments: &[&str], admin: &str| {
+        let mut command = folder.command(arguments);
+        command.env("TRIPLINE_ADMIN", admin);
+        command
+    };
+    let mut child = with_admin(&["run"], "127.0.0.1:0").stderr(Stdio::null()).spawn().expect("starts");
+    let ready = async || with_admin(&["healthcheck", "-q"], "127.0.0.1:0").status().expect("runs").success().then_some(());
+    until("it is ready", ready).await;
+    assert!(with_admin(&["send", "--type", "ping"], "127.0.0.1:0").output().expect("runs").status.success());
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    // Nobody listens any more: the journal of the configuration is read.
+    for admin in ["127.0.0.1:0", NOBODY] {
+        let output = with_admin(&["events", "list", "--json"], admin).output().expect("runs");
+        assert_eq!((code(&output), json_lines(&output).len()), (0, 1), "{}", stderr(&output));
+    }
 }

@@ -255,3 +255,48 @@ async fn no_secret_is_ever_written() {
     }
     assert!(!all.contains("canary"), "{}", all.lines().find(|l| l.contains("canary")).unwrap_or_default());
 }
+
+#[tokio::test]
+async fn every_metric_is_there_from_the_start_and_known_labels_begin_at_zero() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    folder.rule("follow-up", ENQUEUE);
+    folder.rule("say", "rule: say\nevents: ping\nsteps: [{emit: {type: acme.pinged, data: {}}}]\n");
+    let daemon = Daemon::start(&folder).await;
+    let text = async || daemon.get("/metrics").await.as_str().expect("text").to_owned();
+    let begun = text().await;
+    for name in [
+        "events_received_total",
+        "events_folded_total",
+        "events_rejected_total",
+        "ingest_ack_seconds",
+        "journal_commit_seconds",
+        "journal_batch_events",
+        "runs_total",
+        "run_seconds",
+        "run_queue_oldest_seconds",
+        "dedup_window_seconds",
+        "attempts_total",
+        "attempt_seconds",
+        "dead_letters",
+        "breaker_open",
+        "rules_generation",
+        "build_info",
+    ] {
+        for word in ["HELP", "TYPE"] {
+            assert_eq!(begun.matches(&format!("# {word} tripline_{name} ")).count(), 1, "{word} {name}");
+        }
+    }
+    for series in [
+        "tripline_runs_total{rule=\"follow-up\",state=\"dead\"} 0",
+        "tripline_dead_letters{rule=\"follow-up\"} 0",
+        "tripline_breaker_open{target=\"prod\"} 0",
+        "tripline_attempts_total{target=\"prod\",outcome=\"ok\"} 0",
+        "tripline_events_folded_total{source=\"hook\"} 0",
+        "tripline_events_rejected_total{source=\"hook\",reason=\"too_large\"} 0",
+    ] {
+        assert!(begun.lines().any(|line| line == series), "{series} in:\n{begun}");
+    }
+    daemon.deliver(&json!({"Type": "ping", "EventId": "p"})).await.expect("an answer");
+    let emitted = "tripline_events_received_total{source=\"tripline\",via=\"emit\",type=\"acme.pinged\"} 1";
+    until("the emitted event is counted", async || text().await.lines().any(|line| line == emitted).then_some(())).await;
+}
