@@ -1,8 +1,12 @@
-//! The journal against its limit, in one run: deliveries of 1 KB kept and acknowledged with 1, 32 and 256 callers at once,
+//! The journal against its limit, in one run: deliveries of 1 KB kept and acknowledged in groups of about 1, 32 and 256,
 //! beside a bare file to which the same bytes are appended in groups of as many, each group with one fdatasync.
 //!
+//! A group is what queued while the last sync ran, so twice as many callers as a group is to hold are at work: half of
+//! them wait for the sync, half for the next. The mean group that came of it is printed beside the figures.
+//!
 //! `cargo bench --bench journal` prints absolute figures and ratios; the ratio is what a change is judged by.
-//! `JOURNAL_ROUNDS` sets how often each pair is measured (3); the better round of each side counts.
+//! `JOURNAL_ROUNDS` sets how often each pair is measured (3); the better round of each side counts. `JOURNAL_GROUP`
+//! picks one of the three.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -28,25 +32,42 @@ fn main() {
     let place = tempfile::tempdir_in(".").unwrap();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     println!("journal, {BODY} byte bodies, {threads} threads, {rounds} rounds");
-    for (callers, records) in [(1, 4_000), (32, 60_000), (256, 300_000)] {
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().unwrap();
+    for (group, callers, records) in [(1, 1, 4_000), (32, 64, 60_000), (256, 512, 300_000)] {
+        if std::env::var("JOURNAL_GROUP").is_ok_and(|only| only != group.to_string()) {
+            continue;
+        }
         let (mut bare, mut ours) = (0_f64, 0_f64);
+        let before = groups(&metrics.render());
         for _ in 0..rounds {
-            bare = bare.max(bare_appends(place.path(), callers, records));
+            bare = bare.max(bare_appends(place.path(), group, records));
             ours = ours.max(journal(callers, records));
         }
-        println!("  {callers:>3} at once   bare {bare:>9.0}/s   journal {ours:>9.0}/s   ratio {:.2}", ours / bare);
+        let after = groups(&metrics.render());
+        let mean = (after.0 - before.0) / (after.1 - before.1);
+        let ratio = ours / bare;
+        println!("  groups of {group:>3}   bare {bare:>9.0}/s   journal {ours:>9.0}/s (mean group {mean:.0})   ratio {ratio:.2}");
     }
 }
 
-/// Groups of `callers` records appended to a growing file, one fdatasync per group; records per second.
-fn bare_appends(dir: &Path, callers: usize, records: usize) -> f64 {
+/// Events and groups so far, from the journal's own histogram.
+fn groups(exposition: &str) -> (f64, f64) {
+    let value = |name: &str| {
+        let line = exposition.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+    };
+    (value("tripline_journal_batch_events_sum"), value("tripline_journal_batch_events_count"))
+}
+
+/// Groups of `group` records appended to a growing file, one fdatasync per group; records per second.
+fn bare_appends(dir: &Path, group: usize, records: usize) -> f64 {
     let path = dir.join("bare");
     let mut file = File::create(&path).unwrap();
     // What the journal writes per delivery of this bench.
-    let group = vec![7_u8; callers * (BODY + 330)];
+    let bytes = vec![7_u8; group * (BODY + 330)];
     let started = Instant::now();
-    for _ in 0..records / callers {
-        file.write_all(&group).unwrap();
+    for _ in 0..records / group {
+        file.write_all(&bytes).unwrap();
         file.sync_data().unwrap();
     }
     let rate = records as f64 / started.elapsed().as_secs_f64();

@@ -121,6 +121,8 @@ enum Gate {
 struct Inner {
     ops: VecDeque<(Op, u64)>,
     gate: Gate,
+    /// Whether the writer sleeps: waking it costs a system call, which most operations need not pay.
+    asleep: bool,
 }
 
 /// The queue.
@@ -144,7 +146,7 @@ pub(super) enum Taken {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        let inner = Inner { ops: VecDeque::new(), gate: Gate::Open };
+        let inner = Inner { ops: VecDeque::new(), gate: Gate::Open, asleep: false };
         Self { inner: Mutex::new(inner), changed: Condvar::new(), places: Semaphore::new(QUEUE_OPS_MAX) }
     }
 
@@ -167,8 +169,11 @@ impl Queue {
         match &inner.gate {
             Gate::Open => {
                 inner.ops.push_back((op, bytes));
+                let asleep = inner.asleep;
                 drop(inner);
-                self.changed.notify_one();
+                if asleep {
+                    self.changed.notify_one();
+                }
                 Ok(())
             }
             Gate::Closing => Err(AppendError::Ended("it was closed".to_owned())),
@@ -201,6 +206,7 @@ impl Queue {
             if waited {
                 return Taken::Nothing;
             }
+            inner.asleep = true;
             inner = match wait {
                 None => self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) => {
@@ -208,6 +214,7 @@ impl Queue {
                     self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            inner.asleep = false;
         }
         let mut ops = Vec::with_capacity(inner.ops.len().min(GROUP_OPS_MAX));
         let mut total = 0;
