@@ -70,7 +70,7 @@ async fn a_second_daemon_on_the_same_state_is_refused_and_harms_nothing() {
     let second = folder.output(&["run", "-c", "tripline.yaml"]);
     let text = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(78), "{text}");
-    assert!(text.contains("state") && text.contains("holds"), "{text}");
+    assert!(text.contains("is in use by another process (pid "), "{text}");
     let (status, _) = daemon.deliver(&failed_item(1)).await.expect("still there");
     assert_eq!(status, 202);
     // Commands still find the daemon that runs.
