@@ -6,7 +6,7 @@ demo:
 	cargo run --release -- demo
 
 test:
-	cargo test --locked --all-targets
+	cargo test --locked
 	@$(MAKE) --no-print-directory lint
 
 # Formatting, lints and documentation, warnings denied.

@@ -26,7 +26,8 @@ fn main() {
     if std::env::var_os("TRIPLINE_BENCH_BARE").is_some() {
         return bare();
     }
-    if std::env::args().any(|a| a == "--test") {
+    // `cargo test --benches` starts it too; only `cargo bench` asks for figures.
+    if !std::env::args().any(|a| a == "--bench") {
         return;
     }
     let seconds = env_number("INTAKE_SECONDS", 5);
