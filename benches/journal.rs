@@ -25,7 +25,7 @@ use tripline::journal::{Delivery, Journal, Options};
 const BODY: usize = 1024;
 
 fn main() {
-    if std::env::args().any(|argument| argument == "--test") {
+    if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
     let rounds = std::env::var("JOURNAL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
