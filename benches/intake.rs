@@ -40,7 +40,7 @@ fn main() {
         let one = runtime.block_on(load(address, connections, Duration::from_secs(seconds)));
         child.kill().unwrap();
         child.wait().unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir_in(".").unwrap();
         let mut daemon = Daemon::start(dir.path());
         let two = runtime.block_on(load(daemon.ingress, connections, Duration::from_secs(seconds)));
         let (idle, _) = daemon.memory();
@@ -59,7 +59,7 @@ fn main() {
     }
     println!("ratio of the better round: {:.2}", rates.iter().copied().fold(0.0, f64::max));
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in(".").unwrap();
     let mut daemon = Daemon::start(dir.path());
     let (idle, started) = daemon.memory();
     let acks = runtime.block_on(load(daemon.ingress, 1, Duration::from_secs(seconds)));
