@@ -114,7 +114,7 @@ pub(super) async fn live(
     let mut signals = Signals::listen().map_err(|e| End::Failed(format!("signals cannot be received: {e}")))?;
     let Sockets { ingress, ingress_address, admin: admin_listener, admin_address } =
         sockets::bind(&assembled.config, world).map_err(End::Unusable)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %ingress_address, admin = ?admin_address, state = %assembled.config.state.display(), "bound");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %ingress_address, admin = %admin_address, state = %assembled.config.state.display(), "bound");
 
     let stop = Stop {
         ingress: CancellationToken::new(),

@@ -14,3 +14,5 @@ mod demo;
 mod families;
 /// Start, reload, stop, two at once.
 mod life;
+/// The units and the image.
+mod deploy;
