@@ -4,16 +4,17 @@
 //! floors below its own (`tests/architecture.rs` keeps it so; `ARCHITECTURE.md` tells the story):
 //!
 //! ```text
-//!  9  cli                                           people
-//!  8  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
-//!  7  intake · router · dispatch · admin            edges; they never use each other
-//!  6  orchestrator                                  API client
-//!  5  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
-//!  4  config                                        text -> checked values, with every fault collected
-//!  3  runs                                          a run's life: steps, retry, breaker as values
-//!  2  rules · signature · normalize                 decisions
+//! 10  cli                                           people
+//!  9  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
+//!  8  intake · router · dispatch · admin            edges; they never use each other
+//!  7  orchestrator                                  API client
+//!  6  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
+//!  5  config                                        text -> checked values, with every fault collected
+//!  4  runs                                          a run's life: steps, retry, breaker as values
+//!  3  rules                                         which rules an event meets, what their steps ask for
+//!  2  signature · normalize                         whether a body is genuine, which changes it tells
 //!  1  expr · yaml                                   CEL and YAML behind our own small faces
-//!  0  event · time · fault · secret · metric                 words
+//!  0  event · time · fault · secret · metric        words
 //! ```
 
 pub mod event;

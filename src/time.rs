@@ -1,6 +1,6 @@
 //! Instants, durations, sizes and rates as values, with the spellings that people and Orchestrator use.
 //!
-//! Knows no clock: `now` is always an argument (the clock lives on floor 5).
+//! Knows no clock: `now` is always an argument (the clock lives in `clock`).
 
 use std::fmt;
 use std::time::Duration;
