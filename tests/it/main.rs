@@ -10,9 +10,9 @@ mod cli;
 mod crash;
 /// The story that new users see.
 mod demo;
+/// The units and the image.
+mod deploy;
 /// Every family of events, signed.
 mod families;
 /// Start, reload, stop, two at once.
 mod life;
-/// The units and the image.
-mod deploy;
