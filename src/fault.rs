@@ -165,13 +165,24 @@ impl<'a> IntoIterator for &'a Faults {
 /// The known name nearest to `name`, when it is near enough to be meant.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
+        .filter_map(|candidate| {
+            let other = candidate.to_lowercase();
+            // What was begun and not finished (`que`) is nearer than another word of the same length (`due`).
+            if lower.chars().count() >= ABBREVIATION_MIN && other.starts_with(&lower) {
+                return Some((usize::from(other != lower), candidate));
+            }
+            let distance = strsim::damerau_levenshtein(&lower, &other);
+            (distance <= (other.chars().count() / 3).max(1)).then_some((distance + 1, candidate))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
+
+/// From how many characters on the beginning of a word is taken for the word.
+const ABBREVIATION_MIN: usize = 3;
 
 #[cfg(test)]
 mod tests {

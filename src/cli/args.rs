@@ -7,6 +7,9 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use super::later::Ignored;
 use super::when::{When, parse_when};
 
+/// Options of every command stand apart from those of the command itself.
+const GENERAL: &str = "General options";
+
 /// An event daemon for UiPath Orchestrator: when this happens to that queue item, do that.
 #[derive(Debug, Parser)]
 #[command(
@@ -19,13 +22,13 @@ use super::when::{When, parse_when};
 )]
 pub(super) struct Args {
     /// Configuration file [default: ./tripline.yaml, then /etc/tripline/tripline.yaml]
-    #[arg(short, long, value_name = "FILE", global = true)]
+    #[arg(short, long, value_name = "FILE", global = true, help_heading = GENERAL)]
     pub(super) config: Option<PathBuf>,
     /// Say more; twice for more still
-    #[arg(short, long, action = ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = GENERAL)]
     verbose: u8,
     /// Say less: errors only
-    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose", help_heading = GENERAL)]
     quiet: u8,
     #[command(subcommand)]
     pub(super) command: Command,
@@ -61,6 +64,7 @@ pub(super) enum Command {
     /// Run the tests inside rule files
     Test {
         /// Only these rules
+        #[arg(value_name = "RULE")]
         rules: Vec<String>,
         /// One JSON object: {"passed", "failed", "tests": […]}
         #[arg(long)]
@@ -218,7 +222,8 @@ pub(super) enum EventsCommand {
     },
     /// Print one event as JSON
     Show {
-        /// Its id
+        /// The event's id
+        #[arg(value_name = "EVENT")]
         id: String,
         #[command(flatten)]
         admin: AdminArgs,
@@ -248,7 +253,7 @@ pub(super) enum EventsCommand {
 /// How runs are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum GroupBy {
-    /// By why they stand where they stand.
+    // No doc comment: it would turn the help of the whole command into the long form.
     Cause,
 }
 
@@ -269,7 +274,8 @@ pub(super) enum RunsCommand {
     },
     /// Print one run with its steps and attempts
     Show {
-        /// Its id
+        /// The run's id
+        #[arg(value_name = "RUN")]
         id: String,
         #[command(flatten)]
         admin: AdminArgs,
@@ -279,8 +285,8 @@ pub(super) enum RunsCommand {
     },
     /// Try dead runs again from the step they stopped at; needs the daemon
     Retry {
-        /// Their ids
-        #[arg(required = true)]
+        /// Ids of runs
+        #[arg(required = true, value_name = "RUN")]
         ids: Vec<String>,
         #[command(flatten)]
         admin: AdminArgs,

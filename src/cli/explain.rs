@@ -113,14 +113,14 @@ fn show(event: &Event, explanations: &[Explanation], out: &mut Out) -> Result<()
     for explanation in explanations {
         let rule = clean(&explanation.rule);
         let Some(because) = &explanation.because else {
-            out.line(&format!("  {}  {rule}", paint(GOOD, "matched")))?;
+            out.line(&format!("  {}  {rule}", paint(GOOD, "matched ")))?;
             continue;
         };
-        out.line(&format!("  {}  {rule}", paint(DIM, "not    ")))?;
+        out.line(&format!("  {}  {rule}", paint(DIM, "no match")))?;
         let value = |value: &Value| cut(&clean(&value.to_string()), VALUE_SHOWN_MAX);
-        out.line(&format!("           {}: expected {}, found {}", clean(&because.path), value(&because.expected), value(&because.found)))?;
+        out.line(&format!("            {}: expected {}, found {}", clean(&because.path), value(&because.expected), value(&because.found)))?;
         if let Some(hint) = &because.hint {
-            out.line(&format!("           {} {}", paint(DIM, "hint:"), clean(hint)))?;
+            out.line(&format!("            {} {}", paint(DIM, "hint:"), clean(hint)))?;
         }
     }
     Ok(())

@@ -13,12 +13,17 @@ const IGNORED: &str = "/state/\n/secrets/\n";
 const SECRET_BYTES: usize = 32;
 
 pub(super) fn run(dir: &Path, out: &mut Out) -> Result<u8, Stop> {
-    let config = dir.join("tripline.yaml");
-    let rule = dir.join("rules/escalate-failed-invoice.yaml");
-    let secret = dir.join("secrets/webhook");
+    // Paths are shown as people would type them: `tripline.yaml`, not `./tripline.yaml`.
+    let base = if dir == Path::new(".") { Path::new("") } else { dir };
+    let config = base.join("tripline.yaml");
+    let rule = base.join("rules/escalate-failed-invoice.yaml");
+    let secret = base.join("secrets/webhook");
     for path in [&config, &rule, &secret] {
         if path.symlink_metadata().is_ok() {
-            return Err(Stop::no(format!("`{}` exists and is not overwritten; nothing was written", path.display())));
+            return Err(Stop::no(format!(
+                "`{}` exists and is not overwritten; nothing was written (name another folder: `tripline init DIR`)",
+                path.display()
+            )));
         }
     }
     let mut bytes = [0_u8; SECRET_BYTES];
@@ -27,7 +32,7 @@ pub(super) fn run(dir: &Path, out: &mut Out) -> Result<u8, Stop> {
     write(&rule, RULE, Mode::Open)?;
     write(&secret, &format!("{value}\n"), Mode::Secret)?;
     write(&config, CONFIG, Mode::Open)?;
-    let ignored = dir.join(".gitignore");
+    let ignored = base.join(".gitignore");
     if ignored.symlink_metadata().is_err() {
         write(&ignored, IGNORED, Mode::Open)?;
     }

@@ -152,7 +152,7 @@ fn show_step(step: &Value, out: &mut Out) -> Result<(), Stop> {
         paint(style(state), state)
     ))?;
     if let Some(value) = step.get("value").filter(|value| !value.is_null()) {
-        out.line(&format!("    value  {}", cut(&clean(&value.to_string()), VALUE_SHOWN_MAX)))?;
+        out.line(&format!("    value  {}", cut(&clean(&brief(value).to_string()), VALUE_SHOWN_MAX)))?;
     }
     for attempt in step.get("attempts").and_then(Value::as_array).into_iter().flatten() {
         let number = attempt.get("number").and_then(Value::as_u64).unwrap_or_default();
@@ -189,6 +189,14 @@ pub(super) fn retry(config: Option<&Path>, admin: &AdminArgs, ids: &[String], as
         }
     }
     Ok(worst)
+}
+
+/// Of what Orchestrator answers, the fields by which people know an item or job; anything else as it is.
+fn brief(value: &Value) -> Value {
+    const KNOWN_BY: &[&str] = &["Id", "Key", "Reference", "Status", "State", "duplicate"];
+    let Some(fields) = value.as_object().filter(|fields| fields.contains_key("Id")) else { return value.clone() };
+    let known = KNOWN_BY.iter().filter_map(|name| Some(((*name).to_owned(), fields.get(*name).filter(|v| !v.is_null())?.clone())));
+    Value::Object(known.collect())
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

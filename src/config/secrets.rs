@@ -172,7 +172,7 @@ impl SecretRef {
             return None;
         }
         if value.len() < SECRET_BYTES_ADVISED {
-            let message = format!("{what} has {} bytes; at least {SECRET_BYTES_ADVISED} are advised", value.len());
+            let message = format!("{what} is shorter than the {SECRET_BYTES_ADVISED} bytes that are advised");
             faults.push(Fault::warning("secret-short", place(), message).help("make one with `openssl rand -hex 32`"));
         }
         if value.trim() != value {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::daemon::assemble::Assembled;
 use crate::journal::Journal;
-use crate::metric::{self, Metric};
+use crate::metric;
 
 /// How often gauges are refreshed and histograms folded.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -34,10 +34,10 @@ pub(super) fn install() -> PrometheusHandle {
     };
     let handle = builder().install_recorder().unwrap_or_else(|_| builder().build_recorder().handle());
     for one in metric::ALL {
-        match kind(one) {
-            "counter" => metrics::describe_counter!(one.name, one.help),
-            "histogram" => metrics::describe_histogram!(one.name, one.help),
-            _ => metrics::describe_gauge!(one.name, one.help),
+        match one.kind {
+            metric::Kind::Counter => metrics::describe_counter!(one.name, one.help),
+            metric::Kind::Gauge => metrics::describe_gauge!(one.name, one.help),
+            metric::Kind::Histogram => metrics::describe_histogram!(one.name, one.help),
         }
     }
     metrics::counter!(metric::PANICS).absolute(0);
@@ -45,23 +45,12 @@ pub(super) fn install() -> PrometheusHandle {
     handle
 }
 
-/// What Prometheus calls it.
-fn kind(one: &Metric) -> &'static str {
-    if one.name.ends_with("_total") {
-        "counter"
-    } else if one.help.ends_with("histogram.") {
-        "histogram"
-    } else {
-        "gauge"
-    }
-}
-
 /// The exposition. A metric that has no series yet has its HELP and TYPE: whoever sets up alarms sees all names.
 pub(super) fn render(recorder: &PrometheusHandle) -> String {
     let mut text = recorder.render();
     for one in metric::ALL {
         if !text.contains(&format!("# TYPE {} ", one.name)) {
-            text.push_str(&format!("# HELP {0} {1}\n# TYPE {0} {2}\n\n", one.name, one.help, kind(one)));
+            text.push_str(&format!("# HELP {0} {1}\n# TYPE {0} {2}\n\n", one.name, one.help, one.kind.as_str()));
         }
     }
     text
@@ -120,7 +109,7 @@ mod tests {
         let text = render(&PrometheusBuilder::new().build_recorder().handle());
         for one in metric::ALL {
             assert_eq!(text.matches(&format!("# HELP {} ", one.name)).count(), 1, "{}", one.name);
-            assert_eq!(text.matches(&format!("# TYPE {} {}\n", one.name, kind(one))).count(), 1, "{}", one.name);
+            assert_eq!(text.matches(&format!("# TYPE {} {}\n", one.name, one.kind.as_str())).count(), 1, "{}", one.name);
         }
     }
 }

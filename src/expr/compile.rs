@@ -96,6 +96,8 @@ fn syntax(text: &str, errors: &ParseErrors) -> SyntaxError {
         "the expression ends too early".to_owned()
     } else if let Some(rest) = raw.strip_prefix("mismatched input ").or_else(|| raw.strip_prefix("extraneous input ")) {
         format!("unexpected {}", rest.replace('\'', "`"))
+    } else if let Some(rest) = raw.strip_prefix("token recognition error at: ") {
+        format!("unexpected `{}`", rest.trim_matches(['\'', ' ']))
     } else {
         raw.replace('\'', "`")
     };

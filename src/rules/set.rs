@@ -13,7 +13,7 @@ use super::index::{Index, IndexEntry};
 use super::read::{self, ReadSample};
 use super::{Explanation, ExpressionFault, Known, Mode, Rule, TestReport, check};
 use crate::event::{Event, RuleName, Via};
-use crate::fault::{Fault, Faults, Place, Severity, SourceText};
+use crate::fault::{Fault, Faults, Place, SourceText};
 use crate::metric;
 use crate::time::Timestamp;
 use crate::yaml;
@@ -51,10 +51,6 @@ impl RuleSet {
         }
         let rules: Vec<Arc<Rule>> = read.iter().filter_map(|document| document.rule.clone()).collect();
         check::across(&read, known, &mut faults);
-        if read.is_empty() {
-            let message = "there are 0 rules: nothing will be done with events";
-            faults.push(Fault { severity: Severity::Warning, code: "no-rules", place: None, message: message.to_owned(), help: None });
-        }
         if faults.any_error() {
             return (None, faults);
         }

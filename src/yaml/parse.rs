@@ -63,6 +63,8 @@ fn options(bytes: usize) -> serde_saphyr::Options {
         strict_booleans: true,
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,
+        // A tag means nothing here, and `!has(x)` reads as one: ignored, the condition would be gone.
+        reject_unsupported_tags: true,
         with_snippet: false
     }
 }
@@ -75,7 +77,11 @@ fn syntax_fault(place: Place, error: &serde_saphyr::Error) -> Fault {
         None => message,
     };
     let line = place.source.text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or_default().to_owned();
+    let tagged = matches!(error.without_snippet(), serde_saphyr::Error::UnsupportedTag { .. });
     let fault = Fault::error("yaml", place, message.trim_end_matches('.').to_owned());
+    if tagged {
+        return fault.help("an unquoted `!` begins a tag, and tags mean nothing here; quote the whole value: \"!has(item.X)\"");
+    }
     match trap(&line) {
         Some(help) => fault.help(help),
         None => fault,
@@ -95,8 +101,8 @@ fn trap(line: &str) -> Option<String> {
     if value.starts_with('!') {
         return Some(format!("an unquoted `!` begins a tag; quote the whole value: '{value}'"));
     }
-    if value.starts_with('{') && value.contains("${") {
-        return Some("`${…}` inside a flow mapping: quote it, or use a block with `|`".to_owned());
+    if is_bare_template_in_flow(value) {
+        return Some("`${…}` inside `{ }` or `[ ]`: put it in quotes, as in {id: \"${item.Id}\"}".to_owned());
     }
     if value.starts_with("{{") {
         return Some("templates are written `${…}` here, in quotes".to_owned());
@@ -108,6 +114,14 @@ fn trap(line: &str) -> Option<String> {
         ));
     }
     None
+}
+
+/// Whether an unquoted `${` stands where a value of a flow mapping or list begins.
+fn is_bare_template_in_flow(value: &str) -> bool {
+    value.match_indices("${").any(|(at, _)| {
+        let before = value[..at].trim_end();
+        before.contains(['{', '[']) && before.ends_with([':', ',', '[', '{'])
+    })
 }
 
 fn place(source: &Arc<SourceText>, at: Location) -> Place {
@@ -271,10 +285,14 @@ mod tests {
             ("events: *\n", "alias"),
             ("when: !has(x)\n", "tag"),
             ("when: a ? b: c\nx: ]\n", ""),
+            ("when: !has(x) && y\n", "tag"),
+            ("steps:\n  - if: !has(x)\n", "tag"),
+            ("a: {id: ${item.Id}}\n", "{id: \"${item.Id}\"}"),
+            ("a: [{b: \"c: d\", id: ${item.Id}}]\n", "{id: \"${item.Id}\"}"),
             ("a:\n\tb: 1\n", "tab"),
             ("a: b: c\n", "quote"),
         ] {
-            let Err(faults) = read(text) else { continue };
+            let faults = read(text).expect_err(text);
             let help = faults.iter().filter_map(|f| f.help.clone()).collect::<String>();
             assert!(help.contains(hint), "{text}: {faults:?}");
         }

@@ -12,6 +12,8 @@ mod crash;
 mod demo;
 /// The units and the image.
 mod deploy;
+/// The examples of the documentation.
+mod docs;
 /// Every family of events, signed.
 mod families;
 /// Start, reload, stop, two at once.

@@ -1,0 +1,127 @@
+//! The examples of the documentation, through the real binary: what people copy passes `check` and `test`.
+
+use std::path::Path;
+
+use crate::support::Folder;
+
+/// Knows the names that the examples use.
+const CONFIG: &str = "\
+listen: 127.0.0.1:0
+admin: 127.0.0.1:0
+vars: {review_queue: Invoices-Review, alerts: https://alerts.example.com, ledger: https://ledger.example.com}
+orchestrators:
+  prod:
+    url: https://cloud.uipath.com/acme/DefaultTenant/orchestrator_
+    edition: cloud
+    auth: {token: {env: TOKEN}}
+    folder: Finance
+sources:
+  prod-hook: {webhook: {orchestrator: prod, secrets: [{env: SECRET}]}}
+";
+
+/// Long enough for any secret, and none.
+const SECRET: &str = "not-a-secret-but-long-enough-0123456789";
+
+/// What a block of YAML is.
+#[derive(Debug)]
+enum Block {
+    /// One or more whole rules.
+    Rules(String),
+    /// Some keys of a rule: completed to one.
+    Fragment(String),
+    /// Keys of `tripline.yaml`.
+    Config(String),
+}
+
+/// The ```yaml blocks of a page, each with the line it begins in.
+fn blocks(page: &str) -> Vec<(usize, Block)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let mut found = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        match &mut open {
+            None if line.trim_end() == "```yaml" => open = Some((number, String::new())),
+            None => {}
+            Some((begin, block)) if line.trim_end() == "```" => {
+                found.push((*begin, kind(block, page, *begin)));
+                open = None;
+            }
+            Some((_, block)) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+        }
+    }
+    assert!(open.is_none(), "{page}: a block is not closed");
+    found
+}
+
+fn kind(block: &str, page: &str, line: usize) -> Block {
+    const OF_RULES: &[&str] = &["events", "queues", "match", "when", "retry", "steps", "tests"];
+    const OF_CONFIG: &[&str] = &["listen", "admin", "limits", "orchestrators", "sources", "vars", "egress"];
+    let first = block.lines().find(|line| !line.starts_with('#')).unwrap_or_default();
+    let key = first.split(':').next().unwrap_or_default();
+    match key {
+        "rule" => Block::Rules(block.to_owned()),
+        key if OF_RULES.contains(&key) => {
+            let has = |key: &str| block.lines().any(|line| line.starts_with(key));
+            let mut rule = format!("rule: line-{line}\n{block}");
+            if !has("events:") {
+                rule.push_str("events: queueItem.added\n");
+            }
+            if !has("steps:") {
+                rule.push_str("steps: [{emit: {type: acme.seen}}]\n");
+            }
+            Block::Fragment(rule)
+        }
+        key if OF_CONFIG.contains(&key) => Block::Config(block.to_owned()),
+        other => panic!("{page}:{line}: a block that begins with `{other}` is neither a rule nor a configuration; call it ```text"),
+    }
+}
+
+/// Runs a command in `folder`, which must succeed without a warning.
+fn succeeds(folder: &Folder, arguments: &[&str], page: &str) -> String {
+    let output = folder.command(arguments).env("TOKEN", SECRET).env("SECRET", SECRET).env("UIPATH_SECRET", SECRET).output().expect("runs");
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && !said.contains("warning["), "{page}: {arguments:?}:\n{said}{complained}");
+    said.into_owned()
+}
+
+#[test]
+fn rules_of_the_documentation_pass_check_and_test() {
+    for page in ["README.md", "docs/rules.md"] {
+        let folder = Folder::new("http://127.0.0.1:9");
+        folder.write("tripline.yaml", CONFIG);
+        let mut tested = 0;
+        for (line, block) in blocks(page) {
+            let (Block::Rules(text) | Block::Fragment(text)) = &block else { continue };
+            tested += usize::from(matches!(block, Block::Rules(_)));
+            folder.rule(&format!("line-{line}"), text);
+        }
+        assert!(tested > 0, "{page} shows a rule");
+        succeeds(&folder, &["check"], page);
+        let said = succeeds(&folder, &["test"], page);
+        assert!(said.contains(" 0 failed") && !said.starts_with("0 passed"), "{page}: {said}");
+    }
+}
+
+#[test]
+fn configurations_of_the_documentation_pass_check() {
+    let mut found = 0;
+    for page in ["README.md", "docs/setup.md", "docs/sandbox.md", "docs/operating.md", "docs/security.md"] {
+        for (line, block) in blocks(page) {
+            let Block::Config(text) = block else { continue };
+            found += 1;
+            let folder = Folder::new("http://127.0.0.1:9");
+            folder.write("tripline.yaml", &text);
+            folder.rule("any", "rule: any\nevents: job.faulted\nsteps: [{emit: {type: acme.seen}}]\n");
+            std::fs::create_dir(folder.path("secrets")).expect("a folder");
+            folder.write("secrets/webhook", SECRET);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(folder.path("secrets/webhook"), mode).expect("set");
+            succeeds(&folder, &["check"], &format!("{page}:{line}"));
+        }
+    }
+    assert!(found > 0, "the documentation shows a configuration");
+}
