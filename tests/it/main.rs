@@ -16,5 +16,7 @@ mod deploy;
 mod docs;
 /// Every family of events, signed.
 mod families;
+/// Power cuts.
+mod power;
 /// Start, reload, stop, two at once.
 mod life;

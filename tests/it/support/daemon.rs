@@ -12,12 +12,13 @@ use super::{SECRET, http, sign, until};
 /// A folder with a configuration and rules.
 pub(crate) struct Folder {
     dir: tempfile::TempDir,
+    state: &'static str,
 }
 
 impl Folder {
     /// Loopback ports chosen by the system, one webhook source `hook` of the orchestrator `prod` at `orchestrator`.
     pub(crate) fn new(orchestrator: &str) -> Self {
-        let folder = Self { dir: tempfile::tempdir().expect("a folder") };
+        let folder = Self { dir: tempfile::tempdir().expect("a folder"), state: "state" };
         std::fs::create_dir(folder.path("rules")).expect("rules");
         folder.write(
             "tripline.yaml",
@@ -26,6 +27,18 @@ impl Folder {
             ),
         );
         folder
+    }
+
+    /// Has the daemon keep its state in another place below this folder.
+    pub(crate) fn keep_state_in(&mut self, place: &'static str) {
+        let config = std::fs::read_to_string(self.path("tripline.yaml")).expect("text");
+        self.write("tripline.yaml", &config.replace(&format!("\nstate: {}\n", self.state), &format!("\nstate: {place}\n")));
+        self.state = place;
+    }
+
+    /// The state folder.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path(self.state)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -96,11 +109,19 @@ impl Daemon {
         Self::spawn(folder, command).await
     }
 
+    /// Starts in a shell that ran `before`.
+    pub(crate) async fn start_after(folder: &Folder, before: &str) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("{before}; exec \"$0\" run -c tripline.yaml");
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_tripline")).current_dir(folder.path(".")).stdin(Stdio::null());
+        Self::spawn(folder, command).await
+    }
+
     async fn spawn(folder: &Folder, mut command: Command) -> Self {
         let log = folder.path("daemon.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
         let mut child = command.stdout(Stdio::null()).stderr(file).spawn().expect("starts");
-        let (state, client) = (folder.path("state"), http());
+        let (state, client) = (folder.state(), http());
         let pid = child.id();
         let (ingress, admin) = until("the daemon is ready", async || {
             if let Some(status) = child.try_wait().expect("waits") {
@@ -127,6 +148,10 @@ impl Daemon {
         std::fs::read_to_string(&self.log).expect("a log")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().expect("kill");
         assert!(status.success());
@@ -150,11 +175,25 @@ impl Daemon {
 
     /// Posts signed bytes to the source `hook`.
     pub(crate) async fn deliver_bytes(&self, body: Vec<u8>) -> reqwest::Result<(u16, Value)> {
-        let signature = sign(&body, SECRET);
-        let request = self.http.post(format!("http://{}/hooks/hook", self.ingress)).header("X-UiPath-Signature", signature);
-        let answer = request.header("Content-Type", "application/json").body(body).send().await?;
+        let answer = self.answer_to(body).await?;
         let status = answer.status().as_u16();
         Ok((status, answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    /// Posts signed bytes to the source `hook`; the answer as it came.
+    pub(crate) async fn answer_to(&self, body: Vec<u8>) -> reqwest::Result<reqwest::Response> {
+        let signature = sign(&body, SECRET);
+        let request = self.http.post(format!("http://{}/hooks/hook", self.ingress)).header("X-UiPath-Signature", signature);
+        request.header("Content-Type", "application/json").body(body).send().await
+    }
+
+    /// What `/readyz` answers: the status, and the codes of the reasons why not.
+    pub(crate) async fn readiness(&self) -> (u16, Vec<String>) {
+        let answer = self.http.get(format!("http://{}/readyz", self.admin)).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let answer: Value = answer.json().await.expect("json");
+        let reasons = answer["reasons"].as_array().expect("reasons").iter().filter_map(|r| r["code"].as_str().map(str::to_owned));
+        (status, reasons.collect())
     }
 
     /// Asks the admin API; the JSON of the answer.

@@ -1,6 +1,7 @@
 //! The real binary, a sandbox and a scripted endpoint over loopback, each on a port of its own and in a folder of its own.
 
 mod daemon;
+mod disk;
 mod peer;
 
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 pub(crate) use daemon::{Daemon, Folder};
+pub(crate) use disk::{Disk, skip};
 pub(crate) use peer::{Sandbox, start_sandbox};
 
 /// The secret of the webhook in all tests.
@@ -67,4 +69,18 @@ pub(crate) fn failed_item(id: u64) -> Value {
         "TenantId": 1,
         "OrganizationUnitId": 2,
     })
+}
+
+/// The same with a text of `length` bytes in it that looks random and is different for each item.
+pub(crate) fn failed_item_of(id: u64, length: usize) -> Value {
+    let mut item = failed_item(id);
+    let mut state = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let letters = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'a' + (state % 26) as u8)
+    });
+    item["QueueItem"]["SpecificContent"]["Text"] = letters.take(length).collect::<String>().into();
+    item
 }
