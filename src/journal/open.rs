@@ -54,6 +54,7 @@ pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Sh
     let marker = opening.check_formats()?;
     lock::sign(&lock).map_err(|error| failed("write", &dir.join("lock"), &error))?;
     opening.files.make_dir(&opening.journal).map_err(|error| failed("make", &opening.journal, &error))?;
+    opening.make_names_durable()?;
     let numbers = opening.segments()?;
     let new = numbers.is_empty() && marker == Found::Missing && !dir.join("checkpoints").exists();
     let reason = if new { None } else { marker::distrust(&marker, &opening.options.boot_id) };
@@ -88,6 +89,20 @@ impl Opening<'_> {
             }
         }
         Ok(marker)
+    }
+
+    /// The process before may have ended between giving a name, to a folder or a segment, and syncing it. What is acknowledged
+    /// from here on stands under these names.
+    fn make_names_durable(&self) -> Opened<()> {
+        let parent = self.dir.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+        for folder in [Some(&*self.journal), Some(self.dir), parent].into_iter().flatten() {
+            match self.files.sync_dir(folder) {
+                // Who may not look into the folder above did not make ours there.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && Some(folder) == parent => {}
+                synced => synced.map_err(|error| failed("sync", folder, &error))?,
+            }
+        }
+        Ok(())
     }
 
     fn segments_found(&self) -> Opened<Vec<u32>> {
@@ -132,7 +147,8 @@ impl Opening<'_> {
     }
 
     fn set_aside(&mut self, dir: &Path, reason: String) -> Opened<()> {
-        if dir.exists() {
+        // Whatever stands there, a link to nowhere included.
+        if dir.symlink_metadata().is_ok() {
             let aside = dir.with_extension("aside");
             let moved = remove_if_there(&aside).and_then(|()| self.files.rename(dir, &aside)).and_then(|()| self.files.sync_dir(self.dir));
             moved.map_err(|error| failed("set aside", dir, &error))?;
@@ -340,6 +356,7 @@ impl Opening<'_> {
             full: None,
             ahead_failed: None,
             distrusted: false,
+            unmarked: false,
             _lock: lock,
         };
         Ok((shared, writer, self.report))
@@ -354,8 +371,13 @@ fn drain(state: &mut State, pace: &mut Pace) -> std::io::Result<()> {
     Ok(())
 }
 
-fn remove_if_there(dir: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
+/// Removes a folder with all in it, or a file.
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    let removed = match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => std::fs::remove_file(path),
+        removed => removed,
+    };
+    match removed {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }

@@ -190,7 +190,7 @@ impl Queue {
     }
 
     /// Waits for operations, as long as `wait` says, and takes what belongs into one group.
-    pub(super) fn take(&self, wait: Option<Duration>) -> Taken {
+    pub(super) fn take(&self, wait: Duration) -> Taken {
         let mut inner = self.lock();
         let mut waited = false;
         loop {
@@ -206,14 +206,9 @@ impl Queue {
             if waited {
                 return Taken::Nothing;
             }
+            waited = true;
             inner.asleep = true;
-            inner = match wait {
-                None => self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                Some(wait) => {
-                    waited = true;
-                    self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            inner = self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
             inner.asleep = false;
         }
         let mut ops = Vec::with_capacity(inner.ops.len().min(GROUP_OPS_MAX));

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,6 +115,22 @@ impl OpenSegment {
         files.write_at(&self.file, &self.path, group, self.end)?;
         files.sync(&self.file, &self.path)?;
         self.end += group.len() as u64;
+        Ok(())
+    }
+
+    /// Whether the file still stands under its name: when the folder was removed, moved or replaced, what is written here
+    /// is found by no later start. An error that says nothing about that is none.
+    pub(super) fn in_place(&self) -> io::Result<()> {
+        let gone = match std::fs::metadata(&self.path) {
+            Ok(named) => {
+                let open = self.file.metadata()?;
+                (named.dev(), named.ino()) != (open.dev(), open.ino())
+            }
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        };
+        if gone {
+            return Err(io::Error::other(format!("`{}` was removed or replaced while it was in use", self.path.display())));
+        }
         Ok(())
     }
 

@@ -30,6 +30,9 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Few changed rows wait this long for company before they are written to the checkpoints.
 const DRAIN_DELAY: Duration = Duration::from_millis(500);
 
+/// When nothing is asked for, this often is looked whether the segment is still in its place.
+const PLACE_CHECK: Duration = Duration::from_secs(10);
+
 /// This many changed rows are written as soon as nobody waits …
 const DRAIN_ROWS: usize = 256;
 
@@ -56,6 +59,8 @@ pub(super) struct Writer {
     pub(super) ahead_failed: Option<Instant>,
     /// The checkpoints failed: the next open rebuilds them.
     pub(super) distrusted: bool,
+    /// … and the marker does not say so yet.
+    pub(super) unmarked: bool,
     /// Held for the life of the journal.
     pub(super) _lock: std::fs::File,
 }
@@ -81,15 +86,15 @@ impl Writer {
                 self.drain_all();
             }
             let wait = if self.full.is_some() {
-                Some(FULL_RETRY)
+                FULL_RETRY
             } else if self.distrusted {
-                None
+                PLACE_CHECK
             } else if self.drain.is_some() || changed >= DRAIN_ROWS || self.may_reserve_ahead() {
-                Some(Duration::ZERO)
+                Duration::ZERO
             } else if changed > 0 {
-                Some(DRAIN_DELAY)
+                DRAIN_DELAY
             } else {
-                None
+                PLACE_CHECK
             };
             match self.shared.queue.take(wait) {
                 Taken::Ops(ops, bytes) => self.commit(ops, bytes)?,
@@ -106,6 +111,10 @@ impl Writer {
 
     /// Something that nobody waits for.
     fn idle(&mut self) -> Result<(), Broken> {
+        self.segment.in_place().map_err(|error| Broken(error.to_string()))?;
+        if self.unmarked {
+            self.mark_distrusted();
+        }
         if let Some((_, bytes, _)) = self.full {
             return self.room(bytes).map(|_| ());
         }
@@ -221,7 +230,9 @@ impl Writer {
         self.buffer = buffer;
         if let Some(formed) = formed {
             let started = Instant::now();
-            if let Err(error) = self.segment.append(&self.files, &formed.buffer) {
+            // Never an answer for what went into a file that no later start finds.
+            let written = self.segment.append(&self.files, &formed.buffer).and_then(|()| self.segment.in_place());
+            if let Err(error) = written {
                 let broken = format!("cannot write segment {}: {error}", self.segment.head.number);
                 replies.into_iter().for_each(|reply| reply.send(Some(&AppendError::Ended(broken.clone()))));
                 return Err(Broken(broken));
@@ -321,19 +332,30 @@ impl Writer {
         tracing::error!(%error, "the checkpoints failed; they are rebuilt at the next start");
         self.distrusted = true;
         self.drain = None;
-        let marker = Marker { rebuild: true, ..Marker::now(&self.boot_id, false) };
-        if let Err(error) = marker::write(&self.files, &self.dir, &marker) {
-            tracing::error!(%error, "cannot mark the checkpoints for rebuilding");
-        }
+        self.mark_distrusted();
         if let Err(error) = forget_checkpoints(&mut self.shared.write()) {
             tracing::error!(%error, "cannot fold the journal into memory; what is shown of runs may be old");
         }
+    }
+
+    /// Has the next open rebuild the checkpoints. What made them fail, a full disk first of all, may keep the marker from
+    /// being written as well: it is tried again while nobody waits.
+    fn mark_distrusted(&mut self) {
+        let marker = Marker { rebuild: true, ..Marker::now(&self.boot_id, false) };
+        let marked = marker::write(&self.files, &self.dir, &marker);
+        if let (Err(error), false) = (&marked, self.unmarked) {
+            tracing::error!(%error, "cannot mark the checkpoints for rebuilding yet");
+        }
+        self.unmarked = marked.is_err();
     }
 
     /// Everything is in; the checkpoints get the rest and the marker says so.
     fn close(&mut self) -> Result<(), Broken> {
         self.drain_all();
         if self.distrusted {
+            if self.unmarked {
+                self.mark_distrusted();
+            }
             return Ok(());
         }
         let checkpoints = self.shared.read().checkpoints.clone();

@@ -16,7 +16,9 @@ mod deploy;
 mod docs;
 /// Every family of events, signed.
 mod families;
-/// Power cuts.
-mod power;
 /// Start, reload, stop, two at once.
 mod life;
+/// Power cuts.
+mod power;
+/// The state folder in bad hands.
+mod store;

@@ -107,3 +107,38 @@ fn any_single_failure_while_opening_is_an_error_and_the_next_open_works() {
         assert_eq!(accept(&journal, delivery(vec![change(1)])).folded, 1);
     }
 }
+
+#[test]
+fn names_that_an_earlier_process_gave_are_durable_before_anything_stands_under_them() {
+    let dir = state_dir();
+    drop(open(&dir));
+    let synced = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&synced);
+    let files = Files::hooked(Arc::new(move |op, path| {
+        if op == FileOp::SyncDir {
+            seen.lock().expect("a list").push(path.to_owned());
+        }
+        Ok(())
+    }));
+    drop(Journal::open_with(&state(&dir), options(), files).expect("opens"));
+    let synced = synced.lock().expect("a list");
+    for folder in [dir.path().to_owned(), state(&dir), state(&dir).join("journal")] {
+        assert!(synced.contains(&folder), "{}", folder.display());
+    }
+}
+
+#[test]
+fn a_journal_that_was_removed_acknowledges_nothing_more() {
+    for replaced in [false, true] {
+        let dir = state_dir();
+        let journal = open(&dir);
+        accept(&journal, delivery(vec![change(1)]));
+        std::fs::rename(state(&dir), dir.path().join("elsewhere")).expect("moves");
+        if replaced {
+            drop(open(&dir));
+        }
+        let mut health = journal.health();
+        assert!(matches!(wait(journal.accept(delivery(vec![change(2)]))), Err(AppendError::Ended(_))));
+        wait(health.wait_for(|health| matches!(health, Health::Failed(_)))).expect("it says so");
+    }
+}
