@@ -138,7 +138,12 @@ impl Decoder<'_> {
 
     fn syntax<T>(&mut self, node: &Node, error: SyntaxError) -> Option<T> {
         let fault = Fault::error("expression", node.place_of(error.offset), error.message);
-        self.faults.push(match error.help {
+        let help = if node.has_comment() {
+            Some("an unquoted ` #` begins a comment; quote the whole value, or write it with `|`".to_owned())
+        } else {
+            error.help
+        };
+        self.faults.push(match help {
             Some(help) => fault.help(help),
             None => fault,
         });

@@ -4,6 +4,15 @@ use super::{Node, Yaml};
 use crate::fault::Place;
 
 impl Node {
+    /// Whether a comment follows an unquoted value on its line: perhaps its writer meant the ` #` to belong to it.
+    #[must_use]
+    pub fn has_comment(&self) -> bool {
+        let line = self.place.source.text.lines().nth(self.place.line.saturating_sub(1) as usize).unwrap_or_default();
+        let mut here = line.chars().skip(self.place.column.saturating_sub(1) as usize).peekable();
+        let unquoted = !matches!(here.peek(), None | Some('"' | '\'' | '|' | '>'));
+        unquoted && here.collect::<String>().contains(" #")
+    }
+
     /// The place of a character of a string value (`offset` counts characters from 0); the value's own place where
     /// the spelling in the file cannot be followed (an alias, say).
     #[must_use]

@@ -76,30 +76,43 @@ fn syntax_fault(place: Place, error: &serde_saphyr::Error) -> Fault {
         Some(cut) => message[..cut].to_owned(),
         None => message,
     };
+    let place = at_its_tag(place, &message);
     let line = place.source.text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or_default().to_owned();
-    let tagged = matches!(error.without_snippet(), serde_saphyr::Error::UnsupportedTag { .. });
+    let here = line.chars().skip(place.column.saturating_sub(1) as usize).collect::<String>();
     let fault = Fault::error("yaml", place, message.trim_end_matches('.').to_owned());
-    if tagged {
-        return fault.help("an unquoted `!` begins a tag, and tags mean nothing here; quote the whole value: \"!has(item.X)\"");
-    }
-    match trap(&line) {
+    match trap(&line, &here) {
         Some(help) => fault.help(help),
         None => fault,
     }
 }
 
-/// A named hint where the line shows one of the well-known traps.
-fn trap(line: &str) -> Option<String> {
+/// A tag is reported where its value stands, which may be nothing on the next line: the tag itself is what to look at.
+fn at_its_tag(place: Place, message: &str) -> Place {
+    let Some(tag) = message.strip_prefix("unsupported tag `").and_then(|rest| rest.split('`').next()) else { return place };
+    let lines = place.source.text.lines().enumerate();
+    let above = lines.take(place.line as usize).filter_map(|(at, line)| line.find(tag).map(|byte| (at, line[..byte].chars().count())));
+    match above.last() {
+        Some((line, column)) => {
+            Place { line: line as u32 + 1, column: column as u32 + 1, length: tag.chars().count() as u32, source: place.source.clone() }
+        }
+        None => place,
+    }
+}
+
+/// A named hint where the line, or what stands `here` in it, shows one of the well-known traps.
+fn trap(line: &str, here: &str) -> Option<String> {
     let value = line.split_once(':').map_or(line.trim(), |(_, v)| v.trim());
     let dash = line.trim_start().strip_prefix("- ").map(str::trim);
     if line.trim_start().starts_with('\t') || line.starts_with('\t') {
         return Some("YAML is indented with spaces; replace the tab".to_owned());
     }
-    if value.starts_with('*') || dash.is_some_and(|d| d.starts_with('*')) {
+    if value.starts_with('*') || here.starts_with('*') || dash.is_some_and(|d| d.starts_with('*')) {
         return Some("an unquoted `*` begins an alias; write \"*\" in quotes".to_owned());
     }
-    if value.starts_with('!') {
-        return Some(format!("an unquoted `!` begins a tag; quote the whole value: '{value}'"));
+    if here.starts_with('!') {
+        let in_flow = line.strip_suffix(here).is_some_and(|before| before.contains(['{', '[']));
+        let whole = if in_flow { here.split([',', '}', ']']).next().unwrap_or(here) } else { here };
+        return Some(tag_help(whole.trim_end()));
     }
     if is_bare_template_in_flow(value) {
         return Some("`${…}` inside `{ }` or `[ ]`: put it in quotes, as in {id: \"${item.Id}\"}".to_owned());
@@ -116,12 +129,26 @@ fn trap(line: &str) -> Option<String> {
     None
 }
 
-/// Whether an unquoted `${` stands where a value of a flow mapping or list begins.
+/// Whether an unquoted `${` stands inside a flow mapping or list.
 fn is_bare_template_in_flow(value: &str) -> bool {
+    let even = |text: &str, quote: char| text.matches(quote).count().is_multiple_of(2);
     value.match_indices("${").any(|(at, _)| {
-        let before = value[..at].trim_end();
-        before.contains(['{', '[']) && before.ends_with([':', ',', '[', '{'])
+        let before = &value[..at];
+        before.replace("${", "").contains(['{', '[']) && even(before, '"') && even(before, '\'')
     })
+}
+
+fn tag_help(value: &str) -> String {
+    format!("an unquoted `!` begins a tag; quote the whole value: '{}'", value.replace('\'', "''"))
+}
+
+/// Whether a `!` of its own stands before a value: YAML takes it for a tag and drops it, its writer meant "not".
+fn negated(at: &Place) -> bool {
+    let line = at.source.text.lines().nth(at.line.saturating_sub(1) as usize).unwrap_or_default();
+    let column = at.column.saturating_sub(1) as usize;
+    let before: String = line.chars().take(column).collect();
+    let word = before.trim_end().rsplit([' ', '\t']).next().unwrap_or_default();
+    word == "!"
 }
 
 fn place(source: &Arc<SourceText>, at: Location) -> Place {
@@ -139,7 +166,13 @@ fn build(raw: Spanned<Raw>, source: &Arc<SourceText>, faults: &mut Faults) -> No
         Raw::Null => Yaml::Null,
         Raw::Bool(b) => Yaml::Bool(b),
         Raw::Number(n) => Yaml::Number(n),
-        Raw::Text(text) => Yaml::Text(text),
+        Raw::Text(text) => {
+            if negated(&at) {
+                let help = tag_help(&format!("!{text}"));
+                faults.push(Fault::error("yaml", at.clone(), "the `!` before the value is a tag, not a negation").help(help));
+            }
+            Yaml::Text(text)
+        }
         Raw::NotFinite(text) => {
             faults.push(
                 Fault::error("not-finite", at.clone(), format!("`{text}` is no finite number")).help("quote it if a string is meant"),
@@ -283,18 +316,34 @@ mod tests {
     fn traps_have_names() {
         for (text, hint) in [
             ("events: *\n", "alias"),
-            ("when: !has(x)\n", "tag"),
-            ("when: a ? b: c\nx: ]\n", ""),
             ("when: !has(x) && y\n", "tag"),
             ("steps:\n  - if: !has(x)\n", "tag"),
             ("a: {id: ${item.Id}}\n", "{id: \"${item.Id}\"}"),
             ("a: [{b: \"c: d\", id: ${item.Id}}]\n", "{id: \"${item.Id}\"}"),
+            ("match: {QueueItem: {Id: *x}}\n", "alias"),
+            ("when: !has(x)\nx: 1\n", "tag; quote the whole value: '!has(x)'"),
+            ("when: !x.y\n", "tag"),
+            ("when: ! has(x)\n", "tag; quote the whole value: '!has(x)'"),
+            ("- {if: !has(x), a: 1}\n", "tag; quote the whole value: '!has(x)'"),
+            ("- !has(x)\n", "tag"),
+            ("when: a ? b : c\n", "quote the whole value: 'a ? b : c'"),
             ("a:\n\tb: 1\n", "tab"),
             ("a: b: c\n", "quote"),
+            ("a: {b: ${c}}\n", "put it in quotes"),
+            ("a: [{b: {c: https://x/${d}, e: 1}}]\n", "put it in quotes"),
         ] {
             let faults = read(text).expect_err(text);
             let help = faults.iter().filter_map(|f| f.help.clone()).collect::<String>();
             assert!(help.contains(hint), "{text}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_quoted_exclamation_mark_is_text() {
+        for text in
+            ["when: '!has(x)'\n", "when: \"! has(x)\"\n", "a: not ! a tag\n", "a: wow!\n", "a: |\n  ! x\n", "'!': b\n", "a: [b!, \"!\"]\n"]
+        {
+            assert!(read(text).is_ok(), "{text}");
         }
     }
 

@@ -79,6 +79,8 @@ fn faults_of_expressions_stand_inside_the_string() {
         (&rule(&format!("when: ^run.id == ''\n{STEP}")), "unknown-name", "no run yet"),
         (&rule(&format!("when: ^vars.limt > 1\n{STEP}")), "unknown-var", "did you mean `limit`?"),
         (&rule(&format!("when: ^5\n{STEP}")), "wrong-type", "expected an expression"),
+        (&rule(&format!("when: data.x == ^\"a #b\"\n{STEP}")), "expression", "begins a comment"),
+        (&rule(&format!("when: ^!has(data.x)\n{STEP}")), "yaml", "begins a tag"),
         (&rule(&format!("when: data.Text.^matches('(a')\n{STEP}")), "expression", "unclosed group"),
         (&step("emit: {type: x, data: {a: \"é ^${data.x\"}}"), "expression", "not closed"),
         (&step("emit: {type: x, data: {a: [1, \"${data.x +^}\"]}}"), "expression", "ends too early"),
