@@ -101,7 +101,8 @@ impl Out {
         Ok(())
     }
 
-    /// Rows under a head, in columns. On a terminal the last column is cut to what fits.
+    /// Rows under a head, in columns. On a terminal a row that is too long takes two lines, and its last column is cut to
+    /// what fits.
     pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<Cell>]) -> Result<(), Stop> {
         let mut widths: Vec<usize> = head.iter().map(|name| name.chars().count()).collect();
         for row in rows {
@@ -147,14 +148,50 @@ impl Cell {
     }
 }
 
+/// What the last column needs at least to stand beside the others.
+const LAST_MIN: usize = 24;
+/// How far columns of the second line are set in.
+const INDENT: usize = 4;
+/// Between columns.
+const GAP: usize = 2;
+
+/// How many columns stand in the first line; what does not fit goes into a second one, so that the end of a row, which
+/// says why, is never lost in a narrow terminal.
+fn in_first_line(widths: &[usize], terminal: Option<usize>) -> usize {
+    let Some(terminal) = terminal else { return widths.len() };
+    let mut used = 0;
+    for (index, width) in widths.iter().enumerate() {
+        let begin = if index == 0 { 0 } else { used + GAP };
+        let least = if index + 1 == widths.len() { (*width).min(LAST_MIN) } else { *width };
+        if begin + least > terminal {
+            return index.max(1);
+        }
+        used = begin + width;
+    }
+    widths.len()
+}
+
 fn row_line(row: &[Cell], widths: &[usize], terminal: Option<usize>) -> String {
+    let first = in_first_line(widths, terminal).min(row.len());
+    let mut line = part_of_row(&row[..first], widths, terminal);
+    let rest = part_of_row(&row[first..], &widths[first..], terminal.map(|terminal| terminal.saturating_sub(INDENT)));
+    if !rest.is_empty() {
+        line.push('\n');
+        line.extend(std::iter::repeat_n(' ', INDENT));
+        line.push_str(&rest);
+    }
+    line
+}
+
+/// Columns beside each other; the last one is cut to what fits.
+fn part_of_row(row: &[Cell], widths: &[usize], terminal: Option<usize>) -> String {
     let mut line = String::new();
     let mut used = 0;
     for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
         let last = index + 1 == row.len();
         if index > 0 {
-            line.push_str("  ");
-            used += 2;
+            line.extend(std::iter::repeat_n(' ', GAP));
+            used += GAP;
         }
         let length = cell.text.chars().count();
         let room = terminal.map_or(usize::MAX, |terminal| terminal.saturating_sub(used)).max(8);
@@ -212,11 +249,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_does_not_fit_beside_goes_below() {
+        let row: Vec<Cell> = ["an-id-of-16-char", "dead", "rule", "a cause that is longer than anything else"].map(Cell::plain).into();
+        let widths = [16, 4, 10, 41];
+        let lines = |terminal| row_line(&row, &widths, terminal);
+        assert_eq!(lines(None), "an-id-of-16-char  dead  rule        a cause that is longer than anything else");
+        assert_eq!(lines(Some(77)), lines(None), "it just fits");
+        assert_eq!(lines(Some(60)), "an-id-of-16-char  dead  rule        a cause that is longer …");
+        assert_eq!(lines(Some(59)), "an-id-of-16-char  dead  rule\n    a cause that is longer than anything else");
+        assert_eq!(lines(Some(24)), "an-id-of-16-char  dead\n    rule        a cause…");
+        assert_eq!(lines(Some(3)).lines().count(), 2, "never more, and no panic");
+        assert_eq!(row_line(&row[..1], &widths[..1], Some(3)), "an-id-o…");
+    }
+
+    #[test]
     fn rows_stand_in_columns_and_fit_the_terminal() {
-        let row = [Cell::plain("abc"), Cell::plain("a long last column")];
-        assert_eq!(row_line(&row, &[5, 18], None), "abc    a long last column");
-        assert_eq!(row_line(&row, &[5, 18], Some(17)), "abc    a long la…");
-        assert_eq!(row_line(&row, &[5, 18], Some(3)), "abc    a long …");
+        let row = [Cell::plain("abc"), Cell::plain("a long last column, and more of it, and more")];
+        assert_eq!(row_line(&row, &[5, 44], None), "abc    a long last column, and more of it, and more");
+        assert_eq!(row_line(&row, &[5, 44], Some(40)), "abc    a long last column, and more of …");
     }
 
     #[test]
