@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Secrets, World};
+use crate::config::{self, Config, OrchestratorConfig, Secrets, World};
 use crate::dispatch::Targets;
 use crate::fault::{Fault, Faults, Severity};
 use crate::http::client::Client;
@@ -14,6 +14,7 @@ use crate::journal::RuleTexts;
 use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
 use crate::rules::RuleSet;
+use crate::secret::Secret;
 
 /// All of it, checked. Nothing is in force yet.
 pub(super) struct Assembled {
@@ -74,7 +75,7 @@ impl Assembled {
         };
         differs("listen", self.config.listen == running.listen);
         differs("admin", self.config.admin == running.admin);
-        differs("admin_token", self.secrets.admin_token.as_ref().map(|t| t.expose()) == running_token);
+        differs("admin_token", self.secrets.admin_token.as_ref().map(Secret::expose) == running_token);
         differs("state", self.config.state == running.state);
         faults
     }
@@ -88,7 +89,8 @@ pub(super) fn errors_on_lines(faults: &Faults) -> String {
 
 fn routes(config: &Config, secrets: &Secrets) -> BTreeMap<String, Arc<ReadySource>> {
     let ready = config.sources.values().map(|source| {
-        let tenant_url = source.orchestrator.as_ref().and_then(|name| config.orchestrators.get(name)).map(|o| o.canonical_url());
+        let tenant_url =
+            source.orchestrator.as_ref().and_then(|name| config.orchestrators.get(name)).map(OrchestratorConfig::canonical_url);
         let ready = ReadySource {
             config: source.clone(),
             secrets: secrets.sources.get(&source.name).cloned().unwrap_or_default(),

@@ -35,7 +35,7 @@ impl RuleBook {
         }
     }
 
-    fn from_journal(&self, number: u64) -> Option<Compiled> {
+    fn read_again(&self, number: u64) -> Option<Compiled> {
         let texts = match self.journal.rule_texts(number) {
             Ok(texts) => texts?,
             Err(error) => {
@@ -58,7 +58,7 @@ impl Generations for RuleBook {
         if known.is_some() {
             return known;
         }
-        let (set, vars) = self.from_journal(number)?;
+        let (set, vars) = self.read_again(number)?;
         self.put(number, Arc::clone(&set), Arc::clone(&vars));
         Some((set, vars))
     }

@@ -30,6 +30,7 @@ const SENDERS: u64 = 4;
 /// The folder of the writer that is killed, the id that it begins with, and its number.
 const WRITER: &str = "TRIPLINE_POWER_WRITER";
 
+#[expect(clippy::disallowed_methods, reason = "how long the test takes is for who starts it to say")]
 fn rounds() -> u64 {
     std::env::var("TRIPLINE_POWER_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("TRIPLINE_POWER_ROUNDS is a number"))
 }
@@ -239,6 +240,7 @@ fn power_cuts_while_segments_roll_lose_neither_events_nor_runs() {
 
 #[test]
 #[ignore = "begun by the test above in a process of its own, and killed"]
+#[expect(clippy::disallowed_methods, reason = "the test above tells it so what to do")]
 fn a_writer_until_it_is_killed() {
     let Ok(what) = std::env::var(WRITER) else { return };
     let words: Vec<_> = what.split(' ').collect();

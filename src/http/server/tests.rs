@@ -57,7 +57,7 @@ fn start(limits: ServerLimits) -> Server {
         }
     };
     let stop = CancellationToken::new();
-    let ended = tokio::spawn(serve(listener, tokio::sync::watch::channel(limits).1, service, stop.clone()));
+    let ended = tokio::spawn(serve(listener, watch::channel(limits).1, service, stop.clone()));
     Server { address, stop, ended, release, held }
 }
 

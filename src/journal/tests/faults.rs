@@ -112,7 +112,7 @@ fn any_single_failure_while_opening_is_an_error_and_the_next_open_works() {
 fn names_that_an_earlier_process_gave_are_durable_before_anything_stands_under_them() {
     let dir = state_dir();
     drop(open(&dir));
-    let synced = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let synced = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&synced);
     let files = Files::hooked(Arc::new(move |op, path| {
         if op == FileOp::SyncDir {
