@@ -7,6 +7,7 @@
 //! Where what a key needs is missing, the delivery's own id stands in, then the body's hash: rather two events for one
 //! change than one event for two.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ pub(super) fn of(data: &Value, thing: Option<&Thing<'_>>, facts: &Facts<'_>) -> 
 
 /// The key of a body that could not be read: its bytes, for a while.
 pub(super) fn of_bytes(source: &SourceView, body: &HashedBody<'_>, event_type: &str, received: Timestamp) -> Key {
-    let text = format!("{}|body|sha256:{}|{event_type}|", tenant(source), body.hash());
+    let text = format!("{}|body|sha256:{}|{}|", tenant(source), body.hash(), part(event_type));
     Key { text: Arc::from(text), stamp: Some(received), tolerance: UNKEYED_TOLERANCE }
 }
 
@@ -135,14 +136,19 @@ fn exact(thing: &Thing<'_>, id: &str, facts: &Facts<'_>) -> Key {
 }
 
 fn text(thing: &Thing<'_>, id: &str, occurrence: &str, facts: &Facts<'_>) -> String {
-    format!("{}|{}|{id}|{}|{occurrence}", tenant(facts.source), thing.name, facts.event_type)
+    format!("{}|{}|{}|{}|{}", tenant(facts.source), thing.name, part(id), part(facts.event_type), part(occurrence))
+}
+
+/// A part of a key as it stands in its text: what a body brings must not look like two parts.
+fn part(text: &str) -> Cow<'_, str> {
+    if text.contains('|') { Cow::Owned(text.replace('|', "%7C")) } else { Cow::Borrowed(text) }
 }
 
 fn by_delivery(facts: &Facts<'_>) -> Key {
     let (index, count) = facts.element;
     let element = if count > 1 { index.to_string() } else { String::new() };
     match facts.delivery {
-        Some(id) => Key::exact(format!("{}|event|{id}|{}|{element}", tenant(facts.source), facts.event_type)),
+        Some(id) => Key::exact(format!("{}|event|{}|{}|{element}", tenant(facts.source), part(id), part(facts.event_type))),
         None => {
             let key = of_bytes(facts.source, facts.body, facts.event_type, facts.received);
             Key { text: Arc::from(format!("{}{element}", key.text)), ..key }
@@ -150,10 +156,10 @@ fn by_delivery(facts: &Facts<'_>) -> Key {
     }
 }
 
-fn tenant(source: &SourceView) -> std::borrow::Cow<'_, str> {
+fn tenant(source: &SourceView) -> Cow<'_, str> {
     match &source.tenant_url {
-        Some(url) => std::borrow::Cow::Borrowed(url),
-        None => std::borrow::Cow::Owned(format!("source:{}", source.name)),
+        Some(url) => Cow::Borrowed(url),
+        None => Cow::Owned(format!("source:{}", source.name)),
     }
 }
 
