@@ -444,7 +444,11 @@ fn any_body() -> impl Strategy<Value = Value> {
 
 #[test]
 fn a_bar_in_a_type_makes_no_further_part() {
-    for body in [json!({"Type": "a|b"}), json!({"Type": "a|b", "EventId": "1|2"}), json!({"Type": "queueItem.added", "QueueItems": [{"Id": "7|8"}]})] {
+    for body in [
+        json!({"Type": "a|b"}),
+        json!({"Type": "a|b", "EventId": "1|2"}),
+        json!({"Type": "queueItem.added", "QueueItems": [{"Id": "7|8"}]}),
+    ] {
         for change in read(&body).changes {
             assert_eq!(change.key.text.split('|').count(), 5, "{}", change.key);
         }
