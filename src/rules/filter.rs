@@ -240,7 +240,17 @@ fn folders(fields: &Fields<'_>, decoder: &mut Decoder<'_>) -> Option<Vec<FolderR
     if items.is_empty() {
         decoder.error("empty", &node.place, "`folders` is empty: the rule can never match");
     }
-    Some(items.iter().filter_map(|item| folder(item, decoder)).collect())
+    let found: Vec<_> = items.iter().filter_map(|item| folder(item, decoder)).collect();
+    if !found.is_empty() && found.iter().all(|folder| matches!(folder, FolderRef::Path(_))) {
+        // Whoever reads the rule expects it to fire, and no event that a webhook brings would make it.
+        decoder.warning(
+            "folder-path",
+            &node.place,
+            "webhooks send a folder's id and key but not its path: no event of theirs is in a folder named by path",
+            "name it by its id, such as `folders: [1964513]`; `tripline events show` prints it",
+        );
+    }
+    Some(found)
 }
 
 fn folder(node: &Node, decoder: &mut Decoder<'_>) -> Option<FolderRef> {

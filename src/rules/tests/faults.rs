@@ -56,6 +56,7 @@ fn faults_of_rules() {
         (&rule(&format!("when: ^false\n{STEP}")), "never-matches", "never hold"),
         (&rule(&format!("when: ^data.a == 1 && (data.b && 2 == data.a)\n{STEP}")), "never-matches", "`data.a` would have to be two things"),
         (&rule(&format!("when: ^true\n{STEP}")), "always-matches", "always holds"),
+        (&rule(&format!("folders: ^[Finance, Shared/Sub]\n{STEP}")), "folder-path", "name it by its id"),
         (&rule(&format!("when: ^\"'5' > 4\"\n{STEP}")), "expression", "double("),
         (&rule("steps: ^{emit: {type: x}}"), "wrong-type", "expected a list"),
         (&rule("steps: ^[]"), "empty", "no steps"),
