@@ -29,7 +29,7 @@ pub struct OrchestratorConfig {
     pub auth: AuthConfig,
     /// Default folder.
     pub folder: Option<FolderRef>,
-    /// Our share of list requests [poll].
+    /// Our share of list requests; for polling.
     pub list_rate: Option<Rate>,
 }
 

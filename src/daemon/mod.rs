@@ -1,7 +1,7 @@
 //! The daemon's life: read everything, bind, open the journal, start the tasks, reload, drain, end.
 //!
 //! The order matters. Sockets are bound before the journal opens, so that a restart never refuses a delivery: requests
-//! are read, verified and held meanwhile. Tasks stop in the order of [`life::Stop`]: no new promises first, the
+//! are read, verified and held meanwhile. Tasks stop in the order of `life::Stop`: no new promises first, the
 //! watcher of it all last. A task that ends by itself ends the daemon, loudly.
 
 mod assemble;

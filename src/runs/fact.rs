@@ -128,7 +128,7 @@ pub struct Intent {
     pub next_lookup: Option<Timestamp>,
 }
 
-/// A durable fact about a run. The journal keeps facts; a [`Run`] is their fold.
+/// A durable fact about a run. The journal keeps facts; a [`crate::runs::Run`] is their fold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Fact {

@@ -1,7 +1,7 @@
 //! A run's life as values: what it is, how facts change it, what is to be done next.
 //!
 //! Everything here is a function from values, `now` and jitter to values. The journal folds [`Fact`]s with
-//! [`Run::apply`]; dispatch asks [`decide`] what comes next and [`settle`] what an outcome means. Knows no clock, no
+//! [`Run::apply`]; dispatch asks [`decide()`] what comes next and [`settle()`] what an outcome means. Knows no clock, no
 //! store, no network.
 
 mod breaker;
