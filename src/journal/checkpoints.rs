@@ -6,6 +6,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, Standing, VALUE_MAX};
 
@@ -20,6 +21,8 @@ const FLUSH_BATCHES: usize = 256;
 /// The rows on disk.
 pub(super) struct Checkpoints {
     db: sled::Db,
+    /// What went wrong first. After that sled answers nothing any more, to readers neither.
+    failed: OnceLock<String>,
 }
 
 /// What was written since the last flush.
@@ -42,19 +45,34 @@ impl Checkpoints {
     /// Opens or makes the folder.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        Ok(Self { db: guarded(|| config.open())? })
+        Ok(Self { db: guarded(|| config.open())?, failed: OnceLock::new() })
+    }
+
+    fn guarded<T>(&self, operation: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
+        guarded(operation).inspect_err(|error| self.note(error))
+    }
+
+    /// Keeps the first failure for the writer: a reader may be the first to meet it.
+    pub(super) fn note(&self, error: &io::Error) {
+        // Only the first one counts.
+        drop(self.failed.set(error.to_string()));
+    }
+
+    /// The first failure of any operation.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 
     /// How far they are; `None` when they are new.
     pub(super) fn standing(&self) -> io::Result<Option<Standing>> {
-        let value = guarded(|| self.db.get(POSITION_KEY))?;
+        let value = self.guarded(|| self.db.get(POSITION_KEY))?;
         Ok(value.map(|value| Standing::from_bytes(&value)).transpose()?)
     }
 
     /// The value of a row, put together from its parts.
     pub(super) fn get(&self, key: &RowKey) -> io::Result<Option<Vec<u8>>> {
         let mut stored = key.bytes();
-        let Some(first) = guarded(|| self.db.get(&stored))? else { return Ok(None) };
+        let Some(first) = self.guarded(|| self.db.get(&stored))? else { return Ok(None) };
         let mut value = first.to_vec();
         let mut length = first.len();
         while key.has_parts()
@@ -62,7 +80,7 @@ impl Checkpoints {
             && let Some(last) = stored.last_mut().filter(|part| usize::from(**part) < PARTS_MAX - 1)
         {
             *last += 1;
-            let Some(part) = guarded(|| self.db.get(&stored))? else { break };
+            let Some(part) = self.guarded(|| self.db.get(&stored))? else { break };
             length = part.len();
             value.extend_from_slice(&part);
         }
@@ -74,14 +92,14 @@ impl Checkpoints {
         use std::ops::Bound;
         let start = after.map_or(Bound::Included(vec![prefix]), |key| Bound::Excluded(key.to_vec()));
         let range = (start, Bound::Excluded(vec![prefix + 1]));
-        guarded(|| self.db.range(range).take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
+        self.guarded(|| self.db.range(range).take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
     }
 
     /// Rows whose key begins with `prefix` and is smaller than `before`, largest first: at most `max` stored parts.
     pub(super) fn before(&self, prefix: u8, before: Option<&[u8]>, max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let end = before.map_or_else(|| vec![prefix + 1], <[u8]>::to_vec);
         let range = vec![prefix]..end;
-        guarded(|| self.db.range(range).rev().take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
+        self.guarded(|| self.db.range(range).rev().take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
     }
 
     /// Writes rows in one batch; `standing` with them says that everything up to there is in.
@@ -100,7 +118,7 @@ impl Checkpoints {
         if let Some(standing) = standing {
             batch.insert(POSITION_KEY, standing.to_bytes());
         }
-        guarded(|| self.db.apply_batch(batch))?;
+        self.guarded(|| self.db.apply_batch(batch))?;
         pace.batches += 1;
         if pace.rows >= FLUSH_ROWS || pace.batches >= FLUSH_BATCHES {
             *pace = Pace::default();
@@ -111,7 +129,7 @@ impl Checkpoints {
 
     /// Writes out what sled holds. Not durable by itself: see the marker.
     pub(super) fn flush(&self) -> io::Result<()> {
-        guarded(|| self.db.flush()).map(|_| ())
+        self.guarded(|| self.db.flush()).map(|_| ())
     }
 }
 

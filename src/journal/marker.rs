@@ -70,6 +70,12 @@ pub(super) fn write(files: &Files, state: &Path, marker: &Marker) -> io::Result<
     files.replace(&path(state), &serde_json::to_vec(marker)?)
 }
 
+/// Removes the marker: checkpoints without one are not trusted.
+pub(super) fn remove(files: &Files, state: &Path) -> io::Result<()> {
+    std::fs::remove_file(path(state))?;
+    files.sync_dir(state)
+}
+
 /// Why the checkpoints are not to be trusted, if they are not.
 pub(super) fn distrust(found: &Found, boot: &str) -> Option<String> {
     match found {

@@ -356,7 +356,6 @@ impl Opening<'_> {
             full: None,
             ahead_failed: None,
             distrusted: false,
-            unmarked: false,
             _lock: lock,
         };
         Ok((shared, writer, self.report))

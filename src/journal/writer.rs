@@ -30,8 +30,8 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Few changed rows wait this long for company before they are written to the checkpoints.
 const DRAIN_DELAY: Duration = Duration::from_millis(500);
 
-/// When nothing is asked for, this often is looked whether the segment is still in its place.
-const PLACE_CHECK: Duration = Duration::from_secs(10);
+/// When nothing is asked for, this often is looked whether the segment is in its place and the checkpoints answer.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 /// This many changed rows are written as soon as nobody waits …
 const DRAIN_ROWS: usize = 256;
@@ -59,8 +59,6 @@ pub(super) struct Writer {
     pub(super) ahead_failed: Option<Instant>,
     /// The checkpoints failed: the next open rebuilds them.
     pub(super) distrusted: bool,
-    /// … and the marker does not say so yet.
-    pub(super) unmarked: bool,
     /// Held for the life of the journal.
     pub(super) _lock: std::fs::File,
 }
@@ -81,20 +79,28 @@ impl Writer {
 
     fn serve(&mut self) -> Result<(), Broken> {
         loop {
-            let changed = self.shared.read().dirty.len();
+            let (changed, failure) = {
+                let state = self.shared.read();
+                let failure = state.checkpoints.as_ref().and_then(|checkpoints| checkpoints.failure().map(str::to_owned));
+                (state.dirty.len(), failure)
+            };
+            if let Some(failure) = failure.filter(|_| !self.distrusted) {
+                self.lose_checkpoints(&std::io::Error::other(failure));
+                continue;
+            }
             if changed > OVERLAY_ROWS_MAX && !self.distrusted {
                 self.drain_all();
             }
             let wait = if self.full.is_some() {
                 FULL_RETRY
             } else if self.distrusted {
-                PLACE_CHECK
+                IDLE_CHECK
             } else if self.drain.is_some() || changed >= DRAIN_ROWS || self.may_reserve_ahead() {
                 Duration::ZERO
             } else if changed > 0 {
                 DRAIN_DELAY
             } else {
-                PLACE_CHECK
+                IDLE_CHECK
             };
             match self.shared.queue.take(wait) {
                 Taken::Ops(ops, bytes) => self.commit(ops, bytes)?,
@@ -112,9 +118,6 @@ impl Writer {
     /// Something that nobody waits for.
     fn idle(&mut self) -> Result<(), Broken> {
         self.segment.in_place().map_err(|error| Broken(error.to_string()))?;
-        if self.unmarked {
-            self.mark_distrusted();
-        }
         if let Some((_, bytes, _)) = self.full {
             return self.room(bytes).map(|_| ());
         }
@@ -339,23 +342,19 @@ impl Writer {
     }
 
     /// Has the next open rebuild the checkpoints. What made them fail, a full disk first of all, may keep the marker from
-    /// being written as well: it is tried again while nobody waits.
-    fn mark_distrusted(&mut self) {
+    /// being written as well; to remove it needs no space and says the same.
+    fn mark_distrusted(&self) {
         let marker = Marker { rebuild: true, ..Marker::now(&self.boot_id, false) };
-        let marked = marker::write(&self.files, &self.dir, &marker);
-        if let (Err(error), false) = (&marked, self.unmarked) {
-            tracing::error!(%error, "cannot mark the checkpoints for rebuilding yet");
+        let marked = marker::write(&self.files, &self.dir, &marker).or_else(|_| marker::remove(&self.files, &self.dir));
+        if let Err(error) = marked {
+            tracing::error!(%error, "cannot mark the checkpoints for rebuilding");
         }
-        self.unmarked = marked.is_err();
     }
 
     /// Everything is in; the checkpoints get the rest and the marker says so.
     fn close(&mut self) -> Result<(), Broken> {
         self.drain_all();
         if self.distrusted {
-            if self.unmarked {
-                self.mark_distrusted();
-            }
             return Ok(());
         }
         let checkpoints = self.shared.read().checkpoints.clone();

@@ -142,3 +142,35 @@ fn a_journal_that_was_removed_acknowledges_nothing_more() {
         wait(health.wait_for(|health| matches!(health, Health::Failed(_)))).expect("it says so");
     }
 }
+
+#[test]
+fn checkpoints_that_fail_a_reader_are_given_up_at_once_and_rebuilt_at_the_next_start() {
+    for no_space in [false, true] {
+        let dir = state_dir();
+        let full = Arc::new(AtomicU8::new(WELL));
+        let asked = Arc::clone(&full);
+        let files = Files::hooked(Arc::new(move |op, path| match asked.load(Ordering::SeqCst) {
+            NO_SPACE if op == FileOp::Write && path.ends_with("store.tmp") => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }));
+        let (journal, _) = Journal::open_with(&state(&dir), options(), files).expect("opens");
+        let event = accept(&journal, delivery(vec![change(1)])).events[0];
+        wait(journal.plan(Plan { through: event, runs: vec![planned(event, "rule")] })).expect("kept");
+        let before = seen(&journal);
+        if no_space {
+            full.store(NO_SPACE, Ordering::SeqCst);
+        }
+        let checkpoints = || journal.0.shared.read().checkpoints.clone();
+        checkpoints().expect("is there").note(&io::Error::other("no space for a reader"));
+        wait(async {
+            while checkpoints().is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert_eq!(seen(&journal), before, "from memory");
+        drop(journal);
+        let (journal, report) = Journal::open(&state(&dir), options()).expect("opens");
+        assert!(report.rebuilt.is_some(), "{report:?}");
+        assert_eq!(seen(&journal), before);
+    }
+}

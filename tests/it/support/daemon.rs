@@ -205,6 +205,11 @@ impl Daemon {
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     }
 
+    /// The status of an answer of the admin API.
+    pub(crate) async fn status(&self, path: &str) -> u16 {
+        self.http.get(format!("http://{}{path}", self.admin)).send().await.expect("an answer").status().as_u16()
+    }
+
     /// Posts to the admin API.
     pub(crate) async fn post(&self, path: &str) -> (u16, Value) {
         let answer = self.http.post(format!("http://{}{path}", self.admin)).send().await.expect("an answer");
