@@ -64,6 +64,7 @@ impl Config {
                 })
                 .collect(),
             vars: self.vars.clone(),
+            ingress: Some(self.listen).filter(|address| address.port() != 0),
         }
     }
 }

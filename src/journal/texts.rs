@@ -68,6 +68,6 @@ pub(super) fn from_json(json: &[u8]) -> serde_json::Result<RuleTexts> {
         reconciles: source.reconciles,
         orchestrator: source.orchestrator,
     });
-    let known = Known { orchestrators: stored.known.orchestrators, sources: sources.collect(), vars: stored.known.vars };
+    let known = Known { orchestrators: stored.known.orchestrators, sources: sources.collect(), vars: stored.known.vars, ingress: None };
     Ok(RuleTexts { files: files.collect(), known })
 }

@@ -1,6 +1,7 @@
 //! Checks over all rules: names, types nobody sends, rules that set themselves off.
 
 use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 
 use super::action::Kind;
 use super::index::TypePattern;
@@ -112,7 +113,15 @@ fn loops(node: &Node, rule: &Rule, known: &Known, faults: &mut Faults) {
                 let event_type = known_text(&action.event_type, known).map(|t| t.to_ascii_lowercase());
                 event_type.filter(|t| rule.filter.events.iter().any(|p| p.matches(t, true))).map(|t| format!("events of type `{t}`"))
             }
-            Kind::GetItem(_) | Kind::Http(_) => None,
+            Kind::Http(action) => {
+                if known.ingress.is_some_and(|ingress| is_own_ingress(action.url.leading_text(), ingress)) {
+                    let message = "the step posts to this daemon's own ingress";
+                    let fault = Fault::error("own-ingress", step_node.place.clone(), message);
+                    faults.push(fault.help("that is a loop; make an event of your own with `emit`"));
+                }
+                None
+            }
+            Kind::GetItem(_) => None,
         };
         if let Some(what) = again {
             let message = format!("the rule can set itself off: it waits for {what} and makes them");
@@ -120,6 +129,17 @@ fn loops(node: &Node, rule: &Rule, known: &Known, faults: &mut Faults) {
             faults.push(Fault::warning("self-trigger", step_node.place.clone(), message).help(help));
         }
     }
+}
+
+/// Whether a URL that begins like this leads to our own ingress.
+fn is_own_ingress(url: &str, ingress: SocketAddr) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
+    let host = host.trim_matches(['[', ']']);
+    let address = if host.eq_ignore_ascii_case("localhost") { Some(IpAddr::from([127, 0, 0, 1])) } else { host.parse().ok() };
+    let here = |ip: IpAddr| ip == ingress.ip() || (ip.is_loopback() && (ingress.ip().is_unspecified() || ingress.ip().is_loopback()));
+    port.parse() == Ok(ingress.port()) && address.is_some_and(here)
 }
 
 /// Whether the rule waits for some type that begins like this.

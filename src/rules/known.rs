@@ -1,5 +1,6 @@
 //! What the configuration tells rules: the names they may refer to.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,6 +16,9 @@ pub struct Known {
     pub sources: Vec<KnownSource>,
     /// `vars` of the configuration.
     pub vars: Value,
+    /// Our own ingress, where its port is known: a step that posts there is a loop. Only `check` asks; it is not kept
+    /// with a generation.
+    pub ingress: Option<SocketAddr>,
 }
 
 /// A source as rules see it.

@@ -325,3 +325,15 @@ fn figures() {
         println!("{parsed} rules: YAML {parse:?}, load {load:?}, one event {:?}", begun.elapsed() / 1_000);
     }
 }
+
+#[test]
+fn a_step_that_posts_to_our_own_ingress_is_refused() {
+    let step = |url: &str| format!("rule: r\nevents: job.completed\nsteps:\n  - http: {{url: \"{url}\", body: {{}}}}\n");
+    for url in ["http://127.0.0.1:8080/hooks/lab", "http://localhost:8080/hooks/lab", "http://[::1]:8080/${event.source}"] {
+        let (set, faults) = load(&step(url));
+        assert!(set.is_none() && lines(&faults).contains("own ingress"), "{url}: {}", lines(&faults));
+    }
+    for url in ["http://127.0.0.1:8081/x", "https://hooks.example.com/hooks/lab", "http://10.0.0.1:8080/hooks/lab"] {
+        assert!(load(&step(url)).0.is_some(), "{url}");
+    }
+}

@@ -28,6 +28,7 @@ fn known() -> Known {
         orchestrators: vec!["prod".into()],
         sources: vec![source("prod-hook", false, None), source("prod-poll", false, Some("prod-hook")), source("lab", true, None)],
         vars: json!({"review_queue": "Invoices-Review", "limit": 1000, "base": "https://api.example.com"}),
+        ingress: Some(([0, 0, 0, 0], 8080).into()),
     }
 }
 
