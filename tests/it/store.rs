@@ -129,16 +129,27 @@ async fn a_full_disk_is_said_at_once_and_it_recovers_by_itself() {
         let ballast = disk.fill();
         let daemon = runs_out_of_space_and_recovers(&folder, daemon, |_| fs::remove_file(&ballast).expect("removed")).await;
 
-        // Full at the start: refused with the remedy, and nothing is harmed.
-        let before = lists(&daemon).await;
-        daemon.kill9();
+        // Asked to end while there is no space: it ends, and in time. Started without space, or read-only: refused with the
+        // remedy. Nothing is harmed by any of it.
         let ballast = disk.fill();
-        let refused = folder.output(&["run", "-c", "tripline.yaml"]);
-        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert_eq!(refused.status.code(), Some(78), "{text}");
-        assert!(text.contains("No space left on device") && text.contains("disk/state"), "{text}");
-        fs::remove_file(ballast).expect("removed");
-        assert!(lists(&Daemon::start(&folder).await).await == before);
+        let mut kept = numbers(&daemon.list("/api/v1/events").await);
+        kept.extend(until_refused(&daemon, &mut 5000).await);
+        daemon.signal("TERM");
+        assert!(daemon.ended().await.success());
+        for (what, text) in [("full", "No space left on device"), ("read-only", "Read-only file system")] {
+            let refused = folder.output(&["run", "-c", "tripline.yaml"]);
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert_eq!(refused.status.code(), Some(78), "{what}: {said}");
+            assert!(said.contains(text) && said.contains("disk/state"), "{what}: {said}");
+            if what == "full" {
+                fs::remove_file(&ballast).expect("removed");
+                disk.remount("ro");
+            } else {
+                disk.remount("rw");
+            }
+        }
+        let after = lists(&Daemon::start(&folder).await).await;
+        assert_eq!((numbers(&after.0), after.1.len()), (kept.clone(), kept.len()));
     }
 }
 

@@ -63,6 +63,11 @@ impl Disk {
         Ok(Self { at: at.to_owned() })
     }
 
+    /// Makes it read-only, `ro`, or not, `rw`.
+    pub(crate) fn remount(&self, how: &str) {
+        run("mount", &["-o", &format!("remount,{how}"), text(&self.at)]).expect("mounted anew");
+    }
+
     /// Copies what an image's device was given so far, as a power cut leaves it.
     pub(crate) fn copy(image: &Path, to: &Path) -> Result<(), String> {
         run("cp", &["--sparse=always", text(image), text(to)])
