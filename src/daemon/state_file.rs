@@ -31,11 +31,7 @@ pub struct DaemonFile {
 impl DaemonFile {
     /// For this process.
     pub(super) fn of(listen: std::net::SocketAddr, admin: &AdminAddress, started: Timestamp) -> Self {
-        let admin = match admin {
-            AdminAddress::Tcp(address) => address.to_string(),
-            AdminAddress::Unix(path) => format!("unix:{}", path.display()),
-        };
-        Self { pid: std::process::id(), listen: listen.to_string(), admin, started }
+        Self { pid: std::process::id(), listen: listen.to_string(), admin: admin.to_string(), started }
     }
 
     /// Whether the file in `state` names another process that still runs. Its lock decides in the end; this only keeps us
