@@ -20,6 +20,7 @@ use crate::daemon::logging::Level;
 use crate::daemon::reload::{LateControl, Reloader, Running, put_in_force};
 use crate::daemon::sockets::{self, Sockets};
 use crate::daemon::state_file::DaemonFile;
+use crate::daemon::watch::Marks;
 use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::{self, Dispatch};
 use crate::intake::{self, Intake};
@@ -41,6 +42,7 @@ enum Task {
     Ingress,
     Router,
     Dispatch,
+    Files,
     Telemetry,
     Watchdog,
     Admin,
@@ -174,6 +176,7 @@ pub(super) async fn live(
     let state = assembled.config.state.clone();
     let rule_count = assembled.rules.rules().len();
     let targets = Arc::new(ArcSwap::from_pointee(assembled.targets));
+    let marks = Marks::of(&assembled.config.rules);
     let reloader = Arc::new(Reloader {
         file: assembled.config.file.clone(),
         running: Mutex::new(Running { config: assembled.config, admin_token: assembled.secrets.admin_token }),
@@ -183,11 +186,17 @@ pub(super) async fn live(
         book: Arc::clone(&book),
         journal: journal.clone(),
         limits: limits_in_force,
+        read: std::sync::Mutex::new(marks),
         level,
     });
     control.set(Arc::clone(&reloader));
 
     spawn_work(&mut tasks, &stop, &journal, &clock, rules, book, targets, grace, recorder);
+    let (watched, token) = (Arc::clone(&reloader), stop.router.clone());
+    tasks.spawn(async move {
+        crate::daemon::watch::watch(watched, token).await;
+        (Task::Files, Ok(()))
+    });
     journal_open.send_replace(Some(journal.clone()));
     rules_ready.send_replace(true);
     supervisor::ready(&format!("listening on {ingress_address}, {rule_count} rules"));
@@ -314,7 +323,7 @@ async fn drain(tasks: &mut JoinSet<(Task, Result<(), String>)>, signals: &mut Si
         wait_for(tasks, &[Task::Ingress], INGRESS_DRAIN + Duration::from_secs(1)).await;
         stop.router.cancel();
         stop.dispatch.cancel();
-        wait_for(tasks, &[Task::Router, Task::Dispatch], grace + Duration::from_secs(2)).await;
+        wait_for(tasks, &[Task::Router, Task::Dispatch, Task::Files], grace + Duration::from_secs(2)).await;
         stop.admin.cancel();
         wait_for(tasks, &[Task::Admin, Task::Telemetry, Task::Watchdog], ADMIN_DRAIN).await;
     };

@@ -14,6 +14,7 @@ mod sockets;
 mod state_file;
 mod supervisor;
 mod telemetry;
+mod watch;
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! A reload: everything is read and checked whole, then swapped at once; with any fault the old stays.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -14,6 +14,7 @@ use crate::daemon::assemble::{Assembled, assemble, errors_on_lines};
 use crate::daemon::descriptors;
 use crate::daemon::generations::RuleBook;
 use crate::daemon::logging::Level;
+use crate::daemon::watch::Marks;
 use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::Targets;
 use crate::fault::{Fault, Faults};
@@ -34,6 +35,8 @@ pub(super) struct Reloader {
     pub book: Arc<RuleBook>,
     pub journal: Journal,
     pub limits: watch::Sender<Limits>,
+    /// How the rule files looked when they were last read.
+    pub read: std::sync::Mutex<Marks>,
     pub level: Level,
 }
 
@@ -69,12 +72,25 @@ impl Reloader {
         result
     }
 
+    /// How the rule files looked when they were last read, in force or refused.
+    pub(super) fn marks(&self) -> Marks {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where the rules in force are.
+    pub(super) async fn rule_paths(&self) -> Vec<PathBuf> {
+        self.running.lock().await.config.rules.clone()
+    }
+
     async fn try_reload(&self, running: &mut Running) -> Result<u64, Faults> {
-        let file = self.file.clone();
+        let (file, rules) = (self.file.clone(), running.config.rules.clone());
         // Compiling ten thousand rules takes a moment: off the threads that answer deliveries.
-        let assembled = tokio::task::spawn_blocking(move || assemble(&file, &RealWorld))
+        // Looked at before they are read: a change in between is then one more change.
+        let (marks, assembled) = tokio::task::spawn_blocking(move || (Marks::of(&rules), assemble(&file, &RealWorld)))
             .await
-            .map_err(|e| one(Fault::general("internal", format!("the reload ended early: {e}"))))??;
+            .map_err(|e| one(Fault::general("internal", format!("the reload ended early: {e}"))))?;
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+        let assembled = assembled?;
         let fixed = assembled.needs_restart(&running.config, running.admin_token.as_ref().map(Secret::expose));
         if !fixed.is_empty() {
             return Err(fixed);
@@ -90,6 +106,9 @@ impl Reloader {
         let connections = descriptors::prepare(assembled.config.limits.connections).unwrap_or(assembled.config.limits.connections);
         self.limits.send_replace(Limits { connections, ..assembled.config.limits.clone() });
         self.level.set(&assembled.config.log);
+        if running.config.rules != assembled.config.rules {
+            *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Marks::of(&assembled.config.rules);
+        }
         running.config = assembled.config;
         Ok(generation)
     }

@@ -184,7 +184,9 @@ fn url(template: &Template, scope: &Scope<'_>, at: &At<'_>) -> Result<String, Ex
     }
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     if authority.is_empty() || authority.contains(['@', '%']) {
-        return Err(at.fault("the URL has no plain host name (in a `${…}` a colon or slash is encoded: write the port outside, `${vars.host}:8080`)"));
+        return Err(at.fault(
+            "the URL has no plain host name (in a `${…}` a colon or slash is encoded: write the port outside, `${vars.host}:8080`)",
+        ));
     }
     if url.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
         return Err(at.fault("the URL contains a space, a backslash or a control character"));

@@ -300,3 +300,26 @@ async fn every_metric_is_there_from_the_start_and_known_labels_begin_at_zero() {
     let emitted = "tripline_events_received_total{source=\"tripline\",via=\"emit\",type=\"acme.pinged\"} 1";
     until("the emitted event is counted", async || text().await.lines().any(|line| line == emitted).then_some(())).await;
 }
+
+#[tokio::test]
+async fn rule_files_that_change_are_read_again_and_a_broken_one_changes_nothing() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    let rule = |emits: &str| format!("rule: say\nevents: ping\nsteps: [{{emit: {{type: {emits}, data: {{}}}}}}]\n");
+    folder.rule("say", &rule("acme.first"));
+    let daemon = Daemon::start(&folder).await;
+    let emitted = async |kind: &str| daemon.list(&format!("/api/v1/events?type={kind}")).await.len();
+    daemon.deliver(&json!({"Type": "ping", "EventId": "1"})).await.expect("an answer");
+    until("the first rule speaks", async || (emitted("acme.first").await == 1).then_some(())).await;
+
+    folder.rule("say", &rule("acme.second"));
+    until("the change is read", async || daemon.log().contains("\"message\":\"reloaded\"").then_some(())).await;
+    daemon.deliver(&json!({"Type": "ping", "EventId": "2"})).await.expect("an answer");
+    until("the second rule speaks", async || (emitted("acme.second").await == 1).then_some(())).await;
+
+    folder.rule("broken", "rule: broken\nevnts: ping\n");
+    until("the fault is told", async || daemon.log().contains("did you mean `events`?").then_some(())).await;
+    daemon.deliver(&json!({"Type": "ping", "EventId": "3"})).await.expect("an answer");
+    until("the second rule still speaks", async || (emitted("acme.second").await == 2).then_some(())).await;
+    assert_eq!(emitted("acme.first").await, 1);
+    assert_eq!(daemon.log().matches("reload refused").count(), 1, "what was refused is not tried again until it changes");
+}
