@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::support::{Daemon, Folder, Sandbox, failed_item, start_sandbox, until, until_within};
+use crate::support::{Daemon, Folder, Sandbox, failed_item, rounds, start_sandbox, until, until_within};
 
 /// Kills, unless `TRIPLINE_CRASH_ROUNDS` says otherwise.
 const ROUNDS: u64 = 30;
@@ -50,7 +50,7 @@ async fn thirty_kills_under_load_lose_no_event_and_no_follow_up() {
     let sandbox = start_sandbox().await;
     let folder = Folder::new(&sandbox.url);
     folder.rule("follow-up", RULES);
-    let rounds = std::env::var("TRIPLINE_CRASH_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("TRIPLINE_CRASH_ROUNDS is a number"));
+    let rounds = rounds("TRIPLINE_CRASH_ROUNDS", ROUNDS);
     let next = Arc::new(AtomicU64::new(1));
     let mut acked = BTreeSet::new();
     for round in 0..rounds {

@@ -19,21 +19,17 @@ use tripline::normalize::{SourceView, orchestrator};
 use tripline::rules::Mode;
 use tripline::runs::{Fact, NewRun, RunState};
 
-use crate::support::{Daemon, Disk, Folder, failed_item_of, skip, until};
+use crate::support::{Daemon, Disk, Folder, failed_item_of, rounds, skip, until};
 
-/// Power cuts of each test, unless `TRIPLINE_POWER_ROUNDS` says otherwise.
+/// Power cuts of each test, unless the variable says otherwise.
 const ROUNDS: u64 = 20;
+const VARIABLE: &str = "TRIPLINE_POWER_ROUNDS";
 /// After this many cuts on the same disk, each on what the one before left, a new one is begun.
 const CUTS_OF_A_DISK: u64 = 5;
 const DISK_BYTES: u64 = 320 << 20;
 const SENDERS: u64 = 4;
 /// The folder of the writer that is killed, the id that it begins with, and its number.
 const WRITER: &str = "TRIPLINE_POWER_WRITER";
-
-#[expect(clippy::disallowed_methods, reason = "how long the test takes is for who starts it to say")]
-fn rounds() -> u64 {
-    std::env::var("TRIPLINE_POWER_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("TRIPLINE_POWER_ROUNDS is a number"))
-}
 
 /// From 100 bytes to 200 KB of text, in an order that mixes them.
 fn item(id: u64) -> Value {
@@ -114,11 +110,12 @@ async fn send(daemon: Arc<Daemon>, next: Arc<AtomicU64>, acked: Arc<AtomicU64>) 
 async fn power_cuts_under_load_lose_no_acknowledged_event() {
     let mut folder = Folder::new("http://127.0.0.1:9");
     folder.keep_state_in("disk/state");
+    let rounds = rounds(VARIABLE, ROUNDS);
     let mut rig = Rig::new(&folder.path("."));
     let next = Arc::new(AtomicU64::new(1));
     let mut acked = BTreeMap::new();
     let mut total = 0;
-    for round in 0..rounds() {
+    for round in 0..rounds {
         if round % CUTS_OF_A_DISK == 0 {
             total += std::mem::take(&mut acked).len();
             if let Err(why) = rig.renew() {
@@ -163,7 +160,7 @@ async fn power_cuts_under_load_lose_no_acknowledged_event() {
         every_event_is_there(&journal, &acked);
         journal.close();
     }
-    eprintln!("{} power cuts, {} acknowledged deliveries, none lost", 2 * rounds(), total + acked.len());
+    eprintln!("{} power cuts, {} acknowledged deliveries, none lost", 2 * rounds, total + acked.len());
 }
 
 /// What a killed writer had acknowledged.
@@ -198,10 +195,11 @@ impl Acked {
 #[test]
 fn power_cuts_while_segments_roll_lose_neither_events_nor_runs() {
     let dir = tempfile::tempdir().expect("a folder");
+    let rounds = rounds(VARIABLE, ROUNDS);
     let mut rig = Rig::new(dir.path());
     let state = rig.at.join("state");
     let (mut acked, mut next, mut total) = (Acked::default(), 1, 0);
-    for round in 0..rounds() {
+    for round in 0..rounds {
         if round % CUTS_OF_A_DISK == 0 {
             total += std::mem::take(&mut acked).events.len();
             if let Err(why) = rig.renew() {
@@ -234,8 +232,8 @@ fn power_cuts_while_segments_roll_lose_neither_events_nor_runs() {
         }
     }
     let segments = std::fs::read_dir(state.join("journal")).expect("lists").count();
-    assert!(segments > 3 || rounds() < CUTS_OF_A_DISK, "segments rolled: {segments}");
-    eprintln!("{} power cuts, {} acknowledged events, none lost", rounds(), total + acked.events.len());
+    assert!(segments > 3 || rounds < CUTS_OF_A_DISK, "segments rolled: {segments}");
+    eprintln!("{rounds} power cuts, {} acknowledged events, none lost", total + acked.events.len());
 }
 
 #[test]

@@ -38,6 +38,12 @@ pub(crate) async fn until_within<T>(limit: Duration, what: &str, mut condition: 
     }
 }
 
+/// How many rounds: what the environment says, else `usual`.
+#[expect(clippy::disallowed_methods, reason = "the length of a test is asked of whoever starts it")]
+pub(crate) fn rounds(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
 /// A client without proxies; TLS is not needed on loopback.
 pub(crate) fn http() -> reqwest::Client {
     // The second installation in one process is refused, and that is fine.
