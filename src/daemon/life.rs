@@ -24,7 +24,7 @@ use crate::daemon::watch::Marks;
 use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::{self, Dispatch};
 use crate::intake::{self, Intake};
-use crate::journal::{Health, Journal, OpenError, OpenReport, Options};
+use crate::journal::{Health, Journal, OpenReport, Options};
 use crate::router::{self, RulesInForce};
 
 /// How long open deliveries may go on once draining began.
@@ -270,9 +270,7 @@ async fn open(assembled: &Assembled, clock: &Clock, signals: &mut Signals) -> Re
     opened.cancel();
     match result {
         Ok(Ok(journal)) => Ok(journal),
-        Ok(Err(error @ (OpenError::Locked(_) | OpenError::Format(_) | OpenError::Damaged(_) | OpenError::Io(_)))) => {
-            Err(Err(End::Unusable(error.to_string())))
-        }
+        Ok(Err(error)) => Err(Err(End::Unusable(error.to_string()))),
         Err(error) => Err(Err(End::Failed(format!("opening the journal ended early: {error}")))),
     }
 }
