@@ -79,14 +79,17 @@ pub async fn run(intake: Intake, listener: Listener, stop: CancellationToken) {
     let server = |limits: &Limits| ServerLimits { connections: limits.connections, header_timeout: limits.header_timeout, drain: DRAIN };
     let mut limits = intake.limits.clone();
     let (changed, server_limits) = watch::channel(server(&limits.borrow_and_update()));
+    let desk = Arc::new(Desk::new(intake, HOLD_MAX, stop.clone()));
+    let followed = Arc::clone(&desk);
     let follow = async move {
         while limits.changed().await.is_ok() {
-            changed.send_replace(server(&limits.borrow_and_update()));
+            let new = limits.borrow_and_update().clone();
+            changed.send_replace(server(&new));
+            followed.put_in_force(new);
         }
         // Nobody changes limits any more; those of the listener stay as they are.
         changed.closed().await;
     };
-    let desk = Arc::new(Desk::new(intake, HOLD_MAX, stop.clone()));
     let service = move |peer, request| {
         let desk = Arc::clone(&desk);
         async move { desk.handle(peer, request).await }
@@ -100,23 +103,27 @@ pub async fn run(intake: Intake, listener: Listener, stop: CancellationToken) {
 /// Where deliveries are taken in: one for the listener, shared by its connections.
 struct Desk {
     intake: Intake,
-    memory: ArcSwap<Memory>,
+    in_force: ArcSwap<InForce>,
     guesses: Guesses,
     meters: Meters,
     hold: Duration,
     stop: CancellationToken,
 }
 
-/// Memory for bodies, in KiB. When the limit changes, new bodies count against a new one; old ones end soon.
-struct Memory {
-    kib: u32,
-    permits: Arc<Semaphore>,
+/// Limits with the memory for bodies that they allow, in KiB.
+struct InForce {
+    limits: Limits,
+    memory: Arc<Semaphore>,
 }
 
-impl Memory {
-    fn of(limits: &Limits) -> Self {
-        let kib = body::kib(limits.in_flight.max(limits.body));
-        Self { kib, permits: Arc::new(Semaphore::new(kib as usize)) }
+impl InForce {
+    fn kib(limits: &Limits) -> u32 {
+        body::kib(limits.in_flight.max(limits.body))
+    }
+
+    fn of(limits: Limits) -> Self {
+        let memory = Arc::new(Semaphore::new(Self::kib(&limits) as usize));
+        Self { limits, memory }
     }
 }
 
@@ -132,20 +139,19 @@ impl Desk {
         for source in intake.routes.load().values() {
             meters.of(&source.config.name);
         }
-        let memory = ArcSwap::from_pointee(Memory::of(&intake.limits.borrow()));
-        Self { intake, memory, guesses: Guesses::default(), meters, hold, stop }
+        let limits = intake.limits.borrow().clone();
+        Self { intake, in_force: ArcSwap::from_pointee(InForce::of(limits)), guesses: Guesses::default(), meters, hold, stop }
     }
 
-    /// The memory for bodies under the limits in force.
-    fn memory(&self, limits: &Limits) -> Arc<Semaphore> {
-        let memory = self.memory.load();
-        if memory.kib == body::kib(limits.in_flight.max(limits.body)) {
-            return Arc::clone(&memory.permits);
-        }
-        let renewed = Memory::of(limits);
-        let permits = Arc::clone(&renewed.permits);
-        self.memory.store(Arc::new(renewed));
-        permits
+    /// Limits for deliveries from now on. Where the memory changes, new bodies count against a new one; old ones end soon.
+    fn put_in_force(&self, limits: Limits) {
+        let before = self.in_force.load();
+        let new = if InForce::kib(&before.limits) == InForce::kib(&limits) {
+            InForce { limits, memory: Arc::clone(&before.memory) }
+        } else {
+            InForce::of(limits)
+        };
+        self.in_force.store(Arc::new(new));
     }
 
     async fn handle(&self, peer: Peer, request: Request<Incoming>) -> Answer {
@@ -178,9 +184,9 @@ impl Desk {
         give_up: Instant,
     ) -> Result<Answer, Refusal> {
         let declared = hyper::body::Body::size_hint(&body).exact();
-        let limits = self.intake.limits.borrow().clone();
+        let InForce { limits, memory } = &*self.in_force.load_full();
         let signature = admission::check(head, declared, &source.config, address, limits.body)?;
-        let (body, memory) = body::read(body, &limits, &self.memory(&limits), give_up).await?;
+        let (body, memory) = body::read(body, limits, memory, give_up).await?;
         let (read, received) = (Instant::now(), self.intake.clock.now());
         let checked = self.check(source, signature, &body, received, address).await?;
         let meter = self.meters.of(&source.config.name);

@@ -108,6 +108,32 @@ async fn a_broken_rule_is_refused_by_a_reload_and_the_old_rules_stay() {
 }
 
 #[tokio::test]
+async fn limits_follow_a_reload() {
+    let large = |id| {
+        let mut body = failed_item(id);
+        body["QueueItem"]["SpecificContent"]["Text"] = json!("x".repeat(2000));
+        body
+    };
+    let folder = Folder::new("http://127.0.0.1:9");
+    let daemon = Daemon::start(&folder).await;
+    let (status, _) = daemon.deliver(&large(1)).await.expect("an answer");
+    assert_eq!(status, 202);
+    let config = std::fs::read_to_string(folder.path("tripline.yaml")).expect("text");
+    folder.write("tripline.yaml", &format!("{config}limits: {{body: 1KiB, in_flight: 1MiB}}\n"));
+    let (status, answer) = daemon.post("/api/v1/reload").await;
+    assert_eq!(status, 200, "{answer}");
+    let status = until("the limit is in force", async || {
+        let (status, _) = daemon.deliver(&large(2)).await.ok()?;
+        (status != 202).then_some(status)
+    })
+    .await;
+    assert_eq!(status, 413);
+    folder.write("tripline.yaml", &config);
+    assert_eq!(daemon.post("/api/v1/reload").await.0, 200);
+    until("the old limit is back", async || daemon.deliver(&large(3)).await.ok().filter(|(status, _)| *status == 202)).await;
+}
+
+#[tokio::test]
 async fn a_reload_never_moves_a_socket_or_the_state() {
     let sandbox = start_sandbox().await;
     let folder = Folder::new(&sandbox.url);
