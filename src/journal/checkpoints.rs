@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, Standing, VALUE_MAX};
+use crate::journal::words::KEPT_VALUE_MAX;
 
 /// Bytes that sled may keep in memory (it counts them on disk).
 const CACHE_BYTES: u64 = 32 << 20;
@@ -17,6 +18,9 @@ const CACHE_BYTES: u64 = 32 << 20;
 const FLUSH_ROWS: usize = 4096;
 /// … or after this many batches.
 const FLUSH_BATCHES: usize = 256;
+
+/// Parts that a row which can be removed may have: the longest kept value, and the empty part behind it.
+const GONE_PARTS_MAX: u8 = (KEPT_VALUE_MAX / VALUE_MAX) as u8 + 1;
 
 /// The rows on disk.
 pub(super) struct Checkpoints {
@@ -95,6 +99,12 @@ impl Checkpoints {
         self.guarded(|| self.db.range(range).take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
     }
 
+    /// Stored keys from `start` up to `end` (exclusive), each part with its own, at most `max`.
+    pub(super) fn keys(&self, start: std::ops::Bound<Vec<u8>>, end: Vec<u8>, max: usize) -> io::Result<Vec<Vec<u8>>> {
+        let range = (start, std::ops::Bound::Excluded(end));
+        self.guarded(|| self.db.range(range).take(max).map(|row| row.map(|(key, _)| key.to_vec())).collect())
+    }
+
     /// Rows whose key begins with `prefix` and is smaller than `before`, largest first: at most `max` stored parts.
     pub(super) fn before(&self, prefix: u8, before: Option<&[u8]>, max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let end = before.map_or_else(|| vec![prefix + 1], <[u8]>::to_vec);
@@ -111,9 +121,11 @@ impl Checkpoints {
     ) -> io::Result<()> {
         let mut batch = sled::Batch::default();
         for (key, row) in rows {
-            let value = row.to_bytes()?;
             pace.rows += 1;
-            put(&mut batch, key, &value)?;
+            match row {
+                Row::Gone => remove(&mut batch, key),
+                row => put(&mut batch, key, &row.to_bytes()?)?,
+            }
         }
         if let Some(standing) = standing {
             batch.insert(POSITION_KEY, standing.to_bytes());
@@ -130,6 +142,18 @@ impl Checkpoints {
     /// Writes out what sled holds. Not durable by itself: see the marker.
     pub(super) fn flush(&self) -> io::Result<()> {
         self.guarded(|| self.db.flush()).map(|_| ())
+    }
+}
+
+/// Removes a row with all parts that it may have had.
+fn remove(batch: &mut sled::Batch, key: &RowKey) {
+    let mut stored = key.bytes();
+    batch.remove(stored.as_slice());
+    for part in 1..=if key.has_parts() { GONE_PARTS_MAX } else { 0 } {
+        if let Some(number) = stored.last_mut() {
+            *number = part;
+        }
+        batch.remove(stored.as_slice());
     }
 }
 

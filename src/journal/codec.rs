@@ -16,14 +16,17 @@
 //! plan   16 id of the newest event routed · the rest: the runs as a JSON list
 //! fact   26 run · the rest: the fact as JSON
 //! rules  8 generation · 32 SHA-256 of the JSON · the rest: files and names as JSON
+//! kept   1 space · str key · opt value (the rest)
 //! seal   nothing
 //! ```
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::event::{Change, EventId, Folder, Key, Origin, Problem, RunId, SourceName, Verified, Via};
-use crate::journal::words::{Delivery, Plan};
+use crate::journal::words::{Delivery, Kept, Plan, Space};
 use crate::runs::Fact;
 use crate::time::Timestamp;
 
@@ -163,6 +166,12 @@ pub(super) fn put_rules(out: &mut Vec<u8>, generation: u64, hash: [u8; 32], json
     out.extend_from_slice(&generation.to_le_bytes());
     out.extend_from_slice(&hash);
     out.extend_from_slice(json);
+}
+
+pub(super) fn put_kept(out: &mut Vec<u8>, kept: &Kept) {
+    out.push(kept.space as u8);
+    put_str(out, &kept.key);
+    put_opt(out, kept.value.as_deref(), |out, value| out.extend_from_slice(value));
 }
 
 // ---- reading ----
@@ -375,4 +384,12 @@ pub(super) fn fact(payload: &[u8]) -> Decoded<(RunId, Fact)> {
 pub(super) fn rules(payload: &[u8]) -> Decoded<(u64, [u8; 32], &[u8])> {
     let mut take = Take(payload);
     Ok((take.u64()?, take.array()?, take.0))
+}
+
+pub(super) fn kept(payload: &[u8]) -> Decoded<Kept> {
+    let mut take = Take(payload);
+    let space = Space::of(take.u8()?).ok_or(Undecodable)?;
+    let key = take.str()?.to_owned();
+    let value = take.opt(|take| Ok(Bytes::copy_from_slice(take.0)))?;
+    Ok(Kept { space, key, value })
 }

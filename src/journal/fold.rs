@@ -9,7 +9,7 @@ use std::io;
 use crate::event::{EventId, Folded, FoldedFrom, RunId};
 use crate::journal::codec::{self, EventRecord, FoldRecord, Undecodable};
 use crate::journal::format::{Frame, Kind, Position};
-use crate::journal::words::Plan;
+use crate::journal::words::{Kept, Plan};
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
@@ -32,6 +32,8 @@ pub(super) enum Record {
     Fact { run: RunId, fact: Fact },
     /// A rule generation was loaded.
     Rules { generation: u64, hash: [u8; 32] },
+    /// A value was kept or forgotten.
+    Kept(Kept),
 }
 
 impl Record {
@@ -53,6 +55,7 @@ impl Record {
                 let (generation, hash, _) = codec::rules(frame.payload)?;
                 Self::Rules { generation, hash }
             }
+            Kind::Kept => Self::Kept(codec::kept(frame.payload)?),
         }))
     }
 }
@@ -109,6 +112,8 @@ pub(super) trait Rows {
     fn folded(&mut self, id: EventId, change: &mut dyn FnMut(&mut Option<FoldRow>)) -> io::Result<()>;
     /// Where the texts of a generation are.
     fn generation(&mut self, generation: u64, at: Position);
+    /// The last value under a name.
+    fn kept(&mut self, kept: &Kept);
 }
 
 /// Folds one record. Records are folded in the order of their positions.
@@ -143,6 +148,7 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
                 heads.rules_hash = *hash;
             }
         }
+        Record::Kept(kept) => rows.kept(kept),
     }
     Ok(())
 }

@@ -61,12 +61,14 @@ pub(super) enum Kind {
     Fact = 20,
     /// The texts of a rule generation.
     Rules = 21,
-    // 22 cursor, 23 carried, 24 ledger, 25 pause: kept free for polling and retention.
+    /// A value under a name.
+    Kept = 22,
+    // 23 carried: kept free for retention.
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Group, Self::Seal, Self::Body, Self::Event, Self::Fold, Self::Plan, Self::Fact, Self::Rules]
+        [Self::Group, Self::Seal, Self::Body, Self::Event, Self::Fold, Self::Plan, Self::Fact, Self::Rules, Self::Kept]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

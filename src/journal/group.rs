@@ -17,7 +17,7 @@ use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, 
 use crate::journal::index::{SegmentIndex, body_hash, delivery_print, key_print};
 use crate::journal::prints::Prints;
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
-use crate::journal::words::{Accepted, Delivery};
+use crate::journal::words::{Accepted, Delivery, Kept};
 use crate::normalize::project;
 use crate::time::Timestamp;
 
@@ -131,6 +131,12 @@ impl<'m> Group<'m> {
     pub(super) fn record(&mut self, kind: Kind, payload: &[u8], record: Record) {
         let at = self.put(kind, |out| out.extend_from_slice(payload));
         self.records.push((at, record));
+    }
+
+    /// Adds a value under a name.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        let at = self.put(Kind::Kept, |out| codec::put_kept(out, &kept));
+        self.records.push((at, Record::Kept(kept)));
     }
 
     /// Adds rule texts unless they are those of the newest generation; its number.

@@ -24,6 +24,7 @@ mod format;
 mod group;
 mod hot;
 mod index;
+mod kept;
 mod lock;
 mod marker;
 mod open;
@@ -50,6 +51,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::event::{Event, EventId, RuleHash, RunId};
@@ -58,13 +60,15 @@ use crate::journal::files::Files;
 use crate::journal::fold::Record;
 use crate::journal::format::Kind;
 use crate::journal::queue::{Answer, Op};
+use crate::journal::rows::RowKey;
 use crate::journal::shared::Shared;
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
 pub use read::Reader;
 pub use words::{
-    Accepted, AppendError, Delivery, EventQuery, Gauges, Health, OpenError, OpenReport, Options, Page, Plan, RuleTexts, RunQuery,
+    Accepted, AppendError, Delivery, EventQuery, Gauges, Health, KEPT_KEY_MAX, KEPT_VALUE_MAX, Kept, OpenError, OpenReport, Options, Page,
+    Plan, RuleTexts, RunQuery, Space,
 };
 
 /// The journal, open. Cheap to clone; all verbs go to one writer thread.
@@ -133,7 +137,32 @@ impl Journal {
     /// # Errors
     /// Full, or ended; nothing was kept then.
     pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, AppendError> {
-        self.ask(|answer| Op::Accept(Box::new(delivery), answer)).await
+        self.ask(|answer| Op::Accept(Box::new(delivery), Vec::new(), answer)).await
+    }
+
+    /// Keeps a delivery and values with it, in one group: a cursor is never ahead of its events. The delivery may have no
+    /// changes.
+    ///
+    /// # Errors
+    /// Full (also for a value over its limits), or ended; nothing was kept then.
+    pub async fn accept_keeping(&self, delivery: Delivery, kept: Vec<Kept>) -> Result<Accepted, AppendError> {
+        kept.iter().try_for_each(Kept::check)?;
+        self.ask(|answer| Op::Accept(Box::new(delivery), kept, answer)).await
+    }
+
+    /// Keeps values under their names, in one group.
+    ///
+    /// # Errors
+    /// Full (also for a value over its limits), or ended; nothing was kept then.
+    pub async fn keep(&self, kept: Vec<Kept>) -> Result<(), AppendError> {
+        kept.iter().try_for_each(Kept::check)?;
+        let with_bytes = |kept: Kept| {
+            let mut payload = Vec::new();
+            codec::put_kept(&mut payload, &kept);
+            (Kind::Kept, payload, Record::Kept(kept))
+        };
+        let records = kept.into_iter().map(with_bytes).collect();
+        self.ask(|answer| Op::Records(records, answer)).await
     }
 
     /// Records what the router decided: runs and position in one group. Runs that exist already are left as they are.
@@ -271,6 +300,16 @@ impl Journal {
         });
         let row = |id| self.0.shared.read().run_row(id);
         runs::list(query, newest_first, row, &|at| self.0.shared.read().payload(at))
+    }
+
+    /// The value kept under a name.
+    pub fn kept(&self, space: Space, key: &str) -> io::Result<Option<Bytes>> {
+        Ok(self.0.shared.read().bytes_row(&RowKey::Kept(space, key.to_owned()))?.map(Bytes::from))
+    }
+
+    /// Values whose names begin with `prefix`, by name, from behind `after` on, at most `max`.
+    pub fn kept_after(&self, space: Space, prefix: &str, after: Option<&str>, max: usize) -> io::Result<Vec<(String, Bytes)>> {
+        kept::after(&self.0.shared.read(), space, prefix, after, max)
     }
 
     /// The texts of a rule generation.

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::event::{Verified, Via};
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, Kind};
-use crate::journal::words::{Accepted, AppendError, Delivery};
+use crate::journal::words::{Accepted, AppendError, Delivery, Kept};
 
 /// Operations that may wait at once.
 pub(super) const QUEUE_OPS_MAX: usize = 16_384;
@@ -31,8 +32,8 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, AppendError>>;
 
 /// What the writer is asked to do.
 pub(super) enum Op {
-    /// Keep a delivery.
-    Accept(Box<Delivery>, Answer<Accepted>),
+    /// Keep a delivery, and values with it.
+    Accept(Box<Delivery>, Vec<Kept>, Answer<Accepted>),
     /// Keep these records, in order, in one group.
     Records(Vec<(Kind, Vec<u8>, Record)>, Answer<()>),
     /// Keep rule texts unless they are the newest.
@@ -49,7 +50,7 @@ impl Op {
         const FIXED: usize = 256;
         let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
         let bytes = match self {
-            Self::Accept(delivery, _) => {
+            Self::Accept(delivery, kept, _) => {
                 let common = FIXED + delivery.source.len() + length(&delivery.orchestrator) + length(&delivery.delivery_id);
                 let verified = match &delivery.verified {
                     Verified::Secret(name) => name.len(),
@@ -66,7 +67,8 @@ impl Op {
                     let data = if delivery.via == Via::Webhook { 0 } else { change.data.to_string().len() };
                     common + change.key.text.len() + change.event_type.len() + folder + texts + problem + origin + data
                 });
-                common + verified + delivery.body.len() + changes.sum::<usize>()
+                let kept = kept.iter().map(|kept| FIXED + kept.key.len() + kept.value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
+                common + verified + delivery.body.len() + changes.sum::<usize>() + kept
             }
             Self::Records(records, _) => records.iter().map(|(_, payload, _)| payload.len() + FRAME_HEAD).sum(),
             Self::Rules { json, .. } => json.len() + FIXED,
@@ -80,7 +82,7 @@ impl Op {
     pub(super) fn refuse(self, error: AppendError) {
         // Who asked may have gone; nothing was kept, so there is nobody else to tell.
         match self {
-            Self::Accept(_, answer) => drop(answer.send(Err(error))),
+            Self::Accept(_, _, answer) => drop(answer.send(Err(error))),
             Self::Records(_, answer) => drop(answer.send(Err(error))),
             Self::Rules { answer, .. } => drop(answer.send(Err(error))),
             #[cfg(test)]

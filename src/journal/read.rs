@@ -16,7 +16,7 @@ use crate::journal::index::{Block, SegmentIndex, Summary};
 use crate::journal::rows::RunHead;
 use crate::journal::runs;
 use crate::journal::scan::{damaged, journal_dir, read_frame, segment_numbers, segment_path, verified, walk};
-use crate::journal::words::{EventQuery, Page, RunQuery};
+use crate::journal::words::{EventQuery, Kept, Page, RunQuery};
 use crate::runs::Run;
 
 /// Reads the segments of a state folder without the daemon: no lock, no sled, no secrets. Stops at the first record
@@ -123,6 +123,8 @@ impl Rows for RunRows {
     }
 
     fn generation(&mut self, _: u64, _: Position) {}
+
+    fn kept(&mut self, _: &Kept) {}
 }
 
 /// A segment that was read.

@@ -15,6 +15,8 @@
 //! 's' 4 segment                1 layout · summary of a sealed segment           leaves with the segment
 //! 'i' 4 segment · 2 page       40 per block: 16 first event · 4 offset ·        leaves with the segment
 //!                              8 + 8 smallest and largest `received` in ms · 4 events
+//! 'n' 1 space · key · 0 ·      the value kept under that name                   until it is forgotten
+//!     1 part
 //! 'k' 4 segment · 2 page       12 per key: 8 fingerprint · 4 offset; sorted     leaves with the segment
 //!
 //! run    8 position · 1 state · 8 due in ms (or the smallest number) · 8 created in ms · 4 length, rule ·
@@ -25,6 +27,7 @@ use crate::event::{EventId, RuleName, RunId};
 use crate::journal::codec::{Take, Undecodable};
 use crate::journal::fold::{FoldRow, Heads, RunRow};
 use crate::journal::format::Position;
+use crate::journal::words::Space;
 use crate::runs::{Run, RunState};
 use crate::time::Timestamp;
 
@@ -46,6 +49,7 @@ pub(super) enum RowKey {
     Segment(u32),
     Index(u32, u16),
     Prints(u32, u16),
+    Kept(Space, String),
 }
 
 /// The key of the position row.
@@ -79,13 +83,17 @@ impl RowKey {
                 key.extend_from_slice(&segment.to_be_bytes());
                 key.extend_from_slice(&page.to_be_bytes());
             }
+            Self::Kept(space, name) => {
+                key.extend_from_slice(&kept_prefix(*space, name));
+                key.extend_from_slice(&[0, 0]);
+            }
         }
         key
     }
 
     /// Whether the row may be cut into parts.
     pub(super) fn has_parts(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Folded(_))
+        matches!(self, Self::Run(_) | Self::Folded(_) | Self::Kept(..))
     }
 }
 
@@ -96,6 +104,8 @@ pub(super) enum Row {
     Folded(FoldRow),
     /// Pages, and everything else that is written once and read as it is.
     Bytes(Vec<u8>),
+    /// The row is no more.
+    Gone,
 }
 
 impl Row {
@@ -109,6 +119,7 @@ impl Row {
                 Ok(out)
             }
             Self::Bytes(bytes) => Ok(bytes.clone()),
+            Self::Gone => Ok(Vec::new()),
         }
     }
 }
@@ -188,6 +199,19 @@ pub(super) fn fold_row(value: &[u8]) -> Result<FoldRow, Undecodable> {
     let mut take = Take(value);
     let at = Position::unpacked(take.u64()?);
     Ok(FoldRow { folded: serde_json::from_slice(take.0).map_err(|_| Undecodable)?, at })
+}
+
+/// How the stored keys of values under names with this beginning begin.
+pub(super) fn kept_prefix(space: Space, beginning: &str) -> Vec<u8> {
+    let mut key = vec![b'n', space as u8];
+    key.extend_from_slice(beginning.as_bytes());
+    key
+}
+
+/// The name in a stored key of a kept value.
+pub(super) fn kept_of_key(key: &[u8]) -> Option<&str> {
+    let (name, [0, _]) = key.get(2..)?.split_last_chunk()? else { return None };
+    std::str::from_utf8(name).ok()
 }
 
 /// The id in a stored key of a run, and the number of the part.

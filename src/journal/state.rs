@@ -18,6 +18,7 @@ use crate::journal::index::{self, Block, SegmentIndex, Summary};
 use crate::journal::rows::{Row, RowKey, RunHead, Standing, fold_row, run_head, run_of_key, run_row};
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
 use crate::journal::timers::Timers;
+use crate::journal::words::Kept;
 use crate::time::Timestamp;
 
 /// Stored parts that are asked of sled at once.
@@ -101,6 +102,12 @@ impl State {
         if self.closed { Err(io::Error::other("the journal is closed")) } else { Ok(()) }
     }
 
+    /// The checkpoints, unless they failed.
+    pub(super) fn rows_on_disk(&self) -> io::Result<Option<&Checkpoints>> {
+        self.still_open()?;
+        Ok(self.checkpoints.as_deref())
+    }
+
     fn stored(&self, key: &RowKey) -> io::Result<Option<Vec<u8>>> {
         self.still_open()?;
         self.checkpoints.as_ref().map_or(Ok(None), |checkpoints| checkpoints.get(key))
@@ -128,6 +135,7 @@ impl State {
     pub(super) fn bytes_row(&self, key: &RowKey) -> io::Result<Option<Vec<u8>>> {
         match self.overlay(key) {
             Some(Row::Bytes(bytes)) => Ok(Some(bytes.clone())),
+            Some(Row::Gone) => Ok(None),
             _ => self.stored(key),
         }
     }
@@ -246,6 +254,11 @@ impl Rows for State {
             self.dirty.insert(RowKey::Folded(id), Row::Folded(row));
         }
         Ok(())
+    }
+
+    fn kept(&mut self, kept: &Kept) {
+        let row = kept.value.as_ref().map_or(Row::Gone, |value| Row::Bytes(value.to_vec()));
+        self.dirty.insert(RowKey::Kept(kept.space, kept.key.clone()), row);
     }
 
     fn generation(&mut self, generation: u64, at: Position) {

@@ -43,6 +43,71 @@ pub struct Delivery {
     pub changes: Vec<Change>,
 }
 
+/// What a kept value is about; the names of one space are apart from those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Space {
+    /// How far a source has read.
+    Cursor = 1,
+    /// The last state of a thing that a source follows.
+    Item = 2,
+    /// Up to when everything is known, and where it is not.
+    Ledger = 3,
+    /// What a person has paused.
+    Pause = 4,
+    /// Circuit breakers of targets.
+    Breaker = 5,
+    /// Tokens that a service changes with each use.
+    Token = 6,
+    /// What was handled last for an ordering key.
+    Order = 7,
+    /// Keys of which a rule takes one in a while.
+    Dedupe = 8,
+    /// Timers of watches.
+    Watch = 9,
+}
+
+impl Space {
+    /// All of them.
+    pub const ALL: [Self; 9] =
+        [Self::Cursor, Self::Item, Self::Ledger, Self::Pause, Self::Breaker, Self::Token, Self::Order, Self::Dedupe, Self::Watch];
+
+    pub(super) fn of(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|space| *space as u8 == byte)
+    }
+}
+
+/// The longest name of a kept value, in bytes.
+pub const KEPT_KEY_MAX: usize = 512;
+
+/// The longest kept value, in bytes.
+pub const KEPT_VALUE_MAX: usize = 64 << 10;
+
+/// A value under a name: state that is neither an event nor a run. The last write wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is about.
+    pub space: Space,
+    /// Its name: at most [`KEPT_KEY_MAX`] bytes, no NUL.
+    pub key: String,
+    /// At most [`KEPT_VALUE_MAX`] bytes, JSON by custom; `None` forgets it.
+    pub value: Option<Bytes>,
+}
+
+impl Kept {
+    /// Refuses what is too long to be kept.
+    pub(super) fn check(&self) -> Result<(), AppendError> {
+        let value = self.value.as_ref().map_or(0, Bytes::len);
+        if self.key.len() <= KEPT_KEY_MAX && !self.key.contains('\0') && value <= KEPT_VALUE_MAX {
+            return Ok(());
+        }
+        let key = self.key.len();
+        Err(AppendError::Full(format!(
+            "a kept value of {value} bytes under a name of {key} is over the limits of {KEPT_VALUE_MAX} and {KEPT_KEY_MAX}, or its name has a NUL"
+        )))
+    }
+}
+
 /// What became of a delivery; its facts are on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Accepted {

@@ -214,7 +214,11 @@ impl Writer {
         let mut drains = Vec::new();
         for op in ops {
             replies.push(match op {
-                Op::Accept(delivery, answer) => Reply::Accepted(answer, group.accept(*delivery)),
+                Op::Accept(delivery, kept, answer) => {
+                    let accepted = group.accept(*delivery);
+                    kept.into_iter().for_each(|kept| group.keep(kept));
+                    Reply::Accepted(answer, accepted)
+                }
                 Op::Records(records, answer) => {
                     for (kind, payload, record) in records {
                         group.record(kind, &payload, record);
@@ -275,7 +279,7 @@ impl Writer {
                     due = true;
                 }
                 Record::Fact { .. } => due = true,
-                Record::Fold(_) | Record::Rules { .. } => {}
+                Record::Fold(_) | Record::Rules { .. } | Record::Kept(_) => {}
             }
             if let Err(error) = fold(&mut *state, *at, record) {
                 failed = Some(error);

@@ -3,6 +3,7 @@
 mod accept;
 mod damage;
 mod faults;
+mod kept;
 mod model;
 mod reopen;
 
