@@ -282,6 +282,8 @@ fn rewrite_call(tree: &mut IdedExpr) {
         operators::EQUALS => Some("@eq"),
         operators::NOT_EQUALS => Some("@ne"),
         "matches" => Some("@matches"),
+        "timestamp" if found.target.is_none() => Some("@timestamp"),
+        "duration" if found.target.is_none() => Some("@duration"),
         _ => None,
     };
     if let Some(own) = own {

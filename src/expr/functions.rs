@@ -12,11 +12,11 @@ use cel::common::value::{CowVal, Val};
 use cel::{DeclarationError, Env, ExecutionError, extensions};
 
 use super::value::same;
-use super::{REGEX_MAX, budget};
+use super::{REGEX_MAX, budget, helpers};
 use crate::time::Timestamp;
 
-type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
-type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+pub(super) type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
+pub(super) type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 
 /// Functions called by name: `size(x)`.
 pub(super) const GLOBAL: &[&str] = &[
@@ -37,6 +37,16 @@ pub(super) const GLOBAL: &[&str] = &[
     "optional.ofNonZeroValue",
     "base64.encode",
     "base64.decode",
+    "base64.decodeText",
+    "json.encode",
+    "json.decode",
+    "hash.sha256",
+    "hash.sha512",
+    "math.round",
+    "math.floor",
+    "math.ceil",
+    "math.abs",
+    "time.parse",
 ];
 
 /// Functions called on a value: `x.size()`.
@@ -56,10 +66,16 @@ pub(super) const MEMBERS: &[&str] = &[
     "getMinutes",
     "getMonth",
     "getSeconds",
+    "getDays",
+    "format",
+    "startOf",
+    "plusDays",
     "hasValue",
     "value",
     "or",
     "orValue",
+    "lower",
+    "upper",
     "lowerAscii",
     "upperAscii",
     "trim",
@@ -87,6 +103,7 @@ pub(super) fn env() -> &'static Arc<Env> {
 
 fn declare(env: &mut Env) -> Result<(), DeclarationError> {
     env.add_extension(extensions::encoders)?;
+    helpers::declare(env)?;
     let text = || STRING_TYPE;
     env.add_overload("@add", "@add", vec![DYN_TYPE, DYN_TYPE], |args| arithmetic(&args, "_+_"))?;
     env.add_overload("@sub", "@sub", vec![DYN_TYPE, DYN_TYPE], |args| arithmetic(&args, "_-_"))?;
@@ -116,15 +133,15 @@ fn truth<'b, 'v>(value: bool) -> CowVal<'b, 'v> {
     CowVal::owned(CelBool::from(value))
 }
 
-fn str_at<'b>(args: &'b [CowVal<'_, '_>], at: usize) -> &'b str {
+pub(super) fn str_at<'b>(args: &'b [CowVal<'_, '_>], at: usize) -> &'b str {
     args.get(at).and_then(|arg| arg.downcast_ref::<CelString<'_>>()).map_or("", CelString::inner)
 }
 
-fn int_at(args: &[CowVal<'_, '_>], at: usize) -> Option<i64> {
+pub(super) fn int_at(args: &[CowVal<'_, '_>], at: usize) -> Option<i64> {
     args.get(at).and_then(|arg| arg.downcast_ref::<CelInt>()).map(|int| *int.inner())
 }
 
-fn build<'b, 'v>(text: String) -> Answer<'b, 'v> {
+pub(super) fn build<'b, 'v>(text: String) -> Answer<'b, 'v> {
     budget::build(text.len())?;
     Ok(CowVal::owned(CelString::from(text)))
 }

@@ -10,6 +10,8 @@ mod compile;
 mod eval;
 mod failure;
 mod functions;
+mod helpers;
+mod moments;
 mod result;
 mod scan;
 mod stack;

@@ -20,14 +20,19 @@ pub(super) fn lend<'a>(value: &'a Value) -> Box<dyn Val + 'a> {
     match value {
         Value::Null => Box::new(CelNull),
         Value::Bool(b) => Box::new(CelBool::from(*b)),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(int), _) => Box::new(CelInt::from(int)),
-            (None, Some(uint)) => Box::new(CelUInt::from(uint)),
-            (None, None) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
-        },
+        Value::Number(value) => number(value),
         Value::String(text) => Box::new(CelString::from(text.as_str())),
         Value::Array(items) => Box::new(JsonList { items, lent: OnceLock::new() }),
         Value::Object(map) => Box::new(JsonMap { map, keys: OnceLock::new() }),
+    }
+}
+
+/// A JSON number: an integer where it is one.
+pub(super) fn number<'v>(number: &serde_json::Number) -> Box<dyn Val + 'v> {
+    match (number.as_i64(), number.as_u64()) {
+        (Some(int), _) => Box::new(CelInt::from(int)),
+        (None, Some(uint)) => Box::new(CelUInt::from(uint)),
+        (None, None) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
     }
 }
 

@@ -24,6 +24,8 @@ pub struct TestCase {
     event: Event,
     replies: Value,
     expect: Option<Expect>,
+    /// What `now` is for it, where it says so.
+    now: Option<Timestamp>,
 }
 
 /// What a test gave.
@@ -60,7 +62,7 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>, filter: Option<&Filte
 }
 
 fn case(node: &Node, decoder: &mut Decoder<'_>, filter: Option<&Filter>, read_sample: ReadSample<'_>) -> Option<TestCase> {
-    let fields = Fields::of(node, "a test", &["name", "event", "replies", "expect"], &["vars", "now", "steps"], decoder.faults)?;
+    let fields = Fields::of(node, "a test", &["name", "event", "now", "replies", "expect"], &["vars", "steps"], decoder.faults)?;
     let name = fields.require("name", "the test", decoder.faults).and_then(|_| fields.text("name", decoder.faults));
     let event = fields.require("event", "the test", decoder.faults).and_then(|node| event(node, decoder, filter, read_sample));
     let replies = fields.get("replies").map_or(Some(Value::Object(Map::new())), |node| replies(node, decoder));
@@ -72,7 +74,23 @@ fn case(node: &Node, decoder: &mut Decoder<'_>, filter: Option<&Filter>, read_sa
             None
         }
     };
-    Some(TestCase { name: name?.0.to_owned(), event: event?, replies: replies?, expect })
+    let now = match fields.text("now", decoder.faults) {
+        Some((text, place)) => match Timestamp::parse_lenient(text).and_then(Timestamp::sane) {
+            Some(now) => Some(now),
+            None => {
+                decoder.error_help(
+                    "bad-moment",
+                    place,
+                    format!("`now`: `{text}` is no timestamp"),
+                    "write for example now: 2026-01-31T12:00:00Z",
+                );
+                return None;
+            }
+        },
+        None if fields.get("now").is_some() => return None,
+        None => None,
+    };
+    Some(TestCase { name: name?.0.to_owned(), event: event?, replies: replies?, expect, now })
 }
 
 fn replies(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
@@ -159,6 +177,7 @@ fn sample(file: &str, place: &Place, read_sample: ReadSample<'_>) -> Result<Map<
 impl TestCase {
     /// Runs it.
     pub(super) fn run(&self, rule: &Rule, vars: &Value, now: Timestamp) -> TestReport {
+        let now = self.now.unwrap_or(now);
         let why = match &self.expect {
             None => Some("the test has no `expect`".to_owned()),
             Some(expect) => self.why_not(rule, expect, vars, now),

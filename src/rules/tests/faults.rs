@@ -171,6 +171,7 @@ fn faults_of_retry_and_tests() {
             "did you mean `type`?",
         ),
         (&rule(&format!("tests:\n  - name: a\n    event: {{type: t, time: ^soon}}\n    expect: []\n{STEP}")), "bad-event", "no timestamp"),
+        (&rule(&format!("tests:\n  - name: a\n    now: ^soon\n    event: {{type: t}}\n    expect: []\n{STEP}")), "bad-moment", "`now`"),
         (&rule(&format!("tests:\n  - name: a\n    event: {{file: ^x.json}}\n    expect: []\n{STEP}")), "sample", "cannot read"),
         (
             &rule(&format!("tests:\n  - name: a\n    event: {{type: t}}\n    replies: {{^a: 1}}\n    expect: []\n{STEP}")),

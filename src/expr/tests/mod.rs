@@ -1,5 +1,7 @@
 //! Tests.
 
+mod helpers;
+
 use std::hint::black_box;
 
 use proptest::prelude::*;
