@@ -66,13 +66,13 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 
 /// The text without its unit tests and comments: what counts as code of the module.
 fn code(text: &str) -> String {
-    let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
+    let end = text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(text.len());
     text[..end].lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 /// A file that holds only tests.
 fn is_test_file(path: &Path) -> bool {
-    path.file_stem().is_some_and(|stem| stem == "tests") || path.components().any(|c| c.as_os_str() == "tests")
+    path.file_stem().is_some_and(|stem| stem == "tests" || stem == "fuzz") || path.components().any(|c| c.as_os_str() == "tests")
 }
 
 fn floor(module: &str) -> Option<usize> {

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of HTTP, stores or rules. An [`Event`] is data.
 
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod id;
 mod json;
 mod key;

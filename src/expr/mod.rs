@@ -5,6 +5,8 @@
 //! a null is as good as missing where a value is needed, and `"5" == 5` is an error instead of a silent `false`.
 //! Knows nothing of rules or events: names are bound by the caller.
 
+#[cfg(test)]
+mod fuzz;
 mod budget;
 mod compile;
 mod eval;

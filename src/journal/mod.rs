@@ -21,6 +21,8 @@ mod events;
 mod files;
 mod fold;
 mod format;
+#[cfg(test)]
+mod fuzz;
 mod group;
 mod hot;
 mod index;

@@ -2,6 +2,8 @@
 //!
 //! Knows no clock, store or network. `check`, `test`, `explain` and `run` all go through these functions.
 
+#[cfg(test)]
+mod fuzz;
 mod action;
 mod at;
 mod check;

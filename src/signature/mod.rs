@@ -1,6 +1,9 @@
 //! Whether a body was signed with one of the secrets: HMAC-SHA256 over its exact bytes (RFC 2104), compared in
 //! constant time. Knows the header's spellings; knows nothing of HTTP.
 
+#[cfg(test)]
+mod fuzz;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};

@@ -57,13 +57,13 @@ fn seen(journal: &Journal) -> (Vec<Event>, Vec<Run>, Vec<EventId>, Vec<Run>) {
     (events, runs, unrouted, due)
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::journal) fn wait<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await.expect("an answer in time") })
 }
 
 /// A change of queue item `id`.
-fn change(id: u32) -> Change {
+pub(in crate::journal) fn change(id: u32) -> Change {
     Change {
         key: Key::exact(format!("t|queueItem|{id}|queueItem.added")),
         event_type: "queueItem.added".into(),
@@ -81,7 +81,7 @@ fn change(id: u32) -> Change {
 }
 
 /// A delivery whose data is in the record, so that no family of Orchestrator's matters.
-fn delivery(changes: Vec<Change>) -> Delivery {
+pub(in crate::journal) fn delivery(changes: Vec<Change>) -> Delivery {
     Delivery {
         source: "hook".into(),
         via: Via::Poll,
@@ -98,6 +98,6 @@ fn accept(journal: &Journal, delivery: Delivery) -> Accepted {
     wait(journal.accept(delivery)).expect("kept")
 }
 
-fn planned(event: EventId, rule: &str) -> NewRun {
+pub(in crate::journal) fn planned(event: EventId, rule: &str) -> NewRun {
     NewRun { id: RunId::of(event, rule), rule: rule.into(), generation: 1, created: at(2), mode: Mode::Live, hops: 0, dead: None }
 }

@@ -17,7 +17,7 @@ use crate::fault::{Faults, SourceText};
 use crate::time::Timestamp;
 
 /// What the configuration of these tests knows.
-fn known() -> Known {
+pub(in crate::rules) fn known() -> Known {
     let source = |name: &str, unsigned: bool, reconciles: Option<&str>| KnownSource {
         name: name.into(),
         unsigned,
@@ -54,16 +54,16 @@ fn lines(faults: &Faults) -> String {
     faults.iter().map(|fault| format!("{} [{}]\n", fault.one_line(), fault.code)).collect()
 }
 
-fn now() -> Timestamp {
+pub(in crate::rules) fn now() -> Timestamp {
     Timestamp::parse_lenient("2026-03-01T10:00:00Z").expect("a stamp")
 }
 
-fn event(value: Value) -> Event {
+pub(in crate::rules) fn event(value: Value) -> Event {
     Event::from_json(&value).expect("an event")
 }
 
 /// A failed item of the queue `Invoices`.
-fn failed() -> Value {
+pub(in crate::rules) fn failed() -> Value {
     json!({
         "id": "01JD8Z3V6Q4K3W5T9M2N7P8R1S", "key": "t|item|7|queueItem.transactionFailed|", "source": "prod-hook", "orchestrator": "prod",
         "type": "queueItem.transactionFailed", "folder": {"id": 11, "key": "K-1"}, "folded": {"count": 1, "from": [
