@@ -1,6 +1,6 @@
 # Everything a person or CI needs. `make test` installs what the tests need beyond cargo, where it may.
 
-.PHONY: demo test crash bench lint fmt doc
+.PHONY: demo test crash soak fuzz bench lint fmt doc
 
 demo:
 	cargo run --release -- demo
@@ -13,6 +13,24 @@ test:
 crash:
 	TRIPLINE_CRASH_ROUNDS=1000 cargo test --locked --test it crash:: -- --nocapture
 	TRIPLINE_POWER_ROUNDS=100 cargo test --locked --test it power:: -- --nocapture
+
+# A long life: 15 minutes unless SOAK_SECONDS says otherwise. Prints a table and plots of memory, descriptors and disk.
+SOAK_SECONDS ?= 900
+soak:
+	TRIPLINE_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --release --test it soak:: -- --nocapture
+
+# Every fuzz target for a minute unless FUZZ_SECONDS says otherwise: guided by coverage where cargo-bolero is installed
+# (`cargo install cargo-bolero`), else with random input near the seeds. What it finds is kept beside the target, in __fuzz__.
+FUZZ_SECONDS ?= 60
+fuzz:
+	@set -e; if cargo bolero --version >/dev/null 2>&1; then \
+		for target in $$(cargo test --locked --quiet --lib fuzz:: -- --list 2>/dev/null | sed -n 's/: test$$//p'); do \
+			echo "== $$target"; cargo bolero test --sanitizer NONE -T $(FUZZ_SECONDS)s $$target; \
+		done; \
+	else \
+		echo "cargo-bolero is not installed: random input, not guided by coverage"; \
+		BOLERO_RANDOM_TEST_TIME_MS=$(FUZZ_SECONDS)000 cargo test --locked --profile fuzz --lib fuzz:: -- --test-threads 2; \
+	fi
 
 # Formatting, lints and documentation, warnings denied.
 lint:

@@ -20,5 +20,7 @@ mod families;
 mod life;
 /// Power cuts.
 mod power;
+/// A long life.
+mod soak;
 /// The state folder in bad hands.
 mod store;
