@@ -4,11 +4,11 @@
 //! environment, files and credentials when the daemon starts). Reads no clock and opens no socket; the environment
 //! and files are reached through [`World`]. Excerpts in its faults show no secret that is written in the file.
 
-#[cfg(test)]
-mod fuzz;
 mod address;
 mod decode;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod mask;
 mod orchestrators;
 mod outbound;

@@ -5,13 +5,13 @@
 //! a null is as good as missing where a value is needed, and `"5" == 5` is an error instead of a silent `false`.
 //! Knows nothing of rules or events: names are bound by the caller.
 
-#[cfg(test)]
-mod fuzz;
 mod budget;
 mod compile;
 mod eval;
 mod failure;
 mod functions;
+#[cfg(test)]
+mod fuzz;
 mod helpers;
 mod moments;
 mod result;

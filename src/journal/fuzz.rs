@@ -10,8 +10,7 @@ use crate::journal::scan::walk;
 use crate::journal::tests::{change, delivery, planned, wait};
 use crate::journal::*;
 
-const KINDS: [Kind; 9] =
-    [Kind::Group, Kind::Seal, Kind::Body, Kind::Event, Kind::Fold, Kind::Plan, Kind::Fact, Kind::Rules, Kind::Kept];
+const KINDS: [Kind; 9] = [Kind::Group, Kind::Seal, Kind::Body, Kind::Event, Kind::Fold, Kind::Plan, Kind::Fact, Kind::Rules, Kind::Kept];
 
 /// A real segment: bodies, events, copies, a plan and kept values in a handful of groups.
 fn segment() -> Vec<u8> {

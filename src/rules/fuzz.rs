@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::tests::{event, failed, known, now};
 use super::pattern::Pattern;
+use super::tests::{event, failed, known, now};
 use super::*;
 use crate::event::fuzz::near_text;
 use crate::fault::{Faults, SourceText};

@@ -2,8 +2,6 @@
 //!
 //! Knows no clock, store or network. `check`, `test`, `explain` and `run` all go through these functions.
 
-#[cfg(test)]
-mod fuzz;
 mod action;
 mod at;
 mod check;
@@ -11,6 +9,8 @@ mod decode;
 mod expect;
 mod explain;
 mod filter;
+#[cfg(test)]
+mod fuzz;
 mod http;
 pub mod index;
 mod indexed;

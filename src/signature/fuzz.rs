@@ -14,7 +14,11 @@ fn spells(value: &[u8], mac: &[u8]) -> bool {
     let url_safe = base64.replace('+', "-").replace('/', "_");
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
-    let text = if text.len() >= 7 && text[..7].eq_ignore_ascii_case("sha256=") { text[7..].trim_matches(|c: char| c.is_ascii_whitespace()) } else { text };
+    let text = if text.len() >= 7 && text[..7].eq_ignore_ascii_case("sha256=") {
+        text[7..].trim_matches(|c: char| c.is_ascii_whitespace())
+    } else {
+        text
+    };
     let bare = text.strip_suffix('=').unwrap_or(text);
     text.eq_ignore_ascii_case(&hex) || [base64, url_safe].iter().any(|spelled| spelled.trim_end_matches('=') == bare)
 }

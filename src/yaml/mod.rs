@@ -3,9 +3,9 @@
 //! Strict by choice: duplicate keys are faults, `no`, `on` and `0123` stay strings, aliases are bounded, non-finite
 //! numbers are refused. [`Fields`] takes a mapping apart and collects every fault instead of stopping at the first.
 
+mod fields;
 #[cfg(test)]
 pub(crate) mod fuzz;
-mod fields;
 mod inside;
 mod parse;
 

@@ -96,9 +96,15 @@ fn bytes_below(folder: &Path) -> u64 {
 fn sample(daemon: &Daemon, begin: Instant) -> Sample {
     let process = format!("/proc/{}", daemon.pid());
     let status = std::fs::read_to_string(format!("{process}/status")).expect("it runs");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     let descriptors = std::fs::read_dir(format!("{process}/fd")).expect("it runs").count() as u64;
-    Sample { seconds: begin.elapsed().as_secs_f64(), resident: resident.expect("a number"), descriptors, disk: bytes_below(daemon.state()) >> 10 }
+    Sample {
+        seconds: begin.elapsed().as_secs_f64(),
+        resident: resident.expect("a number"),
+        descriptors,
+        disk: bytes_below(daemon.state()) >> 10,
+    }
 }
 
 /// Growth per hour of a line through the second half of the samples.
@@ -125,7 +131,8 @@ fn plot(samples: &[Sample], of: impl Fn(&Sample) -> u64) -> String {
 
 fn report(samples: &[Sample], sent: u64, lost: u64, acted: u64, repeated: u64) -> String {
     let (first, last) = (&samples[0], &samples[samples.len() - 1]);
-    let mut text = format!("\nsoak: {:.0} s, {sent} events, {lost} lost, {acted} actions, {repeated} repeated under the same key\n", last.seconds);
+    let mut text =
+        format!("\nsoak: {:.0} s, {sent} events, {lost} lost, {acted} actions, {repeated} repeated under the same key\n", last.seconds);
     let rows: [(&str, fn(&Sample) -> u64); 3] =
         [("resident KiB", |s| s.resident), ("descriptors", |s| s.descriptors), ("disk KiB", |s| s.disk)];
     writeln!(text, "{:<14}{:>10}{:>10}{:>10}{:>14}  over time", "", "first", "last", "highest", "growth an hour").expect("text");
@@ -208,5 +215,10 @@ async fn a_long_life_loses_nothing_and_stays_small() {
     assert_eq!(kept, total, "every event that was acknowledged is there once");
     assert_eq!(acted, total / ACTED_ON, "every action was carried out");
     let (first, last) = (&samples[0], &samples[samples.len() - 1]);
-    assert!(last.descriptors <= first.descriptors + SENDERS as u64 + 16, "descriptors pile up: {} to {}", first.descriptors, last.descriptors);
+    assert!(
+        last.descriptors <= first.descriptors + SENDERS as u64 + 16,
+        "descriptors pile up: {} to {}",
+        first.descriptors,
+        last.descriptors
+    );
 }
