@@ -469,7 +469,7 @@ async fn a_dead_run_that_is_tried_again_goes_on_where_it_stood() {
     let id = bench.plan("follow", 1).await;
     assert_eq!(bench.settled(id).await.state, RunState::Dead);
     fixed.store(1, Ordering::SeqCst);
-    bench.journal.record(id, vec![Fact::Retried { at: Clock::system().now() }]).await.unwrap();
+    bench.journal.record(id, vec![Fact::Retried { at: Clock::system().now(), due: None }]).await.unwrap();
     let run = bench.until(id, |run| run.state == RunState::Succeeded).await;
     assert_eq!((peer.count("AddQueueItem"), run.attempts()), (1, 3), "{run:#?}");
 }

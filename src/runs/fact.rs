@@ -8,7 +8,8 @@
 //! {"fact":"step_done","step":0,"id":"item","kind":"enqueue","value":{…},"maybe_twice":false,"at":…}
 //! {"fact":"step_skipped","step":1,"id":null,"kind":"http","because":"…","at":…}
 //! {"fact":"waits","state":"retrying","until":…,"cause":{"code":…,"message":…},"at":…}
-//! {"fact":"settled","state":"succeeded","cause":null,"would":[],"at":…}     {"fact":"retried","at":…}
+//! {"fact":"settled","state":"succeeded","cause":null,"would":[],"at":…}     {"fact":"retried","at":…,"due":…}
+//! {"fact":"accepted","value":{…},"reason":"…","at":…}                       {"fact":"discarded","reason":"…","at":…}
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -216,8 +217,29 @@ pub enum Fact {
         /// When.
         at: Timestamp,
     },
-    /// A person had a dead run tried again: its unfinished step begins anew.
+    /// A person had a dead or ambiguous run tried again: its unfinished step begins anew.
     Retried {
+        /// When.
+        at: Timestamp,
+        /// When its turn comes, where many were asked for and their rate was to be limited.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<Timestamp>,
+    },
+    /// A person counts the unfinished step of a dead or ambiguous run as done: the run goes on behind it.
+    Accepted {
+        /// The step's value for later steps.
+        value: Value,
+        /// Why, in the person's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A person put the run aside: nothing more happens.
+    Discarded {
+        /// Why, in the person's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// When.
         at: Timestamp,
     },

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::people::Note;
 use super::{Attempt, Cause, Class, Fact, Intent, NewRun, RunState, StepState};
 use crate::event::{EventId, RunId};
 use crate::time::Timestamp;
@@ -69,6 +70,12 @@ pub struct Run {
     /// What a shadow run would have done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub would: Vec<Value>,
+    /// How often it died: more than once where a person had it tried again.
+    #[serde(default)]
+    pub deaths: u32,
+    /// What people did to it, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 impl Run {
@@ -80,11 +87,13 @@ impl Run {
             state: if dead.is_some() { RunState::Dead } else { RunState::Pending },
             updated: planned.created,
             next_at: dead.is_none().then_some(planned.created),
-            cause: dead,
+            cause: dead.clone(),
             steps: Vec::new(),
             intent: None,
             held_since: None,
             would: Vec::new(),
+            deaths: u32::from(dead.is_some()),
+            notes: Vec::new(),
             planned,
         }
     }
@@ -106,7 +115,9 @@ impl Run {
     pub fn apply(&mut self, fact: &Fact) {
         if self.state.is_settled() {
             match fact {
-                Fact::Retried { at } if matches!(self.state, RunState::Dead | RunState::Ambiguous) => self.begin_anew(*at),
+                Fact::Retried { at, due } if self.is_left_to_people() => self.begin_anew(*at, due.unwrap_or(*at)),
+                Fact::Accepted { value, reason, at } if self.is_left_to_people() => self.accept(value, reason.as_deref(), *at),
+                Fact::Discarded { reason, at } if self.is_left_to_people() => self.discard(reason.as_deref(), *at),
                 _ => {}
             }
             return;
@@ -144,6 +155,7 @@ impl Run {
             }
             Fact::Settled { state, cause, would, at } => {
                 if state.is_settled() {
+                    self.deaths = self.deaths.saturating_add(u32::from(*state == RunState::Dead));
                     self.state = *state;
                     self.updated = *at;
                     self.next_at = None;
@@ -152,7 +164,8 @@ impl Run {
                     self.set_open_step(if self.intent.is_some() { StepState::Unknown } else { StepState::Failed });
                 }
             }
-            Fact::Retried { .. } => {}
+            Fact::Discarded { reason, at } if self.may_be_discarded() => self.discard(reason.as_deref(), *at),
+            Fact::Retried { .. } | Fact::Accepted { .. } | Fact::Discarded { .. } => {}
         }
     }
 
@@ -220,22 +233,7 @@ impl Run {
         self.due(RunState::Running, at, at);
     }
 
-    /// A person had it tried again: finished steps stay, the unfinished one begins anew.
-    fn begin_anew(&mut self, at: Timestamp) {
-        let open_intent = self.intent.take().is_some();
-        if let Some(view) = self.steps.last_mut().filter(|view| !view.state.is_finished()) {
-            view.state = StepState::Pending;
-            view.first_attempt = None;
-            view.tries = 0;
-            view.counted = 0;
-            view.maybe_twice |= open_intent;
-        }
-        self.cause = None;
-        self.held_since = None;
-        self.due(RunState::Pending, at, at);
-    }
-
-    fn due(&mut self, state: RunState, next: Timestamp, at: Timestamp) {
+    pub(super) fn due(&mut self, state: RunState, next: Timestamp, at: Timestamp) {
         self.state = state;
         self.next_at = Some(next);
         self.updated = at;
@@ -325,6 +323,15 @@ impl Run {
         }
         if !self.would.is_empty() {
             put("would", json!(self.would));
+        }
+        if let Some(print) = self.fingerprint() {
+            put("fingerprint", json!(print.id));
+        }
+        if self.deaths > 1 {
+            put("deaths", json!(self.deaths));
+        }
+        if !self.notes.is_empty() {
+            put("notes", json!(self.notes));
         }
         Value::Object(map)
     }
@@ -440,7 +447,7 @@ mod tests {
     fn a_retry_keeps_finished_steps_and_begins_the_unfinished_one_anew() {
         let facts = [done(0, json!(1)), intended(1, 1), attempted(1, 1, Some(Class::Server), true), settled(RunState::Ambiguous)];
         let mut run = run(&facts);
-        run.apply(&Fact::Retried { at: at(400) });
+        run.apply(&Fact::Retried { at: at(400), due: None });
         assert_eq!((run.state, run.next_at, run.next_step()), (RunState::Pending, Some(at(400)), 1));
         let second = run.unfinished().expect("the second step");
         assert_eq!((second.tries, second.counted, second.first_attempt), (0, 0, None));
@@ -454,7 +461,7 @@ mod tests {
     fn succeeded_and_discarded_runs_are_not_retried() {
         for state in [RunState::Succeeded, RunState::Shadowed, RunState::Discarded] {
             let mut run = run(&[settled(state)]);
-            run.apply(&Fact::Retried { at: at(400) });
+            run.apply(&Fact::Retried { at: at(400), due: None });
             assert_eq!(run.state, state);
         }
     }
@@ -470,7 +477,7 @@ mod tests {
             intended(1, 1),
             intended(3, 1),
             settled(RunState::Running),
-            Fact::Retried { at: at(500) },
+            Fact::Retried { at: at(500), due: None },
             Fact::Waits { state: RunState::Succeeded, until: at(900), cause: cause("x"), at: at(500) },
         ] {
             let mut after = before.clone();
@@ -518,7 +525,9 @@ mod tests {
                 at: at(100)
             }),
             state.prop_map(settled),
-            Just(Fact::Retried { at: at(400) }),
+            Just(Fact::Retried { at: at(400), due: None }),
+            Just(Fact::Accepted { value: json!({"Id": 1}), reason: None, at: at(410) }),
+            Just(Fact::Discarded { reason: Some("not needed".to_owned()), at: at(420) }),
         ]
     }
 
@@ -534,7 +543,7 @@ mod tests {
                 prop_assert_eq!(&run, &once, "repeated {:?}", fact);
                 prop_assert_eq!(run.state.is_settled(), run.next_at.is_none(), "neither due nor settled");
                 prop_assert_eq!(run.intent.as_ref().map_or(run.next_step(), |i| i.step), run.next_step());
-                if before.state.is_settled() && !matches!(fact, Fact::Retried { .. }) {
+                if before.state.is_settled() && !matches!(fact, Fact::Retried { .. } | Fact::Accepted { .. } | Fact::Discarded { .. }) {
                     prop_assert_eq!(&run, &before, "settled once");
                 }
                 for (index, step) in before.steps.iter().enumerate().filter(|(_, s)| s.state.is_finished()) {

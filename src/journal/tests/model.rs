@@ -47,7 +47,7 @@ fn fact(number: u8, run: &Run) -> Fact {
         },
         1 => Fact::Waits { state: RunState::Retrying, until: at(100), cause, at: at(4) },
         2 => Fact::Settled { state: RunState::Dead, cause: Some(cause), would: Vec::new(), at: at(5) },
-        3 => Fact::Retried { at: at(6) },
+        3 => Fact::Retried { at: at(6), due: None },
         _ => Fact::Settled { state: RunState::Succeeded, cause: None, would: Vec::new(), at: at(7) },
     }
 }

@@ -120,7 +120,7 @@ fn a_run_that_was_dead_from_the_start_dies_again_when_it_is_tried_again() {
     let cause = Cause { code: "loop".to_owned(), message: "round and round".to_owned() };
     let mut run = Run::new(NewRun { dead: Some(cause.clone()), ..planned() });
     assert_eq!(next(&run, &rule(RULE), at(0)), Next::Nothing);
-    run.apply(&Fact::Retried { at: at(5) });
+    run.apply(&Fact::Retried { at: at(5), due: None });
     assert_eq!(settle_records(&mut run, &rule(RULE), at(5)), Next::Nothing);
     assert_eq!((run.state, run.cause), (RunState::Dead, Some(cause)));
 }
@@ -242,7 +242,7 @@ proptest! {
             let (answer, jitter, unique) = answers.next().expect("cycle");
             let facts = match asked {
                 Next::Nothing if settled == 1 && retry_late && matches!(run.state, RunState::Dead | RunState::Ambiguous) => {
-                    vec![Fact::Retried { at: now }]
+                    vec![Fact::Retried { at: now, due: None }]
                 }
                 Next::Nothing => break,
                 Next::Wait(until) => {
