@@ -5,6 +5,7 @@
 
 mod gate;
 mod health;
+mod people;
 mod query;
 mod routes;
 mod stream;
@@ -35,7 +36,7 @@ use crate::secret::Secret;
 pub const CONNECTIONS: usize = 256;
 /// Event streams at once.
 pub const STREAMS_MAX: usize = 32;
-/// The longest body of a request; none of them needs one.
+/// The longest body of a request.
 pub const BODY_MAX: usize = 1 << 20;
 /// For the head of a request, and for its body.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

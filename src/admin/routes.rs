@@ -11,14 +11,14 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
 
-use super::{Api, health, query, stream};
+use super::{Api, health, people, query, stream};
 use crate::event::RunId;
 use crate::fault::Fault;
 use crate::http::server::Problem;
 use crate::journal::{AppendError, Journal};
-use crate::runs::{Fact, Run, RunState};
+use crate::runs::Run;
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
 /// Seconds after which an append may be tried again.
 const COME_AGAIN: u32 = 5;
@@ -34,7 +34,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/events/{id}", get(event))
         .route("/api/v1/runs", get(runs))
         .route("/api/v1/runs/{id}", get(run))
-        .route("/api/v1/runs/{id}/retry", post(retry))
+        .route("/api/v1/runs/retry", post(people::retry_many))
+        .route("/api/v1/runs/{id}/retry", post(people::retry))
+        .route("/api/v1/runs/{id}/accept", post(people::accept))
+        .route("/api/v1/runs/{id}/discard", post(people::discard))
         .route("/api/v1/reload", post(reload))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not served at this path"))
@@ -91,20 +94,6 @@ async fn follow(State(api): State<Arc<Api>>, headers: HeaderMap, uri: Uri) -> An
     stream::follow(&api, &headers, &uri)
 }
 
-/// A person has a dead run tried again; in every other state that would be a second run of the same steps, or nothing.
-async fn retry(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
-    let (id, journal) = (query::run_id(&id)?, api.journal()?);
-    let Some(run) = one_run(journal.clone(), id).await? else { return found(None) };
-    if run.state != RunState::Dead {
-        let detail = format!("the run is `{}`; only dead runs can be tried again", run.state.as_str());
-        return Err(Problem::new(StatusCode::CONFLICT, detail).with("state", run.state.as_str().into()));
-    }
-    journal.record(id, vec![Fact::Retried { at: api.admin.clock.now() }]).await.map_err(not_kept)?;
-    tracing::info!(run = %id, rule = %run.planned.rule, "a dead run is tried again as asked");
-    let run = one_run(journal, id).await?;
-    found(run.map(|run| run.to_json().to_string()))
-}
-
 async fn reload(State(api): State<Arc<Api>>) -> Answer {
     match api.admin.control.reload().await {
         Ok(generation) => Ok(answer(StatusCode::OK, &json!({"generation": generation}))),
@@ -129,7 +118,7 @@ fn fault(fault: &Fault) -> Value {
     })
 }
 
-async fn one_run(journal: Journal, id: RunId) -> Result<Option<Run>, Problem> {
+pub(super) async fn one_run(journal: Journal, id: RunId) -> Result<Option<Run>, Problem> {
     read(journal, move |journal| journal.run(id)).await
 }
 
@@ -150,7 +139,7 @@ pub(super) async fn read<T: Send + 'static>(
     }
 }
 
-fn not_kept(error: AppendError) -> Problem {
+pub(super) fn not_kept(error: AppendError) -> Problem {
     tracing::warn!(%error, "a request of the admin API could not be kept");
     let detail = match error {
         AppendError::Full(_) => "the store has no space",
@@ -159,17 +148,17 @@ fn not_kept(error: AppendError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(COME_AGAIN)
 }
 
-fn found(json: Option<String>) -> Answer {
+pub(super) fn found(json: Option<String>) -> Answer {
     match json {
         Some(json) => Ok(text(StatusCode::OK, json)),
         None => Err(Problem::new(StatusCode::NOT_FOUND, "there is nothing with this id; it may have been removed by retention")),
     }
 }
 
-fn answer(status: StatusCode, json: &Value) -> Response {
+pub(super) fn answer(status: StatusCode, json: &Value) -> Response {
     text(status, json.to_string())
 }
 
-fn text(status: StatusCode, json: String) -> Response {
+pub(super) fn text(status: StatusCode, json: String) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], json).into_response()
 }

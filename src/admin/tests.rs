@@ -12,7 +12,7 @@ use crate::fault::{Fault, Faults};
 use crate::journal::{Delivery, Options, Plan};
 use crate::normalize::{SourceView, orchestrator};
 use crate::rules::Mode;
-use crate::runs::{Cause, Fact, NewRun, RunState};
+use crate::runs::{Cause, Fact, Intent, NewRun, RunState};
 use crate::time::Timestamp;
 
 /// What any await in these tests may take before it counts as hung.
@@ -89,6 +89,11 @@ impl Api {
 
     async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[]).await
+    }
+
+    async fn post(&self, path: &str, body: &str) -> Reply {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", self.address);
+        self.say(format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).as_bytes()).await
     }
 
     async fn say(&self, bytes: &[u8]) -> Reply {
@@ -268,6 +273,107 @@ async fn runs_are_listed_and_dead_ones_are_tried_again() {
     let settled = Fact::Settled { state: RunState::Succeeded, cause: None, would: Vec::new(), at };
     journal.record(live, vec![settled]).await.expect("recorded");
     assert_eq!(api.get(&format!("/api/v1/runs/{live}")).await.json()["state"], "succeeded");
+}
+
+/// Makes a run of `rule` that stands at a started job whose outcome nobody knows.
+async fn ambiguous(journal: &Journal, event: EventId, rule: &str) -> RunId {
+    let id = plan(journal, event, rule, None).await;
+    let at = Timestamp::from_millis(1_800_000_000_000);
+    let intent = Intent { step: 0, attempt: 1, at, lookups: 2, next_lookup: None };
+    let cause = Cause { code: "unknown_outcome".to_owned(), message: "two look-ups found nothing".to_owned() };
+    let facts = vec![
+        Fact::Intended { id: Some("job".to_owned()), kind: "start_job".to_owned(), intent },
+        Fact::Settled { state: RunState::Ambiguous, cause: Some(cause), would: Vec::new(), at },
+    ];
+    journal.record(id, facts).await.expect("recorded");
+    id
+}
+
+#[tokio::test]
+async fn people_settle_what_nobody_knows() {
+    let api = Api::start();
+    let journal = api.open();
+    let event = accept(&journal, 1).await;
+    let (one, two, three) =
+        (ambiguous(&journal, event, "a").await, ambiguous(&journal, event, "b").await, ambiguous(&journal, event, "c").await);
+
+    let accepted = api.post(&format!("/api/v1/runs/{one}/accept"), r#"{"value": {"Id": 7}, "reason": "it is in Orchestrator"}"#).await;
+    assert_eq!((accepted.status, &accepted.json()["state"]), (200, &json!("running")), "{accepted:?}");
+    assert_eq!(accepted.json()["steps"][0]["value"], json!({"Id": 7}));
+    assert_eq!(accepted.json()["notes"][0]["reason"], "it is in Orchestrator");
+    assert_eq!(api.post(&format!("/api/v1/runs/{one}/accept"), "").await.status, 409, "there is nothing more to accept");
+
+    let again = api.post(&format!("/api/v1/runs/{two}/retry"), "").await;
+    assert_eq!((again.status, &again.json()["state"]), (200, &json!("pending")), "{again:?}");
+
+    let aside = api.post(&format!("/api/v1/runs/{three}/discard"), r#"{"reason": "not needed"}"#).await;
+    assert_eq!((aside.status, &aside.json()["state"], &aside.json()["cause"]), (200, &json!("discarded"), &json!("discarded")));
+    for verb in ["retry", "accept", "discard"] {
+        let refused = api.post(&format!("/api/v1/runs/{three}/{verb}"), "").await;
+        assert_eq!((refused.status, &refused.json()["state"]), (409, &json!("discarded")), "{verb}: {refused:?}");
+    }
+
+    for (path, body, word) in
+        [("accept", r#"{"values": 1}"#, "unknown field"), ("accept", "no json", "the body"), ("discard", r#"{"value": 1}"#, "`value`")]
+    {
+        let refused = api.post(&format!("/api/v1/runs/{two}/{path}"), body).await;
+        assert!(refused.status == 400 && refused.body.contains(word), "{refused:?}");
+    }
+    let long = format!(r#"{{"value": "{}"}}"#, "x".repeat(17 << 10));
+    assert_eq!(api.post(&format!("/api/v1/runs/{two}/accept"), &long).await.status, 400);
+}
+
+#[tokio::test]
+async fn many_runs_are_tried_again_by_what_they_have_in_common() {
+    let api = Api::start();
+    let journal = api.open();
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        let event = accept(&journal, number).await;
+        let message = if number < 3 { format!("item {number} has no amount") } else { "no such field".to_owned() };
+        let cause = Cause { code: "expression".to_owned(), message };
+        ids.push(plan(&journal, event, "broken", Some(cause)).await);
+    }
+    let print = api.get(&format!("/api/v1/runs/{}", ids[0])).await.json()["fingerprint"].as_str().expect("a fingerprint").to_owned();
+    let count = api.post("/api/v1/runs/retry", &format!(r#"{{"cause": "{print}", "dry_run": true}}"#)).await.json();
+    assert_eq!((&count["matched"], &count["retried"]), (&json!(3), &json!(0)), "{count}");
+    let done = api.post("/api/v1/runs/retry", &format!(r#"{{"cause": "{print}", "rate": "1/min"}}"#)).await.json();
+    assert_eq!((&done["matched"], &done["retried"], &done["next"]), (&json!(3), &json!(3), &Value::Null), "{done}");
+    let mut turns = Vec::new();
+    for id in &ids[..3] {
+        let run = journal.run(*id).expect("readable").expect("there");
+        assert_eq!(run.state, RunState::Pending);
+        turns.push(run.next_at.expect("a turn").as_millis());
+    }
+    assert_eq!((turns[1] - turns[0], turns[2] - turns[1]), (60_000, 60_000), "the oldest first, a minute apart");
+    assert!(done["until"].is_string());
+    assert_eq!(journal.run(ids[3]).expect("readable").expect("there").state, RunState::Dead);
+
+    // Those that die again and again are named and left out, unless that is forced.
+    for id in &ids[3..] {
+        for _ in 0..2 {
+            let at = Timestamp::from_millis(1_800_000_000_000);
+            let cause = Cause { code: "expression".to_owned(), message: "no such field".to_owned() };
+            let dead = Fact::Settled { state: RunState::Dead, cause: Some(cause), would: Vec::new(), at };
+            journal.record(*id, vec![Fact::Retried { at, due: None }, dead]).await.expect("recorded");
+        }
+    }
+    let left = api.post("/api/v1/runs/retry", r#"{"rule": "broken"}"#).await.json();
+    assert_eq!((&left["matched"], &left["retried"], &left["poison"]), (&json!(2), &json!(0), &json!(2)), "{left}");
+    assert_eq!(left["left_out"][0]["deaths"], 3);
+    let forced = api.post("/api/v1/runs/retry", r#"{"rule": "broken", "force": true}"#).await.json();
+    assert_eq!(forced["retried"], 2, "{forced}");
+
+    for (body, word) in [
+        (r#"{"state": "succeeded"}"#, "`dead` or `ambiguous`"),
+        (r#"{"rate": "fast"}"#, "`rate`"),
+        (r#"{"since": "yesterday"}"#, "`since`"),
+        (r#"{"cuase": "x"}"#, "unknown field"),
+        (r#"{"cursor": "x"}"#, "the body"),
+    ] {
+        let refused = api.post("/api/v1/runs/retry", body).await;
+        assert!(refused.status == 400 && refused.body.contains(word), "{body}: {refused:?}");
+    }
 }
 
 /// A client of the stream.

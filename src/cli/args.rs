@@ -283,19 +283,10 @@ pub(super) enum RunsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Try dead runs again from the step they stopped at; needs the daemon
-    Retry {
-        /// Ids of runs
-        #[arg(required = true, value_name = "RUN")]
-        ids: Vec<String>,
-        #[command(flatten)]
-        admin: AdminArgs,
-        /// One JSON object per line
-        #[arg(long)]
-        json: bool,
-    },
-    #[command(hide = true)]
-    Accept(Ignored),
-    #[command(hide = true)]
-    Discard(Ignored),
+    /// Try dead or ambiguous runs again from the step they stopped at, by id or by what they have in common
+    Retry(super::settle::RetryArgs),
+    /// Count the unfinished step of dead or ambiguous runs as done; they go on behind it
+    Accept(super::settle::AcceptArgs),
+    /// Put runs aside: nothing more happens
+    Discard(super::settle::DiscardArgs),
 }

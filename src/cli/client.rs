@@ -172,7 +172,17 @@ impl Client {
 
     /// Asks and reads the whole answer.
     pub(super) fn ask(&self, method: reqwest::Method, path: &str, query: &[(&str, String)]) -> Result<Asked, Stop> {
-        let request = self.request(method, path, query).timeout(ANSWER_TIMEOUT);
+        self.answer_to(self.request(method, path, query))
+    }
+
+    /// Posts JSON and reads the whole answer.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Asked, Stop> {
+        let request = self.request(reqwest::Method::POST, path, &[]);
+        self.answer_to(request.header("content-type", "application/json").body(body.to_string()))
+    }
+
+    fn answer_to(&self, request: reqwest::RequestBuilder) -> Result<Asked, Stop> {
+        let request = request.timeout(ANSWER_TIMEOUT);
         self.runtime.block_on(async {
             let answer = match request.send().await {
                 Ok(answer) => answer,

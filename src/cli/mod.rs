@@ -19,6 +19,7 @@ mod runs;
 mod samples;
 mod sandbox;
 mod send;
+mod settle;
 mod setup;
 mod store;
 mod test;
@@ -87,9 +88,9 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Runs { command } => match command {
             RunsCommand::List { filters, by, admin, json } => runs::list(config, admin, filters, *by, *json, out),
             RunsCommand::Show { id, admin, json } => runs::show(config, admin, id, *json, out),
-            RunsCommand::Retry { ids, admin, json } => runs::retry(config, admin, ids, *json, out),
-            RunsCommand::Accept(_) => Err(later::refuse("runs accept")),
-            RunsCommand::Discard(_) => Err(later::refuse("runs discard")),
+            RunsCommand::Retry(args) => settle::retry(config, args, out),
+            RunsCommand::Accept(args) => settle::accept(config, args, out),
+            RunsCommand::Discard(args) => settle::discard(config, args, out),
         },
         Command::Send { event_type, file, source, to, list } => {
             let what = send::What { event_type: event_type.as_deref(), file: file.as_deref(), list: *list };

@@ -1,17 +1,16 @@
-//! `tripline runs`: what rules did, and trying again what is dead.
+//! `tripline runs list` and `show`: what rules did.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::YES;
 use super::args::{AdminArgs, Filters, GroupBy};
-use super::client::{Asked, Client, meant};
 use super::events::to_millis;
 use super::listing::{self, Query};
-use super::output::{BAD, Cell, DIM, GOOD, Out, STRONG, Stop, WARN, clean, complain, cut, paint, say};
+use super::output::{BAD, Cell, DIM, GOOD, Out, STRONG, Stop, WARN, clean, cut, paint, say};
 use super::store::open;
-use super::{NO, YES};
 use crate::event::RunId;
 
 /// How much of a step's value is shown to people, in characters; `--json` has all of it.
@@ -63,34 +62,35 @@ pub(super) fn list(
     Ok(YES)
 }
 
-/// Runs with one cause.
-#[derive(Default)]
+/// Runs with one cause, told apart by its fingerprint.
 struct Group {
     count: usize,
-    rules: Vec<String>,
+    cause: String,
+    rule: String,
     newest: String,
     message: String,
 }
 
 fn by_cause(runs: &[Value], as_json: bool, out: &mut Out) -> Result<u8, Stop> {
-    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
     for run in runs {
         let (code, message) = cause(run).unwrap_or(("none", ""));
-        let group = groups.entry(code.to_owned()).or_default();
+        let newest = || Group { count: 0, cause: code.to_owned(), rule: String::new(), newest: String::new(), message: String::new() };
+        let group = groups.entry(text(run, "fingerprint")).or_insert_with(newest);
         group.count += 1;
-        let rule = text(run, "rule");
-        if !group.rules.iter().any(|known| known == rule) {
-            group.rules.push(rule.to_owned());
-        }
+        text(run, "rule").clone_into(&mut group.rule);
         text(run, "id").clone_into(&mut group.newest);
         message.clone_into(&mut group.message);
     }
-    let mut groups: Vec<(String, Group)> = groups.into_iter().collect();
+    let mut groups: Vec<(&str, Group)> = groups.into_iter().collect();
     groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
     if as_json {
-        for (cause, group) in &groups {
-            let Group { count, rules, newest, message } = group;
-            out.json(&json!({ "cause": cause, "count": count, "rules": rules, "newest": newest, "message": message }))?;
+        for (fingerprint, group) in &groups {
+            let Group { count, cause, rule, newest, message } = group;
+            let print = Some(fingerprint).filter(|print| **print != "-");
+            out.json(&json!({
+                "fingerprint": print, "cause": cause, "count": count, "rule": rule, "newest": newest, "message": message,
+            }))?;
         }
         return Ok(YES);
     }
@@ -100,17 +100,18 @@ fn by_cause(runs: &[Value], as_json: bool, out: &mut Out) -> Result<u8, Stop> {
     }
     let rows: Vec<Vec<Cell>> = groups
         .iter()
-        .map(|(cause, group)| {
+        .map(|(fingerprint, group)| {
             vec![
-                Cell::styled(cause, STRONG),
+                Cell::styled(fingerprint, STRONG),
                 Cell::plain(group.count.to_string()),
-                Cell::plain(group.rules.join(", ")),
+                Cell::plain(&group.cause),
+                Cell::plain(&group.rule),
                 Cell::plain(&group.newest),
                 Cell::plain(&group.message),
             ]
         })
         .collect();
-    out.table(&["CAUSE", "RUNS", "RULES", "NEWEST", "ITS MESSAGE"], &rows)?;
+    out.table(&["FINGERPRINT", "RUNS", "CAUSE", "RULE", "NEWEST", "ITS MESSAGE"], &rows)?;
     Ok(YES)
 }
 
@@ -131,9 +132,16 @@ pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, as_json: 
     }
     if let Some((code, message)) = cause(&run) {
         out.line(&format!("  {:<8} {}: {}", "cause", paint(WARN, &clean(code)), clean(message)))?;
+        if let Some(print) = run.get("fingerprint").and_then(Value::as_str) {
+            out.line(&format!("  {:<8} {}", "like", clean(print)))?;
+        }
     }
     for step in run.get("steps").and_then(Value::as_array).into_iter().flatten() {
         show_step(step, out)?;
+    }
+    for note in run.get("notes").and_then(Value::as_array).into_iter().flatten() {
+        let reason = note.get("reason").and_then(Value::as_str).map(|reason| format!(": {reason}")).unwrap_or_default();
+        out.line(&clean(&format!("  note     {}  {} by a person{reason}", to_millis(text(note, "at")), text(note, "what"))))?;
     }
     for request in run.get("would").and_then(Value::as_array).into_iter().flatten() {
         out.line(&format!("  would    {}", cut(&clean(&request.to_string()), VALUE_SHOWN_MAX)))?;
@@ -162,33 +170,6 @@ fn show_step(step: &Value, out: &mut Out) -> Result<(), Stop> {
         out.line(clean(&line).trim_end())?;
     }
     Ok(())
-}
-
-pub(super) fn retry(config: Option<&Path>, admin: &AdminArgs, ids: &[String], as_json: bool, out: &mut Out) -> Result<u8, Stop> {
-    let ids: Vec<RunId> = ids.iter().map(|id| id.parse()).collect::<Result<_, String>>().map_err(Stop::unknown)?;
-    let client = Client::new(&meant(config, admin)?)?;
-    let mut worst = YES;
-    for id in ids {
-        match client.ask(reqwest::Method::POST, &format!("/api/v1/runs/{id}/retry"), &[])? {
-            Asked::Nobody(message) => return Err(Stop::unknown(format!("{message} (a run is tried again by the daemon)"))),
-            Asked::Answer { status, body } if status < 300 => {
-                if as_json {
-                    out.json(&serde_json::from_str(&body).unwrap_or_else(|_| json!({ "id": id.to_string() })))?;
-                } else if out.verbosity() >= 0 {
-                    out.line(&format!("{}: {id} is tried again", paint(GOOD, "ok")))?;
-                }
-            }
-            Asked::Answer { status: status @ (404 | 409), body } => {
-                let problem: Value = serde_json::from_str(&body).unwrap_or_default();
-                let detail = problem.get("detail").or_else(|| problem.get("title")).and_then(Value::as_str).unwrap_or_default();
-                let detail = if status == 404 { "there is no such run" } else { detail };
-                complain(&format!("{id}: {}", clean(detail)));
-                worst = NO;
-            }
-            Asked::Answer { status, body } => return Err(client.refusal(status, &body)),
-        }
-    }
-    Ok(worst)
 }
 
 /// Of what Orchestrator answers, the fields by which people know an item or job; anything else as it is.

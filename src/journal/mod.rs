@@ -186,6 +186,18 @@ impl Journal {
         self.ask(|answer| Op::Records(records, answer)).await
     }
 
+    /// Records facts of many runs, in order, in one group.
+    ///
+    /// # Errors
+    /// Full, or ended; nothing was kept then.
+    pub async fn record_all(&self, runs: Vec<(RunId, Vec<Fact>)>) -> Result<(), AppendError> {
+        let facts = runs.into_iter().flat_map(|(run, facts)| facts.into_iter().map(move |fact| (run, fact)));
+        let with_bytes =
+            |(run, fact): (RunId, Fact)| Ok((Kind::Fact, fact_bytes(run, &fact).map_err(no_form)?, Record::Fact { run, fact }));
+        let records = facts.map(with_bytes).collect::<Result<_, AppendError>>()?;
+        self.ask(|answer| Op::Records(records, answer)).await
+    }
+
     /// Records the texts of a new rule generation and gives its number; the same texts as the newest one give that
     /// one's number again.
     ///

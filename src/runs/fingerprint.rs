@@ -68,7 +68,7 @@ fn without_ids(text: &str) -> String {
     let mut plain = String::new();
     let mut word = String::new();
     let mut length = 0;
-    let mut end = |word: &mut String, plain: &mut String| {
+    let end = |word: &mut String, plain: &mut String| {
         if word.bytes().any(|byte| byte.is_ascii_digit()) {
             // A row of them is one.
             if !plain.ends_with(ANY) {

@@ -313,7 +313,7 @@ fn without_a_daemon_the_answer_says_so() {
         check(&folder, arguments, 2, "no daemon at");
     }
     let id = "01JD8Z3V6Q4K3W5T9M2N7P8R1S-0123456789abcdef";
-    check(&folder, &["runs", "retry", id, "--admin", NOBODY], 2, "tried again by the daemon");
+    check(&folder, &["runs", "retry", id, "--admin", NOBODY], 2, "only the daemon changes");
     check(&folder, &["healthcheck", "--admin", "http://u:p@x"], 2, "without credentials");
     // An address that is named needs no configuration.
     let output =

@@ -18,6 +18,8 @@ mod docs;
 mod families;
 /// Start, reload, stop, two at once.
 mod life;
+/// What people do to runs: try again, accept, put aside, pause, replay.
+mod ops;
 /// Power cuts.
 mod power;
 /// A long life.

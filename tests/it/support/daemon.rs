@@ -216,6 +216,12 @@ impl Daemon {
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// Posts JSON to the admin API.
+    pub(crate) async fn post_json(&self, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.http.post(format!("http://{}{path}", self.admin)).json(body).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
     /// All items of a list of the API, oldest first, page by page.
     pub(crate) async fn list(&self, path: &str) -> Vec<Value> {
         let (mut all, mut cursor) = (Vec::new(), String::new());
