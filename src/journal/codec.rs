@@ -34,6 +34,11 @@ pub(super) const CONFLICT: u8 = 1;
 pub(super) const SHOWN_ONLY: u8 = 2;
 const DATA_HERE: u8 = 4;
 
+/// Where in an event's payload the fields stand that are filled in last.
+const EVENT_BACK: usize = 16;
+const EVENT_ELEMENT: usize = 20;
+const EVENT_FLAGS: usize = 24;
+
 /// A payload whose CRC holds and that makes no sense all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a record verifies but does not decode")]
@@ -84,7 +89,8 @@ fn via_code(via: Via) -> u8 {
     }
 }
 
-pub(super) fn put_body(out: &mut Vec<u8>, delivery: &Delivery) {
+/// The payload of a body record up to the body's own bytes.
+pub(super) fn put_body_head(out: &mut Vec<u8>, delivery: &Delivery) {
     put_time(out, delivery.received);
     put_str(out, &delivery.source);
     out.push(via_code(delivery.via));
@@ -98,17 +104,15 @@ pub(super) fn put_body(out: &mut Vec<u8>, delivery: &Delivery) {
         }
     }
     put_opt_str(out, delivery.delivery_id.as_deref());
-    out.extend_from_slice(&delivery.body);
 }
 
-/// `flags` are of [`CONFLICT`] and [`SHOWN_ONLY`]. What did not come as a webhook has its data in the record: there is
-/// no body of Orchestrator's to find it in.
-pub(super) fn put_event(out: &mut Vec<u8>, id: EventId, back: u32, flags: u8, delivery: &Delivery, change: &Change) {
+/// The payload of an event record but for what [`complete_event`] fills in. What did not come as a webhook has its data in
+/// the record: there is no body of Orchestrator's to find it in.
+pub(super) fn put_event(out: &mut Vec<u8>, delivery: &Delivery, change: &Change) {
     let here = delivery.via != Via::Webhook;
-    out.extend_from_slice(&id.to_bytes());
-    out.extend_from_slice(&back.to_le_bytes());
+    out.extend_from_slice(&[0; EVENT_ELEMENT]);
     out.extend_from_slice(&change.element.to_le_bytes());
-    out.push(flags | if here { DATA_HERE } else { 0 });
+    out.push(if here { DATA_HERE } else { 0 });
     put_time(out, delivery.received);
     put_str(out, &change.key.text);
     put_opt(out, change.key.stamp, put_time);
@@ -137,6 +141,13 @@ pub(super) fn put_event(out: &mut Vec<u8>, id: EventId, back: u32, flags: u8, de
     if here {
         out.extend_from_slice(change.data.to_string().as_bytes());
     }
+}
+
+/// Fills in what is known once an event has its place. `flags` are of [`CONFLICT`] and [`SHOWN_ONLY`].
+pub(super) fn complete_event(payload: &mut [u8], id: EventId, back: u32, flags: u8) {
+    payload[..EVENT_BACK].copy_from_slice(&id.to_bytes());
+    payload[EVENT_BACK..EVENT_ELEMENT].copy_from_slice(&back.to_le_bytes());
+    payload[EVENT_FLAGS] |= flags;
 }
 
 pub(super) fn put_fold(out: &mut Vec<u8>, fold: &FoldRecord, delivery_id: Option<&str>, body_hash: [u8; 16]) {

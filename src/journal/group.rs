@@ -9,15 +9,17 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::event::{Change, Event, EventId, Folded, IdGenerator, Key, TYPE_UNPARSED, Via};
+use crate::event::{Change, EventId, IdGenerator, Key, Via};
 use crate::journal::codec::{self, BodyRecord, CONFLICT, EventRecord, FoldRecord, SHOWN_ONLY};
 use crate::journal::copies::{Sight, differs};
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, SegmentHead, begin_frame, finish_frame, frame};
-use crate::journal::index::{SegmentIndex, body_hash, delivery_print, key_print};
+use crate::journal::hot::{Backlog, Recent};
+use crate::journal::index::{SegmentIndex, body_hash};
+use crate::journal::parcel::{Element, Parcel};
 use crate::journal::prints::Prints;
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
-use crate::journal::words::{Accepted, Delivery, Kept};
+use crate::journal::words::{Delivery, Kept};
 use crate::normalize::project;
 use crate::time::Timestamp;
 
@@ -35,7 +37,7 @@ pub(super) struct Memory {
 /// What goes into the segment's index.
 #[derive(Clone, Copy, Debug)]
 enum Indexed {
-    Event { offset: u32, id: EventId, received: Timestamp, print: Option<u64> },
+    Event { offset: u32, id: EventId, received: Timestamp, print: Option<u64>, unmet: u64 },
     Print { offset: u32, print: u64 },
 }
 
@@ -53,23 +55,38 @@ pub(super) struct Group<'m> {
     random: u128,
     records: Vec<(Position, Record)>,
     indexed: Vec<Indexed>,
-    hot: Vec<(Arc<Event>, usize)>,
 }
 
 /// A finished group.
 pub(super) struct Formed {
     pub(super) buffer: Vec<u8>,
     pub(super) records: Vec<(Position, Record)>,
-    pub(super) hot: Vec<(Arc<Event>, usize)>,
     indexed: Vec<Indexed>,
 }
 
 impl Formed {
+    /// How many events it holds.
+    pub(super) fn events(&self) -> usize {
+        self.indexed.iter().filter(|added| matches!(added, Indexed::Event { .. })).count()
+    }
+
+    /// Adds its events to those that the router has not seen, but for what is only shown, and to those found at once.
+    pub(super) fn events_to(&self, segment: u32, backlog: &mut Backlog, recent: &mut Recent) {
+        for added in &self.indexed {
+            if let Indexed::Event { offset, id, print, unmet, .. } = *added {
+                recent.push(id, Position { segment, offset });
+                if print.is_some() {
+                    backlog.push(id, unmet);
+                }
+            }
+        }
+    }
+
     /// Adds what the group holds to its segment's index.
     pub(super) fn index(&self, index: &mut SegmentIndex) {
         for added in &self.indexed {
             match *added {
-                Indexed::Event { offset, id, received, print } => index.event(offset, id, received, print),
+                Indexed::Event { offset, id, received, print, .. } => index.event(offset, id, received, print),
                 Indexed::Print { offset, print } => index.print(offset, print),
             }
         }
@@ -116,7 +133,7 @@ impl<'m> Group<'m> {
         let mut random = [0; 16];
         // Without randomness ids still rise; they are then easier to guess, which nothing depends on.
         let random = getrandom::fill(&mut random).map_or(0, |()| u128::from_le_bytes(random));
-        Self { memory, head, file, base, buffer, count: 0, now, random, records: Vec::new(), indexed: Vec::new(), hot: Vec::new() }
+        Self { memory, head, file, base, buffer, count: 0, now, random, records: Vec::new(), indexed: Vec::new() }
     }
 
     fn put(&mut self, kind: Kind, payload: impl FnOnce(&mut Vec<u8>)) -> Position {
@@ -153,76 +170,67 @@ impl<'m> Group<'m> {
     }
 
     /// Adds a delivery: what is new as events, what is known as folds.
-    pub(super) fn accept(&mut self, mut delivery: Delivery) -> Accepted {
-        let mut accepted = Accepted::default();
-        let delivered = self.delivered(&delivery);
-        let changes = std::mem::take(&mut delivery.changes);
-        let share = delivery.body.len() / changes.len().max(1);
+    pub(super) fn accept(&mut self, parcel: &mut Parcel) {
+        let Parcel { delivery, unmet, print, body_head, events, elements, accepted, .. } = parcel;
+        let delivered = self.delivered(delivery, *print);
         let mut body = None;
-        let mut known = delivered != Delivered::New || delivery.delivery_id.is_none();
-        for change in changes {
-            let original = self.original(&change.key);
+        let mut known = delivered != Delivered::New || print.is_none();
+        let mut begin = 0;
+        for (change, element) in delivery.changes.iter().zip(elements) {
+            let payload = begin..element.end;
+            begin = element.end;
+            let original = self.original(&change.key, element);
             let flags = match (&original, delivered) {
                 (None, Delivered::Otherwise) => CONFLICT,
                 (None, _) => 0,
-                (Some((_, record)), Delivered::Otherwise) if self.says_otherwise(record, &delivery, &change) => CONFLICT | SHOWN_ONLY,
+                (Some((_, record)), Delivered::Otherwise) if self.says_otherwise(record, delivery, change) => CONFLICT | SHOWN_ONLY,
                 (Some((id, _)), _) => {
-                    self.fold(*id, &delivery, &change, &mut known);
+                    self.fold(*id, delivery, change, print.filter(|_| !known));
+                    known = true;
                     accepted.folded += 1;
                     continue;
                 }
             };
             let body = match body {
                 Some(body) => body,
-                None => *body.insert(self.body(&delivery)),
+                None => *body.insert(self.body(delivery, body_head, *print)),
             };
             known = true;
             accepted.conflict |= flags & CONFLICT != 0;
-            accepted.events.push(self.event(&delivery, change, flags, body, share));
+            accepted.events.push(self.event(delivery.received, &mut events[payload], element.print, flags, body, *unmet));
         }
-        accepted
     }
 
-    fn body(&mut self, delivery: &Delivery) -> Position {
-        let at = self.put(Kind::Body, |out| codec::put_body(out, delivery));
-        if let Some(id) = &delivery.delivery_id {
-            let print = delivery_print(id);
+    fn body(&mut self, delivery: &Delivery, head: &[u8], print: Option<u64>) -> Position {
+        let at = self.put(Kind::Body, |out| {
+            out.extend_from_slice(head);
+            out.extend_from_slice(&delivery.body);
+        });
+        if let Some(print) = print {
             self.memory.prints.insert(print, at, Some(delivery.received));
             self.indexed.push(Indexed::Print { offset: at.offset, print });
         }
         at
     }
 
-    fn event(&mut self, delivery: &Delivery, change: Change, flags: u8, body: Position, share: usize) -> EventId {
+    fn event(&mut self, received: Timestamp, payload: &mut [u8], print: u64, flags: u8, body: Position, unmet: u64) -> EventId {
         let id = self.memory.ids.next(self.now, self.random);
         let offset = (self.base + self.buffer.len() as u64) as u32;
-        let at = self.put(Kind::Event, |out| codec::put_event(out, id, offset - body.offset, flags, delivery, &change));
+        codec::complete_event(payload, id, offset - body.offset, flags);
+        let at = self.put(Kind::Event, |out| out.extend_from_slice(payload));
         let routable = flags & SHOWN_ONLY == 0;
         // The first one of a change stays its original: what is only shown is never found as one.
-        let print = routable.then(|| key_print(&change.key, 0));
+        let print = routable.then_some(print);
         if let Some(print) = print {
-            self.memory.prints.insert(print, at, Some(delivery.received));
+            self.memory.prints.insert(print, at, Some(received));
         }
-        self.indexed.push(Indexed::Event { offset: at.offset, id, received: delivery.received, print });
-        self.records.push((at, Record::Event { id, received: delivery.received, routable }));
-        let event = Event {
-            id,
-            source: delivery.source.clone(),
-            via: delivery.via,
-            received: delivery.received,
-            orchestrator: delivery.orchestrator.clone(),
-            verified: delivery.verified.clone(),
-            conflict: flags & CONFLICT != 0,
-            raw: (&*change.event_type == TYPE_UNPARSED).then(|| delivery.body.clone()),
-            change,
-            folded: Folded::default(),
-        };
-        self.hot.push((Arc::new(event), share));
+        self.indexed.push(Indexed::Event { offset: at.offset, id, received, print, unmet });
+        self.records.push((at, Record::Event { id, received, routable }));
         id
     }
 
-    /// `known` says whether some record holds the delivery's id already; the first one that can, does.
-    fn fold(&mut self, original: EventId, delivery: &Delivery, change: &Change, known: &mut bool) {
+    /// With `print` the record holds the delivery's id as well, because no other does.
+    fn fold(&mut self, original: EventId, delivery: &Delivery, change: &Change, print: Option<u64>) {
         let record = FoldRecord {
             original,
             source: delivery.source.clone(),
@@ -230,12 +238,10 @@ impl<'m> Group<'m> {
             folder: change.folder.as_ref().and_then(|folder| folder.id),
             received: delivery.received,
         };
-        let id = if *known { None } else { delivery.delivery_id.as_deref() };
+        let id = print.and(delivery.delivery_id.as_deref());
         let hash = if id.is_some() { body_hash(&delivery.body) } else { [0; 16] };
         let at = self.put(Kind::Fold, |out| codec::put_fold(out, &record, id, hash));
-        if let Some(id) = id {
-            *known = true;
-            let print = delivery_print(id);
+        if let Some(print) = print {
             self.memory.prints.insert(print, at, Some(delivery.received));
             self.indexed.push(Indexed::Print { offset: at.offset, print });
         }
@@ -243,9 +249,9 @@ impl<'m> Group<'m> {
     }
 
     /// Whether this delivery's id came before, and with which bytes.
-    fn delivered(&mut self, delivery: &Delivery) -> Delivered {
-        let Some(id) = &delivery.delivery_id else { return Delivered::New };
-        let Some(at) = self.memory.prints.get(delivery_print(id)) else { return Delivered::New };
+    fn delivered(&mut self, delivery: &Delivery, print: Option<u64>) -> Delivered {
+        let (Some(id), Some(print)) = (&delivery.delivery_id, print) else { return Delivered::New };
+        let Some(at) = self.memory.prints.get(print) else { return Delivered::New };
         let Some(found) = self.find(at) else { return Delivered::New };
         let compare = || -> io::Result<Option<bool>> {
             let known = verified(&found.bytes, found.seed, at)?;
@@ -269,11 +275,10 @@ impl<'m> Group<'m> {
     }
 
     /// The original of a change: its id and record.
-    fn original(&mut self, key: &Key) -> Option<(EventId, Found)> {
-        let beside: &[i64] = if key.stamp.is_some() { &[0, -1, 1] } else { &[0] };
+    fn original(&mut self, key: &Key, element: &Element) -> Option<(EventId, Found)> {
         let mut best: Option<(std::time::Duration, EventId, Found)> = None;
-        for beside in beside {
-            let Some(at) = self.memory.prints.get(key_print(key, *beside)) else { continue };
+        for print in std::iter::once(element.print).chain(element.beside.into_iter().flatten()) {
+            let Some(at) = self.memory.prints.get(print) else { continue };
             let Some(found) = self.find(at) else { continue };
             let candidate = found.payload(Kind::Event).and_then(|payload| Ok(EventRecord::decode(payload)?)).ok().and_then(|record| {
                 let distance = key.stamp.zip(record.stamp).map_or_else(Default::default, |(a, b)| a.distance(b));
@@ -297,9 +302,14 @@ impl<'m> Group<'m> {
             let body = BodyRecord::decode(found.payload(Kind::Body)?)?;
             let data = record.change(|| project(body.body, record.event_type, record.element))?.data;
             let before = Sight { body: body.body, data: &data, delivery_id: body.delivery_id };
-            let now = Sight { body: &delivery.body, data: &change.data, delivery_id: delivery.delivery_id.as_deref() };
+            // What came as a webhook has its data in its body only.
+            let new = match delivery.via {
+                Via::Webhook => Arc::new(project(&delivery.body, &change.event_type, change.element)),
+                _ => Arc::clone(&change.data),
+            };
+            let now = Sight { body: &delivery.body, data: &new, delivery_id: delivery.delivery_id.as_deref() };
             // Only a webhook's body has fields around the element; other bodies are ours.
-            Ok(if body.via == Via::Webhook { differs(before, now) } else { data != change.data })
+            Ok(if body.via == Via::Webhook { differs(before, now) } else { data != new })
         };
         // An original that cannot be read proves nothing; the change is then shown rather than hidden.
         compare(self).unwrap_or(true)
@@ -335,7 +345,7 @@ impl<'m> Group<'m> {
         }
         GroupHead::write(number, self.count, &mut self.buffer, self.head.seed());
         debug_assert!(self.buffer.len() > GROUP_HEAD + FRAME_HEAD);
-        let formed = Formed { buffer: self.buffer, records: self.records, hot: self.hot, indexed: self.indexed };
+        let formed = Formed { buffer: self.buffer, records: self.records, indexed: self.indexed };
         (Some(formed), Vec::new())
     }
 }

@@ -1,17 +1,43 @@
-//! The newest events in memory, as they were accepted, so that the router need not parse them again.
+//! What is kept in memory of the newest events: where they are, which of them the router has not seen, and those that it
+//! read because some rule may want them, so that whoever carries a run out need not read them again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::event::{Event, EventId};
+use crate::journal::format::Position;
 
 /// What the cache may take, as far as it can be told from the length of bodies.
-const HOT_BYTES_MAX: usize = 32 << 20;
+const HOT_BYTES_MAX: usize = 8 << 20;
 
-/// A parsed body takes about this many times its length.
-const PARSED_FACTOR: usize = 6;
+/// An event takes about this many bytes beside its data.
+const EVENT_BYTES: usize = 1024;
 
-/// Events in the order of their ids, the oldest leaves first.
+/// Of how many events it is known without looking where they are.
+const RECENT_MAX: usize = 4096;
+
+/// Where the newest events are, in the order of their ids.
+#[derive(Default)]
+pub(super) struct Recent(VecDeque<(EventId, Position)>);
+
+impl Recent {
+    /// Adds the newest event.
+    pub(super) fn push(&mut self, id: EventId, at: Position) {
+        if self.0.len() == RECENT_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, at));
+    }
+
+    pub(super) fn get(&self, id: EventId) -> Option<Position> {
+        let at = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.0.get(at).map(|(_, position)| *position)
+    }
+}
+
+/// Events that were read, in the order of their ids, the oldest leaves first.
 #[derive(Default)]
 pub(super) struct Hot {
     events: VecDeque<(Arc<Event>, usize)>,
@@ -19,9 +45,12 @@ pub(super) struct Hot {
 }
 
 impl Hot {
-    /// Adds the newest event; `body` is its share of the body's bytes.
-    pub(super) fn push(&mut self, event: Arc<Event>, body: usize) {
-        let cost = body * PARSED_FACTOR + event.change.key.text.len() + 1024;
+    /// Adds an event unless a newer one is there already.
+    pub(super) fn push(&mut self, event: Arc<Event>) {
+        if self.events.back().is_some_and(|(newest, _)| newest.id >= event.id) {
+            return;
+        }
+        let cost = weight(&event.change.data) + event.change.key.text.len() + EVENT_BYTES;
         self.bytes += cost;
         self.events.push_back((event, cost));
         while self.bytes > HOT_BYTES_MAX
@@ -37,35 +66,55 @@ impl Hot {
     }
 }
 
+/// About how many bytes a value takes.
+fn weight(value: &Value) -> usize {
+    const NODE: usize = size_of::<Value>();
+    NODE + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(map) => map.iter().map(|(name, value)| name.len() + 3 * NODE + weight(value)).sum(),
+        _ => 0,
+    }
+}
+
 /// Ids of events that the router has not seen, as ranges: ids of one millisecond follow each other.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Backlog {
-    ranges: VecDeque<(u128, u64)>,
+    ranges: VecDeque<Range>,
     count: u64,
 }
 
+/// Ids that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Range {
+    first: u128,
+    count: u64,
+    /// The rule generation that cannot meet them; 0 where nobody knows.
+    unmet: u64,
+}
+
 impl Backlog {
-    /// Adds the newest event.
-    pub(super) fn push(&mut self, id: EventId) {
+    /// Adds the newest event; no rule of generation `unmet` can meet it (0: nobody looked).
+    pub(super) fn push(&mut self, id: EventId, unmet: u64) {
         self.count += 1;
         match self.ranges.back_mut() {
-            Some((first, count)) if *first + u128::from(*count) == id.0 => *count += 1,
-            _ => self.ranges.push_back((id.0, 1)),
+            Some(range) if range.first + u128::from(range.count) == id.0 && range.unmet == unmet => range.count += 1,
+            _ => self.ranges.push_back(Range { first: id.0, count: 1, unmet }),
         }
     }
 
     /// Everything up to `id` was seen.
     pub(super) fn routed(&mut self, id: EventId) {
-        while let Some((first, count)) = self.ranges.front_mut()
-            && *first <= id.0
+        while let Some(range) = self.ranges.front_mut()
+            && range.first <= id.0
         {
-            let seen = u64::try_from(id.0 - *first + 1).map_or(*count, |seen| seen.min(*count));
+            let seen = u64::try_from(id.0 - range.first + 1).map_or(range.count, |seen| seen.min(range.count));
             self.count -= seen;
-            if seen == *count {
+            if seen == range.count {
                 self.ranges.pop_front();
             } else {
-                *first += u128::from(seen);
-                *count -= seen;
+                range.first += u128::from(seen);
+                range.count -= seen;
             }
         }
     }
@@ -75,10 +124,23 @@ impl Backlog {
         self.count
     }
 
-    /// The oldest ones.
-    pub(super) fn first(&self, max: usize) -> Vec<EventId> {
-        let all = self.ranges.iter().flat_map(|(first, count)| (0..*count).map(move |n| EventId(first + u128::from(n))));
-        all.take(max).collect()
+    /// The oldest ones that rules of `generation` may meet, at most `max`, and up to where nothing is left out.
+    pub(super) fn first(&self, max: usize, generation: u64) -> (Option<EventId>, Vec<EventId>) {
+        let (mut through, mut found) = (None, Vec::new());
+        for range in &self.ranges {
+            let mut seen = range.count;
+            if range.unmet == 0 || range.unmet != generation {
+                seen = seen.min((max - found.len()) as u64);
+                found.extend((0..seen).map(|n| EventId(range.first + u128::from(n))));
+            }
+            if seen > 0 {
+                through = Some(EventId(range.first + u128::from(seen - 1)));
+            }
+            if seen < range.count {
+                break;
+            }
+        }
+        (through, found)
     }
 }
 
@@ -90,14 +152,40 @@ mod tests {
     fn the_backlog_counts_exactly() {
         let mut backlog = Backlog::default();
         for id in [10, 11, 12, 20, 30, 31] {
-            backlog.push(EventId(id));
+            backlog.push(EventId(id), 0);
         }
         assert_eq!((backlog.len(), backlog.ranges.len()), (6, 3));
         backlog.routed(EventId(11));
-        assert_eq!(backlog.first(3), [EventId(12), EventId(20), EventId(30)]);
+        assert_eq!(backlog.first(3, 1), (Some(EventId(30)), vec![EventId(12), EventId(20), EventId(30)]));
         backlog.routed(EventId(25));
-        assert_eq!((backlog.len(), backlog.first(9)), (2, vec![EventId(30), EventId(31)]));
+        assert_eq!((backlog.len(), backlog.first(9, 1).1), (2, vec![EventId(30), EventId(31)]));
         backlog.routed(EventId(u128::MAX));
-        assert_eq!(backlog.len(), 0);
+        assert_eq!((backlog.len(), backlog.first(9, 1)), (0, (None, Vec::new())));
+    }
+
+    #[test]
+    fn what_no_rule_of_the_generation_can_meet_is_passed_over_and_nothing_else() {
+        let mut backlog = Backlog::default();
+        for (id, unmet) in [(1, 5), (2, 5), (3, 0), (4, 6), (5, 5), (6, 5)] {
+            backlog.push(EventId(id), unmet);
+        }
+        let ids = |ids: &[u128]| ids.iter().copied().map(EventId).collect::<Vec<_>>();
+        assert_eq!(backlog.first(9, 5), (Some(EventId(6)), ids(&[3, 4])), "those of generation 5 are passed over");
+        assert_eq!(backlog.first(9, 6), (Some(EventId(6)), ids(&[1, 2, 3, 5, 6])));
+        assert_eq!(backlog.first(9, 0), (Some(EventId(6)), ids(&[1, 2, 3, 4, 5, 6])), "without a generation none is");
+        assert_eq!(backlog.first(1, 5), (Some(EventId(3)), ids(&[3])), "not beyond what is left out");
+        assert_eq!(backlog.first(1, 6), (Some(EventId(1)), ids(&[1])));
+        backlog.routed(EventId(2));
+        assert_eq!(backlog.first(9, 5), (Some(EventId(6)), ids(&[3, 4])));
+    }
+
+    #[test]
+    fn recent_events_are_found_until_newer_ones_push_them_out() {
+        let mut recent = Recent::default();
+        for n in 0..RECENT_MAX as u32 + 10 {
+            recent.push(EventId(u128::from(n)), Position { segment: 1, offset: n });
+        }
+        assert_eq!(recent.get(EventId(9)), None);
+        assert_eq!(recent.get(EventId(10)), Some(Position { segment: 1, offset: 10 }));
     }
 }

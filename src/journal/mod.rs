@@ -30,6 +30,7 @@ mod kept;
 mod lock;
 mod marker;
 mod open;
+mod parcel;
 mod prints;
 mod queue;
 mod read;
@@ -58,9 +59,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::event::{Event, EventId, RuleHash, RunId};
 use crate::journal::codec::{fact_bytes, plan_bytes};
+use crate::journal::events::Segments as _;
 use crate::journal::files::Files;
 use crate::journal::fold::Record;
 use crate::journal::format::Kind;
+use crate::journal::parcel::Parcel;
 use crate::journal::queue::{Answer, Op};
 use crate::journal::rows::RowKey;
 use crate::journal::shared::Shared;
@@ -70,7 +73,7 @@ use crate::time::Timestamp;
 pub use read::Reader;
 pub use words::{
     Accepted, AppendError, Delivery, EventQuery, Gauges, Health, KEPT_KEY_MAX, KEPT_VALUE_MAX, Kept, OpenError, OpenReport, Options, Page,
-    Plan, RuleTexts, RunQuery, Space,
+    Plan, RuleTexts, RunQuery, Space, Unrouted,
 };
 
 /// The journal, open. Cheap to clone; all verbs go to one writer thread.
@@ -139,7 +142,22 @@ impl Journal {
     /// # Errors
     /// Full, or ended; nothing was kept then.
     pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, AppendError> {
-        self.ask(|answer| Op::Accept(Box::new(delivery), Vec::new(), answer)).await
+        self.accept_unmet(delivery, 0).await
+    }
+
+    /// As [`Journal::accept`], with the rule generation none of whose rules can meet any of the delivery's events: while that
+    /// one is in force, the router need not read them.
+    ///
+    /// # Errors
+    /// Full, or ended; nothing was kept then.
+    pub async fn accept_unmet(&self, delivery: Delivery, generation: u64) -> Result<Accepted, AppendError> {
+        self.accept_parcel(Parcel::of(delivery, generation, Vec::new())).await
+    }
+
+    async fn accept_parcel(&self, parcel: Parcel) -> Result<Accepted, AppendError> {
+        let parcel = Box::new(parcel);
+        let mut parcel = self.ask(|answer| Op::Accept(parcel, answer)).await?;
+        Ok(std::mem::take(&mut parcel.accepted))
     }
 
     /// Keeps a delivery and values with it, in one group: a cursor is never ahead of its events. The delivery may have no
@@ -149,7 +167,7 @@ impl Journal {
     /// Full (also for a value over its limits), or ended; nothing was kept then.
     pub async fn accept_keeping(&self, delivery: Delivery, kept: Vec<Kept>) -> Result<Accepted, AppendError> {
         kept.iter().try_for_each(Kept::check)?;
-        self.ask(|answer| Op::Accept(Box::new(delivery), kept, answer)).await
+        self.accept_parcel(Parcel::of(delivery, 0, kept)).await
     }
 
     /// Keeps values under their names, in one group.
@@ -230,16 +248,28 @@ impl Journal {
 
     // ---- reading; blocking but short unless said otherwise ----
 
-    /// The oldest events that the router has not seen, in order, at most `max`; from the hot cache where it can.
-    pub fn unrouted(&self, max: usize) -> io::Result<Vec<Arc<Event>>> {
+    /// The oldest events that the router has not seen and that rules of `generation` may meet, in order, at most `max`. Those
+    /// that were accepted with this generation as one that cannot meet them are passed over; 0 passes none over.
+    pub fn unrouted(&self, max: usize, generation: u64) -> io::Result<Unrouted> {
         let state = self.0.shared.read();
-        let ids = state.backlog.first(max);
-        let hot: Vec<_> = ids.iter().rev().map_while(|id| state.hot.get(*id)).collect();
+        let (through, ids) = state.backlog.first(max, generation);
+        let mut files: Vec<events::OpenFile> = Vec::new();
+        let mut recent = Vec::with_capacity(ids.len());
+        for at in ids.iter().rev().map_while(|id| state.recent.get(*id)) {
+            if files.last().is_none_or(|open| open.number != at.segment) {
+                files.push(state.open(at.segment)?);
+            }
+            recent.push((files.len() - 1, at.offset));
+        }
         drop(state);
-        let cold = &ids[..ids.len() - hot.len()];
-        let mut found: Vec<_> = events::by_ids(&self.segments(), cold)?.into_iter().map(Arc::new).collect();
-        found.extend(hot.into_iter().rev());
-        Ok(found)
+        let cold = &ids[..ids.len() - recent.len()];
+        let mut events: Vec<_> = events::by_ids(&self.segments(), cold)?.into_iter().map(Arc::new).collect();
+        for (file, offset) in recent.into_iter().rev() {
+            events.push(Arc::new(events::read_at(&files[file], offset)?));
+        }
+        let mut hot = self.0.shared.hot();
+        events.iter().for_each(|event| hot.push(Arc::clone(event)));
+        Ok(Unrouted { through, events })
     }
 
     /// The segments for reading; the state is locked for each question only.
@@ -263,9 +293,18 @@ impl Journal {
 
     /// An event with its fold counts.
     pub fn event(&self, id: EventId) -> io::Result<Option<Arc<Event>>> {
-        let hot = self.0.shared.read().hot_event(id)?;
-        match hot {
-            Some(event) => Ok(Some(event)),
+        if let Some(event) = self.0.shared.hot().get(id) {
+            let folded = self.0.shared.read().folded(id)?;
+            return Ok(Some(if event.folded == folded { event } else { Arc::new(Event { folded, ..Event::clone(&event) }) }));
+        }
+        let recent = {
+            let state = self.0.shared.read();
+            // What is not there any more is looked for elsewhere.
+            let open = state.recent.get(id).and_then(|at| Some((state.open(at.segment).ok()?, at.offset)));
+            open.map(|open| Ok::<_, io::Error>((open, state.folded(id)?))).transpose()?
+        };
+        match recent {
+            Some(((open, offset), folded)) => Ok(Some(Arc::new(Event { folded, ..events::read_at(&open, offset)? }))),
             None => Ok(events::by_id(&self.segments(), id)?.map(Arc::new)),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::watch;
 
@@ -327,7 +327,7 @@ impl Opening<'_> {
     ) -> Opened<(Arc<Shared>, Writer, OpenReport)> {
         let heads = state.standing.heads.clone();
         let mut backlog = std::mem::take(&mut state.backlog);
-        routable_after(&state, heads.routed, &mut |id| backlog.push(id)).map_err(|error| failed("read", &self.journal, &error))?;
+        routable_after(&state, heads.routed, &mut |id| backlog.push(id, 0)).map_err(|error| failed("read", &self.journal, &error))?;
         state.backlog = backlog;
         state.dedup_since = prints.since();
         self.report.events = heads.events;
@@ -335,6 +335,7 @@ impl Opening<'_> {
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             state: RwLock::new(state),
+            hot: Mutex::default(),
             newest: watch::Sender::new(heads.newest),
             due: watch::Sender::new(0),
             health: watch::Sender::new(Health::Good),

@@ -4,16 +4,15 @@
 //! that waits is dropped, and its callers learn that the journal has ended.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::event::{Verified, Via};
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, Kind};
-use crate::journal::words::{Accepted, AppendError, Delivery, Kept};
+use crate::journal::parcel::Parcel;
+use crate::journal::words::AppendError;
 
 /// Operations that may wait at once.
 pub(super) const QUEUE_OPS_MAX: usize = 16_384;
@@ -32,8 +31,8 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, AppendError>>;
 
 /// What the writer is asked to do.
 pub(super) enum Op {
-    /// Keep a delivery, and values with it.
-    Accept(Box<Delivery>, Vec<Kept>, Answer<Accepted>),
+    /// Keep a delivery, and values with it; it comes back with what became of it.
+    Accept(Box<Parcel>, Answer<Box<Parcel>>),
     /// Keep these records, in order, in one group.
     Records(Vec<(Kind, Vec<u8>, Record)>, Answer<()>),
     /// Keep rule texts unless they are the newest.
@@ -46,30 +45,10 @@ pub(super) enum Op {
 impl Op {
     /// At least as many bytes as its frames take.
     pub(super) fn bytes_at_most(&self) -> u64 {
-        /// Fixed parts of an event, a fold or a body, generously.
+        /// Fixed parts of rule texts, generously.
         const FIXED: usize = 256;
-        let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
         let bytes = match self {
-            Self::Accept(delivery, kept, _) => {
-                let common = FIXED + delivery.source.len() + length(&delivery.orchestrator) + length(&delivery.delivery_id);
-                let verified = match &delivery.verified {
-                    Verified::Secret(name) => name.len(),
-                    Verified::No | Verified::Yes => 0,
-                };
-                let changes = delivery.changes.iter().map(|change| {
-                    let folder = change
-                        .folder
-                        .as_ref()
-                        .map_or(0, |folder| folder.key.as_ref().map_or(0, String::len) + folder.path.as_ref().map_or(0, String::len));
-                    let texts = [&change.tenant, &change.subject, &change.service_id].into_iter().map(length).sum::<usize>();
-                    let problem = change.problem.as_ref().map_or(0, |problem| problem.message.len());
-                    let origin = change.origin.as_ref().map_or(0, |origin| origin.run.len() + origin.step.len());
-                    let data = if delivery.via == Via::Webhook { 0 } else { change.data.to_string().len() };
-                    common + change.key.text.len() + change.event_type.len() + folder + texts + problem + origin + data
-                });
-                let kept = kept.iter().map(|kept| FIXED + kept.key.len() + kept.value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
-                common + verified + delivery.body.len() + changes.sum::<usize>() + kept
-            }
+            Self::Accept(parcel, _) => parcel.bytes_at_most(),
             Self::Records(records, _) => records.iter().map(|(_, payload, _)| payload.len() + FRAME_HEAD).sum(),
             Self::Rules { json, .. } => json.len() + FIXED,
             #[cfg(test)]
@@ -82,7 +61,7 @@ impl Op {
     pub(super) fn refuse(self, error: AppendError) {
         // Who asked may have gone; nothing was kept, so there is nobody else to tell.
         match self {
-            Self::Accept(_, _, answer) => drop(answer.send(Err(error))),
+            Self::Accept(_, answer) => drop(answer.send(Err(error))),
             Self::Records(_, answer) => drop(answer.send(Err(error))),
             Self::Rules { answer, .. } => drop(answer.send(Err(error))),
             #[cfg(test)]
@@ -93,7 +72,7 @@ impl Op {
 
 /// An answer that is due after the sync.
 pub(super) enum Reply {
-    Accepted(Answer<Accepted>, Accepted),
+    Accepted(Answer<Box<Parcel>>, Box<Parcel>),
     Recorded(Answer<()>),
     Generation(Answer<u64>, u64),
 }
@@ -103,7 +82,7 @@ impl Reply {
     pub(super) fn send(self, broken: Option<&AppendError>) {
         let broken = |()| broken.cloned().map_or(Ok(()), Err);
         match self {
-            Self::Accepted(answer, accepted) => drop(answer.send(broken(()).map(|()| accepted))),
+            Self::Accepted(answer, parcel) => drop(answer.send(broken(()).map(|()| parcel))),
             Self::Recorded(answer) => drop(answer.send(broken(()))),
             Self::Generation(answer, generation) => drop(answer.send(broken(()).map(|()| generation))),
         }

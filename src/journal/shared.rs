@@ -1,10 +1,11 @@
 //! What the writer thread shares with those who ask.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
 use crate::event::EventId;
+use crate::journal::hot::Hot;
 use crate::journal::queue::Queue;
 use crate::journal::state::State;
 use crate::journal::words::Health;
@@ -13,6 +14,7 @@ use crate::journal::words::Health;
 pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) state: RwLock<State>,
+    pub(super) hot: Mutex<Hot>,
     pub(super) newest: watch::Sender<EventId>,
     pub(super) due: watch::Sender<u64>,
     pub(super) health: watch::Sender<Health>,
@@ -23,6 +25,11 @@ impl Shared {
     /// after it; what readers see until the process ends is what was there.
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Events that were read lately.
+    pub(super) fn hot(&self) -> MutexGuard<'_, Hot> {
+        self.hot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {

@@ -8,12 +8,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::event::{Event, EventId, Folded, RunId};
+use crate::event::{EventId, Folded, RunId};
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::events::{OpenFile, Segments};
 use crate::journal::fold::{FoldRow, Heads, Rows, RunRow};
 use crate::journal::format::{Position, SEGMENT_HEAD, SegmentHead};
-use crate::journal::hot::{Backlog, Hot};
+use crate::journal::hot::{Backlog, Recent};
 use crate::journal::index::{self, Block, SegmentIndex, Summary};
 use crate::journal::rows::{Row, RowKey, RunHead, Standing, fold_row, run_head, run_of_key, run_row};
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
@@ -39,7 +39,7 @@ pub(super) struct State {
     /// `None` once they failed: `dirty` then holds everything.
     pub(super) checkpoints: Option<Arc<Checkpoints>>,
     pub(super) timers: Timers,
-    pub(super) hot: Hot,
+    pub(super) recent: Recent,
     pub(super) backlog: Backlog,
     /// Sealed segments, ascending.
     pub(super) sealed: Vec<Summary>,
@@ -61,7 +61,7 @@ impl State {
             draining: Arc::default(),
             checkpoints,
             timers: Timers::default(),
-            hot: Hot::default(),
+            recent: Recent::default(),
             backlog: Backlog::default(),
             sealed: Vec::new(),
             open: SegmentIndex::new(0),
@@ -189,15 +189,6 @@ impl State {
         }
         let bytes = read_frame(&open.file, at.offset)?;
         Ok(verified(&bytes, open.seed, at)?.payload.to_vec())
-    }
-
-    /// An event from the cache, with its copies.
-    pub(super) fn hot_event(&self, id: EventId) -> io::Result<Option<Arc<Event>>> {
-        let Some(hot) = self.hot.get(id) else { return Ok(None) };
-        Ok(Some(match self.fold_row(id)? {
-            None => hot,
-            Some(row) => Arc::new(Event { folded: row.folded, ..Event::clone(&hot) }),
-        }))
     }
 
     /// Makes rows of a sealed segment's index.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::event::{Change, EventId, RuleName, RunId, SourceName, Verified, Via};
+use crate::event::{Change, Event, EventId, RuleName, RunId, SourceName, Verified, Via};
 use crate::fault::SourceText;
 use crate::rules::Known;
 use crate::runs::{NewRun, RunState};
@@ -39,7 +39,7 @@ pub struct Delivery {
     pub body: Bytes,
     /// `EventId` under its tenant or source: tells a re-delivery from a conflict.
     pub delivery_id: Option<Arc<str>>,
-    /// At least one.
+    /// At least one. What came as a webhook has its data in the body: there `data` is not looked at.
     pub changes: Vec<Change>,
 }
 
@@ -117,6 +117,15 @@ pub struct Accepted {
     pub folded: usize,
     /// Whether any was marked `conflict`.
     pub conflict: bool,
+}
+
+/// What the router has yet to decide about.
+#[derive(Clone, Debug, Default)]
+pub struct Unrouted {
+    /// Up to here nothing is missing from `events` but what no rule can meet; `None` when there is nothing.
+    pub through: Option<EventId>,
+    /// The events, oldest first.
+    pub events: Vec<Arc<Event>>,
 }
 
 /// What the router decided for the events up to `through`.

@@ -21,6 +21,7 @@ use crate::journal::queue::{Op, Reply, Taken};
 use crate::journal::rebuild::forget_checkpoints;
 use crate::journal::segment::{NextSegment, OpenSegment};
 use crate::journal::shared::{Farewell, Shared};
+use crate::journal::state::State;
 use crate::journal::words::{AppendError, Health};
 use crate::metric::{JOURNAL_BATCH, JOURNAL_COMMIT};
 
@@ -214,10 +215,10 @@ impl Writer {
         let mut drains = Vec::new();
         for op in ops {
             replies.push(match op {
-                Op::Accept(delivery, kept, answer) => {
-                    let accepted = group.accept(*delivery);
-                    kept.into_iter().for_each(|kept| group.keep(kept));
-                    Reply::Accepted(answer, accepted)
+                Op::Accept(mut parcel, answer) => {
+                    group.accept(&mut parcel);
+                    std::mem::take(&mut parcel.kept).into_iter().for_each(|kept| group.keep(kept));
+                    Reply::Accepted(answer, parcel)
                 }
                 Op::Records(records, answer) => {
                     for (kind, payload, record) in records {
@@ -262,18 +263,15 @@ impl Writer {
         let mut newest = None;
         let mut due = false;
         let mut state = self.shared.write();
-        formed.index(&mut state.open);
-        state.open.summary.end = self.segment.end as u32;
-        let events = formed.hot.len();
+        let State { open, backlog, recent, .. } = &mut *state;
+        formed.index(open);
+        formed.events_to(self.segment.head.number, backlog, recent);
+        open.summary.end = self.segment.end as u32;
+        let events = formed.events();
         let mut failed = None;
         for (at, record) in &formed.records {
             match record {
-                Record::Event { id, routable, .. } => {
-                    newest = Some(*id);
-                    if *routable {
-                        state.backlog.push(*id);
-                    }
-                }
+                Record::Event { id, .. } => newest = Some(*id),
                 Record::Plan(plan) => {
                     state.backlog.routed(plan.through);
                     due = true;
@@ -288,9 +286,6 @@ impl Writer {
         }
         state.standing.next = Position { segment: self.segment.head.number, offset: self.segment.end as u32 };
         state.standing.group = self.next_group;
-        for (event, share) in formed.hot {
-            state.hot.push(event, share);
-        }
         state.dedup_since = self.memory.prints.since();
         drop(state);
         self.buffer = formed.buffer;

@@ -43,15 +43,16 @@ pub async fn run(journal: Journal, rules: Arc<ArcSwap<RulesInForce>>, clock: Clo
     while !stop.is_cancelled() {
         // Marked as seen before reading, so that what arrives meanwhile wakes again.
         newest.borrow_and_update();
-        let events = match journal.unrouted(BATCH_MAX) {
-            Ok(events) => events,
+        let in_force = rules.load_full();
+        let found = match journal.unrouted(BATCH_MAX, in_force.generation) {
+            Ok(found) => found,
             Err(error) => {
                 tracing::error!(%error, "cannot read the events to be routed; trying again");
                 pause(&stop).await;
                 continue;
             }
         };
-        let Some(last) = events.last() else {
+        let Some(through) = found.through else {
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = newest.changed() => {
@@ -60,10 +61,8 @@ pub async fn run(journal: Journal, rules: Arc<ArcSwap<RulesInForce>>, clock: Clo
             }
             continue;
         };
-        let through = last.id;
-        let in_force = rules.load_full();
         let find = |id: EventId| journal.event(id).ok().flatten();
-        let runs = runs_of(&events, &in_force, clock.now(), &find);
+        let runs = runs_of(&found.events, &in_force, clock.now(), &find);
         record(&journal, Plan { through, runs }, &stop).await?;
         tokio::task::yield_now().await;
     }

@@ -56,7 +56,7 @@ fn copies_fold_and_conflicts_are_kept() {
                 wait(async { (journal.accept(hook(&first)).await, journal.accept(hook(body)).await) })
             };
             let (original, second) = (original.expect("kept"), second.expect("kept"));
-            let routed = journal.unrouted(9).expect("reads").len();
+            let routed = journal.unrouted(9, 0).expect("reads").events.len();
             let found = match (second.events.len(), second.conflict, routed) {
                 (0, false, 1) if second.folded == 1 => Is::Fold,
                 (1, false, 2) => Is::Event,
@@ -212,7 +212,7 @@ fn the_router_gets_events_in_order_once_they_left_the_cache() {
     let mut routed = Vec::new();
     loop {
         assert_eq!(journal.gauges().unrouted, (all.len() - routed.len()) as u64);
-        let batch = journal.unrouted(7).expect("reads");
+        let batch = journal.unrouted(7, 0).expect("reads").events;
         let Some(last) = batch.last() else { break };
         wait(journal.plan(Plan { through: last.id, runs: Vec::new() })).expect("kept");
         routed.extend(batch.iter().map(|event| event.id));

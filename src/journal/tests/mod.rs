@@ -52,7 +52,7 @@ fn small(segment_bytes: u64) -> Options {
 fn seen(journal: &Journal) -> (Vec<Event>, Vec<Run>, Vec<EventId>, Vec<Run>) {
     let events = journal.events(&EventQuery { limit: usize::MAX, ..EventQuery::default() }).expect("reads").items;
     let runs = journal.runs(&RunQuery { limit: usize::MAX, ..RunQuery::default() }).expect("reads").items;
-    let unrouted = journal.unrouted(usize::MAX).expect("reads").iter().map(|event| event.id).collect();
+    let unrouted = journal.unrouted(usize::MAX, 0).expect("reads").events.iter().map(|event| event.id).collect();
     let due = journal.due(at(1_000_000), usize::MAX, &|_| false).expect("reads").0;
     (events, runs, unrouted, due)
 }

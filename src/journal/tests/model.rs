@@ -105,7 +105,7 @@ proptest! {
                     prop_assert_eq!(new.next(), None);
                 }
                 Step::Plan(count) => {
-                    let batch = journal.unrouted(usize::from(count)).expect("reads");
+                    let batch = journal.unrouted(usize::from(count), 0).expect("reads").events;
                     if let Some(last) = batch.last() {
                         let runs: Vec<_> = batch.iter().map(|event| planned(event.id, "rule")).collect();
                         wait(journal.plan(Plan { through: last.id, runs: runs.clone() })).expect("kept");
