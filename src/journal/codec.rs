@@ -26,18 +26,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::event::{Change, EventId, Folder, Key, Origin, Problem, RunId, SourceName, Verified, Via};
-use crate::journal::words::{Delivery, Kept, Plan, Space};
+use crate::journal::words::{Kept, Plan, Space};
 use crate::runs::Fact;
 use crate::time::Timestamp;
 
 pub(super) const CONFLICT: u8 = 1;
 pub(super) const SHOWN_ONLY: u8 = 2;
-const DATA_HERE: u8 = 4;
-
-/// Where in an event's payload the fields stand that are filled in last.
-const EVENT_BACK: usize = 16;
-const EVENT_ELEMENT: usize = 20;
-const EVENT_FLAGS: usize = 24;
+pub(super) const DATA_HERE: u8 = 4;
 
 /// A payload whose CRC holds and that makes no sense all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,12 +49,12 @@ type Decoded<T> = Result<T, Undecodable>;
 
 // ---- writing ----
 
-fn put_str(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_str(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u32).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
-fn put_opt<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+pub(super) fn put_opt<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         None => out.push(0),
         Some(value) => {
@@ -69,17 +64,17 @@ fn put_opt<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>
     }
 }
 
-fn put_opt_str(out: &mut Vec<u8>, text: Option<&str>) {
+pub(super) fn put_opt_str(out: &mut Vec<u8>, text: Option<&str>) {
     put_opt(out, text, put_str);
 }
 
-fn put_time(out: &mut Vec<u8>, time: Timestamp) {
+pub(super) fn put_time(out: &mut Vec<u8>, time: Timestamp) {
     let nanos = time.as_nanos();
     out.extend_from_slice(&(nanos.div_euclid(1_000_000_000) as i64).to_le_bytes());
     out.extend_from_slice(&(nanos.rem_euclid(1_000_000_000) as u32).to_le_bytes());
 }
 
-fn via_code(via: Via) -> u8 {
+pub(super) fn via_code(via: Via) -> u8 {
     match via {
         Via::Webhook => 0,
         Via::Poll => 1,
@@ -87,67 +82,6 @@ fn via_code(via: Via) -> u8 {
         Via::Emit => 3,
         Via::Internal => 4,
     }
-}
-
-/// The payload of a body record up to the body's own bytes.
-pub(super) fn put_body_head(out: &mut Vec<u8>, delivery: &Delivery) {
-    put_time(out, delivery.received);
-    put_str(out, &delivery.source);
-    out.push(via_code(delivery.via));
-    put_opt_str(out, delivery.orchestrator.as_deref());
-    match &delivery.verified {
-        Verified::No => out.push(0),
-        Verified::Yes => out.push(1),
-        Verified::Secret(name) => {
-            out.push(2);
-            put_str(out, name);
-        }
-    }
-    put_opt_str(out, delivery.delivery_id.as_deref());
-}
-
-/// The payload of an event record but for what [`complete_event`] fills in. What did not come as a webhook has its data in
-/// the record: there is no body of Orchestrator's to find it in.
-pub(super) fn put_event(out: &mut Vec<u8>, delivery: &Delivery, change: &Change) {
-    let here = delivery.via != Via::Webhook;
-    out.extend_from_slice(&[0; EVENT_ELEMENT]);
-    out.extend_from_slice(&change.element.to_le_bytes());
-    out.push(if here { DATA_HERE } else { 0 });
-    put_time(out, delivery.received);
-    put_str(out, &change.key.text);
-    put_opt(out, change.key.stamp, put_time);
-    out.extend_from_slice(&u64::try_from(change.key.tolerance.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
-    put_str(out, &change.event_type);
-    put_opt_str(out, change.subject.as_deref());
-    put_opt(out, change.time, put_time);
-    put_opt(out, change.observed, put_time);
-    put_opt_str(out, change.tenant.as_deref());
-    put_opt(out, change.folder.as_ref(), |out, folder| {
-        put_opt(out, folder.id, |out, id| out.extend_from_slice(&id.to_le_bytes()));
-        put_opt_str(out, folder.key.as_deref());
-        put_opt_str(out, folder.path.as_deref());
-    });
-    put_opt_str(out, change.service_id.as_deref());
-    put_opt(out, change.problem.as_ref(), |out, problem| {
-        put_str(out, &problem.message);
-        out.extend_from_slice(&problem.line.to_le_bytes());
-        out.extend_from_slice(&problem.column.to_le_bytes());
-    });
-    put_opt(out, change.origin.as_ref(), |out, origin| {
-        put_str(out, &origin.run);
-        put_str(out, &origin.step);
-        out.push(origin.hops);
-    });
-    if here {
-        out.extend_from_slice(change.data.to_string().as_bytes());
-    }
-}
-
-/// Fills in what is known once an event has its place. `flags` are of [`CONFLICT`] and [`SHOWN_ONLY`].
-pub(super) fn complete_event(payload: &mut [u8], id: EventId, back: u32, flags: u8) {
-    payload[..EVENT_BACK].copy_from_slice(&id.to_bytes());
-    payload[EVENT_BACK..EVENT_ELEMENT].copy_from_slice(&back.to_le_bytes());
-    payload[EVENT_FLAGS] |= flags;
 }
 
 pub(super) fn put_fold(out: &mut Vec<u8>, fold: &FoldRecord, delivery_id: Option<&str>, body_hash: [u8; 16]) {

@@ -16,7 +16,7 @@ use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, SegmentHead, begin_frame, finish_frame, frame};
 use crate::journal::hot::{Backlog, Recent};
 use crate::journal::index::{SegmentIndex, body_hash};
-use crate::journal::parcel::{Element, Parcel};
+use crate::journal::parcel::{Element, Parcel, complete_event};
 use crate::journal::prints::Prints;
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
 use crate::journal::words::{Delivery, Kept};
@@ -216,7 +216,7 @@ impl<'m> Group<'m> {
     fn event(&mut self, received: Timestamp, payload: &mut [u8], print: u64, flags: u8, body: Position, unmet: u64) -> EventId {
         let id = self.memory.ids.next(self.now, self.random);
         let offset = (self.base + self.buffer.len() as u64) as u32;
-        codec::complete_event(payload, id, offset - body.offset, flags);
+        complete_event(payload, id, offset - body.offset, flags);
         let at = self.put(Kind::Event, |out| out.extend_from_slice(payload));
         let routable = flags & SHOWN_ONLY == 0;
         // The first one of a change stays its original: what is only shown is never found as one.

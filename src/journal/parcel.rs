@@ -6,13 +6,18 @@
 
 use bytes::Bytes;
 
-use crate::event::Verified;
-use crate::journal::codec::{put_body_head, put_event};
+use crate::event::{Change, EventId, Verified, Via};
+use crate::journal::codec::{DATA_HERE, put_opt, put_opt_str, put_str, put_time, via_code};
 use crate::journal::index::{delivery_print, key_print};
 use crate::journal::words::{Accepted, Delivery, Kept};
 
 /// Fixed parts of a fold or a body, and heads of frames, generously.
 const FIXED: usize = 256;
+
+/// Where in an event's payload the fields stand that are filled in last.
+const EVENT_BACK: usize = 16;
+const EVENT_ELEMENT: usize = 20;
+const EVENT_FLAGS: usize = 24;
 
 /// A delivery, encoded.
 #[derive(Debug)]
@@ -74,4 +79,65 @@ impl Parcel {
         let kept: usize = self.kept.iter().map(|kept| FIXED + kept.key.len() + kept.value.as_ref().map_or(0, Bytes::len)).sum();
         kept + self.body_head.len() + verified + delivery.body.len() + self.events.len() + fold * (1 + self.elements.len())
     }
+}
+
+/// The payload of a body record up to the body's own bytes.
+fn put_body_head(out: &mut Vec<u8>, delivery: &Delivery) {
+    put_time(out, delivery.received);
+    put_str(out, &delivery.source);
+    out.push(via_code(delivery.via));
+    put_opt_str(out, delivery.orchestrator.as_deref());
+    match &delivery.verified {
+        Verified::No => out.push(0),
+        Verified::Yes => out.push(1),
+        Verified::Secret(name) => {
+            out.push(2);
+            put_str(out, name);
+        }
+    }
+    put_opt_str(out, delivery.delivery_id.as_deref());
+}
+
+/// The payload of an event record but for what [`complete_event`] fills in. What did not come as a webhook has its data in
+/// the record: there is no body of Orchestrator's to find it in.
+fn put_event(out: &mut Vec<u8>, delivery: &Delivery, change: &Change) {
+    let here = delivery.via != Via::Webhook;
+    out.extend_from_slice(&[0; EVENT_ELEMENT]);
+    out.extend_from_slice(&change.element.to_le_bytes());
+    out.push(if here { DATA_HERE } else { 0 });
+    put_time(out, delivery.received);
+    put_str(out, &change.key.text);
+    put_opt(out, change.key.stamp, put_time);
+    out.extend_from_slice(&u64::try_from(change.key.tolerance.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
+    put_str(out, &change.event_type);
+    put_opt_str(out, change.subject.as_deref());
+    put_opt(out, change.time, put_time);
+    put_opt(out, change.observed, put_time);
+    put_opt_str(out, change.tenant.as_deref());
+    put_opt(out, change.folder.as_ref(), |out, folder| {
+        put_opt(out, folder.id, |out, id| out.extend_from_slice(&id.to_le_bytes()));
+        put_opt_str(out, folder.key.as_deref());
+        put_opt_str(out, folder.path.as_deref());
+    });
+    put_opt_str(out, change.service_id.as_deref());
+    put_opt(out, change.problem.as_ref(), |out, problem| {
+        put_str(out, &problem.message);
+        out.extend_from_slice(&problem.line.to_le_bytes());
+        out.extend_from_slice(&problem.column.to_le_bytes());
+    });
+    put_opt(out, change.origin.as_ref(), |out, origin| {
+        put_str(out, &origin.run);
+        put_str(out, &origin.step);
+        out.push(origin.hops);
+    });
+    if here {
+        out.extend_from_slice(change.data.to_string().as_bytes());
+    }
+}
+
+/// Fills in what is known once an event has its place. `flags` are of [`CONFLICT`](super::codec::CONFLICT) and [`SHOWN_ONLY`](super::codec::SHOWN_ONLY).
+pub(super) fn complete_event(payload: &mut [u8], id: EventId, back: u32, flags: u8) {
+    payload[..EVENT_BACK].copy_from_slice(&id.to_bytes());
+    payload[EVENT_BACK..EVENT_ELEMENT].copy_from_slice(&back.to_le_bytes());
+    payload[EVENT_FLAGS] |= flags;
 }
