@@ -1,6 +1,6 @@
 # Everything a person or CI needs. `make test` installs what the tests need beyond cargo, where it may.
 
-.PHONY: demo test crash soak fuzz bench lint fmt doc
+.PHONY: demo test crash flood soak fuzz bench lint fmt doc
 
 demo:
 	cargo run --release -- demo
@@ -31,6 +31,11 @@ fuzz:
 		echo "cargo-bolero is not installed: random input, not guided by coverage"; \
 		BOLERO_RANDOM_TEST_TIME_MS=$(FUZZ_SECONDS)000 cargo test --locked --profile fuzz --lib fuzz:: -- --test-threads 2; \
 	fi
+
+# 9,900 slow connections of 10,000, and slowhttptest where it is installed; prints how long genuine deliveries took meanwhile.
+flood:
+	TRIPLINE_FLOOD_CONNECTIONS=9900 TRIPLINE_FLOOD_DELIVERIES=5000 TRIPLINE_SLOWHTTPTEST_SECONDS=20 \
+		cargo test --locked --release --test it floods:: -- --nocapture --test-threads 1
 
 # Formatting, lints and documentation, warnings denied.
 lint:

@@ -7,6 +7,7 @@
 mod admission;
 mod body;
 mod guesses;
+mod memory;
 mod meters;
 mod peer;
 mod refusal;
@@ -22,7 +23,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,7 @@ use crate::signature::{NamedSecret, Verdict, verify_orchestrator};
 use crate::time::Timestamp;
 
 use guesses::Guesses;
+use memory::Memory;
 use meters::{Meter, Meters};
 use refusal::Refusal;
 
@@ -110,20 +112,15 @@ struct Desk {
     stop: CancellationToken,
 }
 
-/// Limits with the memory for bodies that they allow, in KiB.
+/// Limits with the memory for bodies that they allow.
 struct InForce {
     limits: Limits,
-    memory: Arc<Semaphore>,
+    memory: Memory,
 }
 
 impl InForce {
-    fn kib(limits: &Limits) -> u32 {
-        body::kib(limits.in_flight.max(limits.body))
-    }
-
     fn of(limits: Limits) -> Self {
-        let memory = Arc::new(Semaphore::new(Self::kib(&limits) as usize));
-        Self { limits, memory }
+        Self { memory: Memory::of(limits.in_flight.max(limits.body)), limits }
     }
 }
 
@@ -145,12 +142,8 @@ impl Desk {
 
     /// Limits for deliveries from now on. Where the memory changes, new bodies count against a new one; old ones end soon.
     fn put_in_force(&self, limits: Limits) {
-        let before = self.in_force.load();
-        let new = if InForce::kib(&before.limits) == InForce::kib(&limits) {
-            InForce { limits, memory: Arc::clone(&before.memory) }
-        } else {
-            InForce::of(limits)
-        };
+        let memory = self.in_force.load().memory.resized(limits.in_flight.max(limits.body));
+        let new = InForce { limits, memory };
         self.in_force.store(Arc::new(new));
     }
 

@@ -630,18 +630,23 @@ async fn waiting_has_an_end() {
     assert!(reply.status == 503 && reply.head.contains("retry-after: 5"), "{reply:?}");
     assert_eq!(ingress.rejected("recovering"), 1);
 
-    // No memory: two bodies that are still arriving fill it.
-    let ingress = Ingress::start_holding(Limits { body: 1024, in_flight: 2048, ..limits() }, Duration::from_millis(200));
+    // No memory: of three bodies that are arriving one has it, one goes over, one waits.
+    let ingress = Ingress::start_holding(Limits { in_flight: 2048, ..limits() }, Duration::from_millis(200));
+    let head = "POST /hooks/open HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n";
     let mut arriving = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..3 {
         let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
-        let head = "POST /hooks/open HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n";
         stream.write_all(head.as_bytes()).await.expect("written");
-        // It is told to go on once its memory is there.
         assert_eq!(Reply::read(&mut stream).await.status, 100);
+        stream.write_all(b"x").await.expect("written");
         arriving.push(stream);
     }
-    let reply = ingress.deliver(&item(3)).await;
+    let [a, b, c] = &mut arriving[..] else { unreachable!("three") };
+    let reply = tokio::select! {
+        reply = Reply::read(a) => reply,
+        reply = Reply::read(b) => reply,
+        reply = Reply::read(c) => reply,
+    };
     assert!(reply.status == 503 && reply.head.contains("retry-after: 5"), "{reply:?}");
     assert_eq!(ingress.rejected("busy"), 1);
     // Those who leave give it back.
@@ -649,6 +654,43 @@ async fn waiting_has_an_end() {
     eventually(|| ingress.rejected("body_incomplete") == 2).await;
     assert_eq!(ingress.deliver(&item(3)).await.status, 503);
     assert_eq!((ingress.rejected("busy"), ingress.rejected("recovering")), (1, 1));
+}
+
+#[tokio::test]
+async fn announced_bodies_that_do_not_come_hold_nobody_up() {
+    let limits = Limits { body: 1 << 20, in_flight: 1 << 20, body_timeout: Duration::from_secs(3600), ..limits() };
+    let ingress = Ingress::start(limits);
+    ingress.open();
+    let mut announced = Vec::new();
+    for framing in ["Content-Length: 1048576", "Content-Length: 1048576", "Transfer-Encoding: chunked"] {
+        for begun in ["", "1\r\nx"] {
+            let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
+            let head = format!("POST /hooks/prod HTTP/1.1\r\nHost: a\r\nX-UiPath-Signature: x\r\n{framing}\r\nExpect: 100-continue\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.expect("written");
+            assert_eq!(Reply::read(&mut stream).await.status, 100);
+            stream.write_all(begun.as_bytes()).await.expect("written");
+            announced.push(stream);
+        }
+    }
+    assert_eq!(ingress.deliver(&item(1)).await.status, 202);
+}
+
+#[tokio::test]
+async fn who_filled_the_memory_and_stops_sending_does_not_end_deliveries() {
+    let limits = Limits { body: 64 << 10, in_flight: 64 << 10, body_timeout: Duration::from_secs(3600), ..limits() };
+    let ingress = Ingress::start(limits);
+    ingress.open();
+    let mut stalled = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
+        let head = "POST /hooks/prod HTTP/1.1\r\nHost: a\r\nX-UiPath-Signature: x\r\nContent-Length: 65536\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("written");
+        stream.write_all(&[b'x'; 65_535]).await.expect("written");
+        stalled.push(stream);
+    }
+    for id in 0..20 {
+        assert_eq!(ingress.deliver(&item(id)).await.status, 202);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The real binary over loopback, and the store through crashes. One binary for all of it, so that it links once.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
 mod support;
 
@@ -16,6 +16,8 @@ mod deploy;
 mod docs;
 /// Every family of events, signed.
 mod families;
+/// Slow peers, overload, guesses.
+mod floods;
 /// Start, reload, stop, two at once.
 mod life;
 /// What people do to runs: try again, accept, put aside, pause, replay.
