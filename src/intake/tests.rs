@@ -665,7 +665,8 @@ async fn announced_bodies_that_do_not_come_hold_nobody_up() {
     for framing in ["Content-Length: 1048576", "Content-Length: 1048576", "Transfer-Encoding: chunked"] {
         for begun in ["", "1\r\nx"] {
             let mut stream = TcpStream::connect(ingress.address).await.expect("connects");
-            let head = format!("POST /hooks/prod HTTP/1.1\r\nHost: a\r\nX-UiPath-Signature: x\r\n{framing}\r\nExpect: 100-continue\r\n\r\n");
+            let head =
+                format!("POST /hooks/prod HTTP/1.1\r\nHost: a\r\nX-UiPath-Signature: x\r\n{framing}\r\nExpect: 100-continue\r\n\r\n");
             stream.write_all(head.as_bytes()).await.expect("written");
             assert_eq!(Reply::read(&mut stream).await.status, 100);
             stream.write_all(begun.as_bytes()).await.expect("written");

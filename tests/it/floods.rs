@@ -212,7 +212,11 @@ async fn more_than_there_is_memory_for_is_answered_later_and_not_refused() {
             () = tokio::time::sleep(Duration::from_millis(20)) => most = most.max(resident(&daemon)),
         }
     }
-    println!("overload: {SENDERS} senders of {LENGTH} bytes with 1 MiB in flight: resident {} MiB at most, {} MiB before", most >> 20, before >> 20);
+    println!(
+        "overload: {SENDERS} senders of {LENGTH} bytes with 1 MiB in flight: resident {} MiB at most, {} MiB before",
+        most >> 20,
+        before >> 20
+    );
     assert!(most < before + BESIDES, "{} MiB are resident, {} before", most >> 20, before >> 20);
     assert_eq!(daemon.list("/api/v1/events").await.len() as u64, SENDERS * EACH);
 }
@@ -275,7 +279,10 @@ async fn slowhttptest_finds_the_service_available() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let plain: String = text.split('\u{1b}').map(|part| part.split_once('m').map_or(part, |(_, rest)| rest)).collect();
         let verdicts: Vec<_> = plain.lines().filter(|line| line.contains("service available")).collect();
-        println!("slowhttptest {mode}: {answered} deliveries answered meanwhile; {}", verdicts.last().copied().unwrap_or("no verdict").trim());
+        println!(
+            "slowhttptest {mode}: {answered} deliveries answered meanwhile; {}",
+            verdicts.last().copied().unwrap_or("no verdict").trim()
+        );
         assert!(!verdicts.is_empty() && verdicts.iter().all(|line| line.contains("YES")), "{mode}: {plain}");
     }
 }
