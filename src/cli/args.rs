@@ -143,8 +143,12 @@ pub(super) enum Command {
     Backtest(Ignored),
     #[command(hide = true)]
     Connector(Ignored),
-    #[command(hide = true)]
-    Schema(Ignored),
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema {
+        /// Which file
+        #[arg(value_name = "FILE")]
+        of: SchemaOf,
+    },
     #[command(hide = true)]
     State(Ignored),
     #[command(hide = true)]
@@ -248,6 +252,15 @@ pub(super) enum EventsCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Files that have a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaOf {
+    // No doc comments: they would turn the help of the whole command into the long form.
+    Config,
+    Rule,
+    Connector,
 }
 
 /// How runs are counted together.

@@ -18,6 +18,7 @@ mod run;
 mod runs;
 mod samples;
 mod sandbox;
+mod schema;
 mod send;
 mod settle;
 mod setup;
@@ -111,7 +112,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Backfill(_) => Err(later::refuse("backfill")),
         Command::Backtest(_) => Err(later::refuse("backtest")),
         Command::Connector(_) => Err(later::refuse("connector")),
-        Command::Schema(_) => Err(later::refuse("schema")),
+        Command::Schema { of } => schema::run(*of, out),
         Command::State(_) => Err(later::refuse("state")),
         Command::Sources(_) => Err(later::refuse("sources")),
         Command::Targets(_) => Err(later::refuse("targets")),

@@ -12,20 +12,16 @@ use super::files::{Base, CONFIG_BYTES_MAX, FILE_UNREADABLE, SEARCHED, absolute, 
 use super::mask::{hide, hide_in_faults};
 use super::outbound::egress;
 use super::settings::{AdminAddress, Config, Limits, Log, LogFormat};
-use super::{orchestrators, secrets, sources};
+use super::{orchestrators, secrets, shapes, sources};
 use crate::fault::{Fault, Faults, Place, SourceText, nearest};
 use crate::yaml::{Fields, Node, Yaml, parse};
-
-const KNOWN: [&str; 12] =
-    ["listen", "admin", "admin_token", "state", "rules", "limits", "shutdown_grace", "egress", "log", "vars", "orchestrators", "sources"];
-const LATER: [&str; 3] = ["public_url", "connectors", "retention"];
 
 /// What bodies may be limited to.
 const BODY: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 30;
 /// What bytes in flight may be limited to.
 const IN_FLIGHT: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 40;
 /// What connections may be limited to.
-const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+pub(super) const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 /// What reading a head or a body may be limited to.
 const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 /// How long stopping may take.
@@ -74,7 +70,7 @@ fn whole(source: &Arc<SourceText>) -> Place {
 
 fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> Option<Config> {
     let base = Base::of(file, world);
-    let fields = Fields::of(root, "the configuration", &KNOWN, &LATER, faults)?;
+    let fields = Fields::read(root, "the configuration", &shapes::CONFIG, faults)?;
     let listen = listen(&fields, world, faults);
     let admin = admin(&fields, &base, world, faults);
     let admin_token = fields.get("admin_token").map(|node| secrets::decode(node, "`admin_token`", &base, faults));
@@ -141,8 +137,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
 fn limits(fields: &Fields<'_>, faults: &mut Faults) -> Limits {
     let standard = Limits::default();
     let Some(node) = fields.get("limits") else { return standard };
-    let known = ["body", "in_flight", "connections", "header_timeout", "body_timeout"];
-    let Some(fields) = Fields::of(node, "`limits`", &known, &[], faults) else { return standard };
+    let Some(fields) = Fields::read(node, "`limits`", &shapes::LIMITS, faults) else { return standard };
     let limits = Limits {
         body: fields.size("body", BODY, faults).unwrap_or(standard.body),
         in_flight: fields.size("in_flight", IN_FLIGHT, faults).unwrap_or(standard.in_flight),
@@ -170,7 +165,7 @@ fn limits(fields: &Fields<'_>, faults: &mut Faults) -> Limits {
 fn log(fields: &Fields<'_>, world: &dyn World, faults: &mut Faults) -> Log {
     let mut log = Log { format: LogFormat::Auto, level: "info".to_owned() };
     if let Some(node) = fields.get("log")
-        && let Some(fields) = Fields::of(node, "`log`", &["format", "level"], &[], faults)
+        && let Some(fields) = Fields::read(node, "`log`", &shapes::LOG, faults)
     {
         match fields.text("format", faults) {
             None | Some(("auto", _)) => {}

@@ -14,6 +14,7 @@ mod orchestrators;
 mod outbound;
 mod secrets;
 mod settings;
+mod shapes;
 mod sources;
 mod url;
 mod world;
@@ -26,6 +27,7 @@ pub use files::{CONFIG_BYTES_MAX, FILE_UNREADABLE, RULE_FILES_MAX, SEARCHED};
 pub use orchestrators::{AuthConfig, Edition, OrchestratorConfig};
 pub use secrets::{SECRET_UNRESOLVED, SecretFrom, SecretRef, Secrets};
 pub use settings::{AdminAddress, Config, Egress, Limits, Log, LogFormat};
+pub use shapes::config_schema;
 pub use sources::WebhookSource;
 #[cfg(test)]
 pub(crate) use world::FakeWorld;

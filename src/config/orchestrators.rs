@@ -7,6 +7,7 @@ use url::Url;
 
 use super::files::Base;
 use super::secrets::{self, SecretRef};
+use super::shapes;
 use super::url::{service_url, without_slash};
 use crate::event::is_plain_name;
 use crate::fault::{Fault, Faults, nearest};
@@ -101,8 +102,6 @@ impl AuthConfig {
     }
 }
 
-const KINDS: [&str; 4] = ["client_credentials", "token", "user_key", "password"];
-
 /// Reads `orchestrators`.
 pub(super) fn decode(node: &Node, base: &Base, faults: &mut Faults) -> BTreeMap<Arc<str>, OrchestratorConfig> {
     let Some(entries) = node.as_map() else {
@@ -129,7 +128,7 @@ pub(super) fn check_name(key: &KeyNode, what: &str, faults: &mut Faults) {
 
 fn one(key: &KeyNode, node: &Node, base: &Base, faults: &mut Faults) -> Option<OrchestratorConfig> {
     let what = format!("orchestrator `{}`", key.name);
-    let fields = Fields::of(node, &what, &["url", "edition", "tenant", "auth", "folder"], &["rate"], faults)?;
+    let fields = Fields::read(node, &what, &shapes::ORCHESTRATOR, faults)?;
     let edition_written = fields.text("edition", faults);
     let url = fields
         .require("url", &what, faults)
@@ -220,7 +219,7 @@ fn folder(node: &Node, faults: &mut Faults) -> Option<FolderRef> {
         }
         return Some(FolderRef::Path(path.clone()));
     }
-    let fields = Fields::of(node, "`folder`", &["id", "key"], &[], faults)?;
+    let fields = Fields::read(node, "`folder`", &shapes::FOLDER, faults)?;
     match (fields.get("id"), fields.get("key")) {
         (Some(_), None) => {
             fields.integer("id", 1..=i64::MAX.unsigned_abs(), faults).and_then(|id| i64::try_from(id).ok()).map(FolderRef::Id)
@@ -243,21 +242,20 @@ fn folder(node: &Node, faults: &mut Faults) -> Option<FolderRef> {
 }
 
 fn auth(node: &Node, what: &str, base: &Base, faults: &mut Faults) -> Option<AuthConfig> {
-    let fields = Fields::of(node, &format!("`auth` of {what}"), &KINDS, &[], faults)?;
-    let written: Vec<&str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
+    let fields = Fields::read(node, &format!("`auth` of {what}"), &shapes::AUTH, faults)?;
+    let written: Vec<&str> = shapes::AUTH.names().filter(|kind| fields.get(kind).is_some()).collect();
     let [kind] = written.as_slice() else {
         let message = match written.len() {
             0 => format!("`auth` of {what} names no way to authenticate"),
             _ => format!("`auth` of {what} names {} ways to authenticate: {}", written.len(), written.join(", ")),
         };
-        faults.push(Fault::error("auth", node.place.clone(), message).help(format!("write exactly one of {}", KINDS.join(", "))));
+        faults.push(Fault::error("auth", node.place.clone(), message).help(format!("write exactly one of {}", shapes::AUTH.one_of.join(", "))));
         return None;
     };
     let inner = fields.get(kind)?;
     match *kind {
         "client_credentials" => {
-            let known = ["client_id", "client_secret", "scope", "token_url"];
-            let fields = Fields::of(inner, "`client_credentials`", &known, &[], faults)?;
+            let fields = Fields::read(inner, "`client_credentials`", &shapes::CLIENT_CREDENTIALS, faults)?;
             let client_id = required_text(&fields, "client_id", faults);
             let client_secret = required_secret(&fields, "client_secret", base, faults);
             let scope = fields.require("scope", "`client_credentials`", faults).and_then(|_| fields.texts("scope", faults));
@@ -267,14 +265,14 @@ fn auth(node: &Node, what: &str, base: &Base, faults: &mut Faults) -> Option<Aut
         }
         "token" => secrets::decode(inner, "`token`", base, faults).map(AuthConfig::Token),
         "user_key" => {
-            let fields = Fields::of(inner, "`user_key`", &["client_id", "refresh_token", "token_url"], &[], faults)?;
+            let fields = Fields::read(inner, "`user_key`", &shapes::USER_KEY, faults)?;
             let client_id = required_text(&fields, "client_id", faults);
             let refresh_token = required_secret(&fields, "refresh_token", base, faults);
             let token_url = token_url(&fields, faults);
             Some(AuthConfig::UserKey { client_id: client_id?, refresh_token: refresh_token?, token_url })
         }
         _ => {
-            let fields = Fields::of(inner, "`password`", &["username", "password"], &[], faults)?;
+            let fields = Fields::read(inner, "`password`", &shapes::PASSWORD, faults)?;
             let username = required_text(&fields, "username", faults);
             let password = required_secret(&fields, "password", base, faults);
             Some(AuthConfig::Password { username: username?, password: password? })

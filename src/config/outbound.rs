@@ -5,6 +5,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::World;
 use super::files::Base;
 use super::settings::Egress;
+use super::shapes::EGRESS;
 use super::url::{network, service_url, without_slash};
 use crate::fault::{Fault, Faults, Place};
 use crate::yaml::Fields;
@@ -13,7 +14,7 @@ use crate::yaml::Fields;
 pub(super) fn egress(fields: &Fields<'_>, base: &Base, world: &dyn World, faults: &mut Faults) -> Egress {
     let mut egress = Egress::default();
     let Some(node) = fields.get("egress") else { return egress };
-    let Some(fields) = Fields::of(node, "`egress`", &["allow", "proxy", "ca"], &[], faults) else { return egress };
+    let Some(fields) = Fields::read(node, "`egress`", &EGRESS, faults) else { return egress };
     for (text, place) in fields.texts("allow", faults).unwrap_or_default() {
         allow(text, place, &mut egress, faults);
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::World;
 use super::files::Base;
 use super::settings::Config;
+use super::shapes::SECRET;
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults, Place};
 use crate::secret::Secret;
@@ -91,7 +92,7 @@ pub(super) fn decode(node: &Node, what: &str, base: &Base, faults: &mut Faults) 
         faults.push(Fault::error("wrong-type", place, format!("{what} is {}; expected a secret", node.kind())).help(EXPECTED));
         return None;
     }
-    let fields = Fields::of(node, what, &["env", "file", "credential"], &[], faults)?;
+    let fields = Fields::read(node, what, &SECRET, faults)?;
     let mut found = Vec::new();
     if let Some((name, at)) = fields.text("env", faults) {
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.starts_with(|c: char| c.is_ascii_digit());

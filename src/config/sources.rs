@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::files::Base;
 use super::orchestrators::{OrchestratorConfig, check_name};
 use super::secrets::{self, SecretRef};
+use super::shapes;
 use super::url::network;
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults, Place, nearest};
@@ -68,7 +69,7 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
     for (key, node) in entries {
         check_name(key, "source", faults);
         let what = format!("source `{}`", key.name);
-        let Some(fields) = Fields::of(node, &what, &["webhook"], &["poll", "watch"], faults) else { continue };
+        let Some(fields) = Fields::read(node, &what, &shapes::SOURCE, faults) else { continue };
         let Some(inner) = fields.get("webhook") else {
             if fields.entries().is_empty() || fields.key_place("webhook").is_some() {
                 faults.push(Fault::error("missing-key", key.place.clone(), format!("{what} has no `webhook`")).help("add `webhook:`"));
@@ -88,9 +89,8 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
 }
 
 fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut Faults) -> Option<WebhookSource> {
-    let known = ["orchestrator", "path", "secrets", "allow_from", "trusted_proxies", "insecure_unsigned", "scheme"];
     let what = format!("`webhook` of source `{}`", key.name);
-    let fields = Fields::of(node, &what, &known, &["register", "subscribe"], faults)?;
+    let fields = Fields::read(node, &what, &shapes::WEBHOOK, faults)?;
     scheme(&fields, faults);
     let unsigned = fields.boolean("insecure_unsigned", faults).unwrap_or(false);
     let allow_from = networks(&fields, "allow_from", faults);

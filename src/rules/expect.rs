@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::Because;
-use super::action::{KINDS, KINDS_LATER};
+use super::action::KINDS;
 use super::decode::Decoder;
+use super::{Because, shapes};
 use crate::fault::{Fault, nearest};
 use crate::yaml::{Fields, Node, Yaml};
 
@@ -51,7 +51,7 @@ fn matched(node: &Node, decoder: &mut Decoder<'_>) -> Option<Expect> {
         decoder.error_help("wrong-type", &node.place, "`expect` is a mapping; expected a list of steps", "put `- ` before each step");
         return None;
     }
-    let fields = Fields::of(node, "`expect`", &["matched", "because"], &["state", "error"], decoder.faults)?;
+    let fields = Fields::read(node, "`expect`", &shapes::EXPECTED_MATCH, decoder.faults)?;
     fields.require("matched", "`expect`", decoder.faults)?;
     let matched = fields.boolean("matched", decoder.faults)?;
     let because = fields.text("because", decoder.faults);
@@ -66,7 +66,7 @@ fn matched(node: &Node, decoder: &mut Decoder<'_>) -> Option<Expect> {
 }
 
 fn step(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
-    let fields = Fields::of(node, "an expected step", KINDS, KINDS_LATER, decoder.faults)?;
+    let fields = Fields::read(node, "an expected step", &shapes::EXPECTED_STEP, decoder.faults)?;
     let [(key, value)] = fields.entries() else {
         decoder.error("bad-value", &node.place, "an expected step has exactly one action");
         return None;
@@ -78,7 +78,7 @@ fn step(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
         decoder.error("wrong-type", &value.place, format!("`{}` is {}; expected a mapping", key.name, value.kind()));
         return None;
     };
-    let words = words_of(&key.name);
+    let words = shapes::expected_words(&key.name);
     let mut fine = true;
     for (word, _) in entries {
         if !words.contains(&word.name.as_str()) {
@@ -91,17 +91,6 @@ fn step(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
         }
     }
     fine.then(|| node.to_json())
-}
-
-/// The keys that requests show; a test that expects another could never pass.
-fn words_of(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "enqueue" => &["orchestrator", "folder", "queue", "priority", "reference", "defer", "due", "risk_sla", "content", "on_duplicate"],
-        "start_job" => &["orchestrator", "folder", "process", "input", "priority", "count", "runtime", "reference"],
-        "get_item" => &["orchestrator", "folder", "id", "queue", "reference"],
-        "http" => &["method", "url", "headers", "body"],
-        _ => &["type", "data", "subject"],
-    }
 }
 
 impl Expect {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::decode::Decoder;
 use super::index::TypePattern;
+use super::shapes::FOLDER_OF_EVENT;
 use super::{Because, FolderRef, Known};
 use crate::event::{Event, SourceName, Via};
 use crate::fault::{Fault, Place, nearest};
@@ -258,7 +259,7 @@ fn folder(node: &Node, decoder: &mut Decoder<'_>) -> Option<FolderRef> {
         Yaml::Text(path) => Some(FolderRef::Path(path.clone())),
         Yaml::Number(number) if number.as_i64().is_some() => number.as_i64().map(FolderRef::Id),
         Yaml::Map(_) => {
-            let fields = Fields::of(node, "a folder", &["path", "id", "key"], &[], decoder.faults)?;
+            let fields = Fields::read(node, "a folder", &FOLDER_OF_EVENT, decoder.faults)?;
             if let Some(id) = fields.integer("id", 1..=u64::MAX >> 1, decoder.faults) {
                 return i64::try_from(id).ok().map(FolderRef::Id);
             }

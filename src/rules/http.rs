@@ -6,12 +6,13 @@ use super::action::HttpAction;
 use super::at::At;
 use super::decode::Decoder;
 use super::limits::{HEADER_MAX, HEADERS_MAX, URL_MAX};
+use super::shapes::HTTP;
 use super::{ExpressionFault, HttpCall};
 use crate::expr::{Scope, Template};
 use crate::fault::{Place, nearest};
 use crate::yaml::{Fields, Node};
 
-const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+pub(super) const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 /// Headers that belong to the connection, or to us.
 const RESERVED: &[&str] =
@@ -19,7 +20,7 @@ const RESERVED: &[&str] =
 
 /// Reads the step.
 pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<HttpAction> {
-    let fields = Fields::of(node, "`http`", &["method", "url", "headers", "body"], &["query", "form", "auth"], decoder.faults)?;
+    let fields = Fields::read(node, "`http`", &HTTP, decoder.faults)?;
     let body = fields.get("body").map(|node| decoder.tree(node));
     let method = match fields.text("method", decoder.faults) {
         Some((written, place)) => method(written, place, decoder),

@@ -23,6 +23,7 @@ mod request;
 mod retry;
 mod rule;
 mod set;
+mod shapes;
 mod steps;
 mod testing;
 mod tree;
@@ -34,6 +35,7 @@ pub use render::{ExpressionFault, RenderInput, Rendered};
 pub use request::{Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, Request, StartJob, Target};
 pub use rule::{Mode, RetryPolicy, Rule, Step};
 pub use set::{Met, RuleSet};
+pub use shapes::rule_schema;
 pub use testing::{TestCase, TestReport};
 
 #[cfg(test)]

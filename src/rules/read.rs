@@ -7,7 +7,7 @@ use serde_json::json;
 use super::decode::Decoder;
 use super::filter::Filter;
 use super::pattern::Pattern;
-use super::{Known, Mode, RetryPolicy, Rule, indexed, retry, steps, testing};
+use super::{Known, Mode, RetryPolicy, Rule, indexed, retry, shapes, steps, testing};
 use crate::event::RULE_NAME_MAX;
 use crate::fault::{Fault, Faults, Severity};
 use crate::yaml::{Fields, Node, Yaml};
@@ -15,30 +15,10 @@ use crate::yaml::{Fields, Node, Yaml};
 /// Loads `event: {file: …}` of tests, relative to the rule's file.
 pub(super) type ReadSample<'a> = &'a dyn Fn(&std::path::Path) -> Result<String, String>;
 
-const KNOWN: &[&str] = &[
-    "rule",
-    "description",
-    "events",
-    "queues",
-    "processes",
-    "folders",
-    "sources",
-    "match",
-    "when",
-    "retry",
-    "mode",
-    "steps",
-    "tests",
-    // Not one of ours, but what people try first; it gets an answer of its own.
-    "on",
-];
-
-const LATER: &[&str] = &["ordered_by", "limits", "on_give_up", "dedupe", "expires", "skip_if_newer", "record", "enabled", "priority"];
-
 /// Reads a rule; `None` when anything in it is wrong.
 pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faults: &mut Faults) -> Option<Rule> {
     let before = faults.len();
-    let fields = Fields::of(node, "a rule", KNOWN, LATER, faults)?;
+    let fields = Fields::read(node, "a rule", &shapes::RULE, faults)?;
     if let Some((key, _)) = fields.entries().iter().find(|(key, _)| key.name == "on") {
         faults.push(
             Fault::error("unknown-key", key.place.clone(), "unknown key `on` in a rule")

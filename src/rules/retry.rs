@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::RetryPolicy;
+use super::shapes::RETRY;
 use crate::fault::{Fault, Faults};
 use crate::time::format_duration;
 use crate::yaml::{Fields, Node, Yaml};
@@ -11,13 +12,12 @@ use crate::yaml::{Fields, Node, Yaml};
 const FIRST_WAIT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 const MAX_WAIT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(7 * 24 * 3600);
 const GIVE_UP_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(90 * 24 * 3600);
-const FACTOR: RangeInclusive<f64> = 1.0..=100.0;
-const ATTEMPTS: RangeInclusive<u64> = 1..=1_000;
+pub(super) const FACTOR: RangeInclusive<f64> = 1.0..=100.0;
+pub(super) const ATTEMPTS: RangeInclusive<u64> = 1..=1_000;
 
 /// Reads a policy; what is not written stands as in `base`.
 pub(super) fn read(node: &Node, base: &RetryPolicy, faults: &mut Faults) -> Option<RetryPolicy> {
-    let known = ["first_wait", "factor", "max_wait", "give_up_after", "attempts"];
-    let fields = Fields::of(node, "`retry`", &known, &[], faults)?;
+    let fields = Fields::read(node, "`retry`", &RETRY, faults)?;
     let factor = fields.get("factor").and_then(|node| {
         let factor = match &node.value {
             Yaml::Number(n) => n.as_f64(),

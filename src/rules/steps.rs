@@ -11,7 +11,7 @@ use super::action::{
 use super::decode::Decoder;
 use super::limits::{CONTENT_KEY_FORBIDDEN, EVENT_TYPE_MAX, REFERENCE_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
 use super::tree::Tree;
-use super::{RetryPolicy, Step, http, retry};
+use super::{RetryPolicy, Step, http, retry, shapes};
 use crate::event::is_plain_name;
 use crate::expr::Template;
 use crate::fault::{Fault, Place, nearest};
@@ -49,9 +49,7 @@ pub(super) fn steps(node: &Node, policy: &RetryPolicy, decoder: &mut Decoder<'_>
 }
 
 fn step(node: &Node, policy: &RetryPolicy, decoder: &mut Decoder<'_>) -> Option<Step> {
-    let known: Vec<&str> = ["id", "if", "retry", "timeout"].into_iter().chain(KINDS.iter().copied()).collect();
-    const LATER: &[&str] = &["enqueue_each", "await_item", "await_job", "wait", "for_each", "call", "record", "until", "on_give_up"];
-    let fields = Fields::of(node, "the step", &known, LATER, decoder.faults)?;
+    let fields = Fields::read(node, "the step", &shapes::STEP, decoder.faults)?;
     let before = decoder.faults.len();
     let id = fields.text("id", decoder.faults).and_then(|(id, place)| {
         let numeric = id.bytes().all(|b| b.is_ascii_digit());
@@ -98,9 +96,7 @@ fn kind(name: &str, node: &Node, decoder: &mut Decoder<'_>) -> Option<Kind> {
 }
 
 fn enqueue(node: &Node, decoder: &mut Decoder<'_>) -> Option<EnqueueAction> {
-    const KNOWN: &[&str] =
-        &["orchestrator", "folder", "queue", "priority", "reference", "defer", "due", "risk_sla", "content", "on_duplicate"];
-    let fields = Fields::of(node, "`enqueue`", KNOWN, &["dedupe", "expires", "progress", "source"], decoder.faults)?;
+    let fields = Fields::read(node, "`enqueue`", &shapes::ENQUEUE, decoder.faults)?;
     let target = target(&fields, decoder);
     let queue = fields.require("queue", "`enqueue`", decoder.faults).and_then(|node| name(node, "queue", decoder));
     let priority = priority(&fields, decoder);
@@ -119,8 +115,7 @@ fn enqueue(node: &Node, decoder: &mut Decoder<'_>) -> Option<EnqueueAction> {
 }
 
 fn start_job(node: &Node, decoder: &mut Decoder<'_>) -> Option<StartJobAction> {
-    const KNOWN: &[&str] = &["orchestrator", "folder", "process", "input", "priority", "count", "runtime", "reference"];
-    let fields = Fields::of(node, "`start_job`", KNOWN, &["strategy", "robots", "machines"], decoder.faults)?;
+    let fields = Fields::read(node, "`start_job`", &shapes::START_JOB, decoder.faults)?;
     let target = target(&fields, decoder);
     let process = fields.require("process", "`start_job`", decoder.faults).and_then(|node| name(node, "process", decoder));
     let input = fields.get("input").map_or(Some(Tree::Map(Vec::new())), |node| object(node, "input", decoder));
@@ -141,7 +136,7 @@ fn start_job(node: &Node, decoder: &mut Decoder<'_>) -> Option<StartJobAction> {
 }
 
 fn get_item(node: &Node, decoder: &mut Decoder<'_>) -> Option<GetItemAction> {
-    let fields = Fields::of(node, "`get_item`", &["orchestrator", "folder", "id", "queue", "reference"], &[], decoder.faults)?;
+    let fields = Fields::read(node, "`get_item`", &shapes::GET_ITEM, decoder.faults)?;
     let target = target(&fields, decoder);
     let by = match (fields.get("id"), fields.get("queue"), fields.get("reference")) {
         (Some(id), None, None) => {
@@ -171,7 +166,7 @@ fn get_item(node: &Node, decoder: &mut Decoder<'_>) -> Option<GetItemAction> {
 }
 
 fn emit(node: &Node, decoder: &mut Decoder<'_>) -> Option<EmitAction> {
-    let fields = Fields::of(node, "`emit`", &["type", "data", "subject"], &[], decoder.faults)?;
+    let fields = Fields::read(node, "`emit`", &shapes::EMIT, decoder.faults)?;
     let event_type = fields.require("type", "`emit`", decoder.faults).and_then(|node| {
         let template = decoder.template(node, "type")?;
         match template.constant().map(check_emit_type) {
@@ -230,7 +225,7 @@ fn folder(node: &Node, decoder: &mut Decoder<'_>) -> Option<FolderAction> {
     match &node.value {
         Yaml::Text(_) => name(node, "folder", decoder).map(FolderAction::Path),
         Yaml::Map(_) => {
-            let fields = Fields::of(node, "`folder`", &["path", "id", "key"], &[], decoder.faults)?;
+            let fields = Fields::read(node, "`folder`", &shapes::FOLDER_OF_STEP, decoder.faults)?;
             match (fields.get("path"), fields.get("id"), fields.get("key")) {
                 (Some(path), None, None) => name(path, "path", decoder).map(FolderAction::Path),
                 (None, Some(id), None) => decoder.scalar(id, "id").map(FolderAction::Id),

@@ -9,8 +9,8 @@ use super::decode::Decoder;
 use super::expect::{self, Expect};
 use super::filter::Filter;
 use super::read::ReadSample;
-use super::{RenderInput, Rendered, Request, Rule};
-use crate::event::{EVENT_FIELDS, Event, RuleName, RunId};
+use super::{RenderInput, Rendered, Request, Rule, shapes};
+use crate::event::{Event, RuleName, RunId};
 use crate::fault::{Fault, Place, nearest};
 use crate::normalize::{self, SourceView};
 use crate::time::Timestamp;
@@ -62,7 +62,7 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>, filter: Option<&Filte
 }
 
 fn case(node: &Node, decoder: &mut Decoder<'_>, filter: Option<&Filter>, read_sample: ReadSample<'_>) -> Option<TestCase> {
-    let fields = Fields::of(node, "a test", &["name", "event", "now", "replies", "expect"], &["vars", "steps"], decoder.faults)?;
+    let fields = Fields::read(node, "a test", &shapes::TEST, decoder.faults)?;
     let name = fields.require("name", "the test", decoder.faults).and_then(|_| fields.text("name", decoder.faults));
     let event = fields.require("event", "the test", decoder.faults).and_then(|node| event(node, decoder, filter, read_sample));
     let replies = fields.get("replies").map_or(Some(Value::Object(Map::new())), |node| replies(node, decoder));
@@ -114,8 +114,7 @@ fn replies(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
 }
 
 fn event(node: &Node, decoder: &mut Decoder<'_>, filter: Option<&Filter>, read_sample: ReadSample<'_>) -> Option<Event> {
-    let known: Vec<&str> = EVENT_FIELDS.iter().copied().chain(["file"]).collect();
-    let fields = Fields::of(node, "`event`", &known, &[], decoder.faults)?;
+    let fields = Fields::read(node, "`event`", &shapes::TEST_EVENT, decoder.faults)?;
     let Value::Object(mut written) = node.to_json() else { return None };
     written.remove("file");
     if let Some((file, place)) = fields.text("file", decoder.faults) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::shape::Shape;
 use super::{KeyNode, Node, Yaml};
 use crate::fault::{Fault, Faults, Place, nearest};
 use crate::time::{parse_duration, parse_size};
@@ -14,9 +15,17 @@ pub struct Fields<'a> {
     /// Where the mapping begins.
     pub place: &'a Place,
     entries: &'a [(KeyNode, Node)],
+    shape: Option<&'static Shape>,
 }
 
 impl<'a> Fields<'a> {
+    /// Checks that `node` is a mapping with the keys of `shape` only. `what` names it in messages.
+    pub fn read(node: &'a Node, what: &str, shape: &'static Shape, faults: &mut Faults) -> Option<Self> {
+        let known: Vec<&str> = shape.names().chain(shape.answered.iter().copied()).collect();
+        let fields = Self::of(node, what, &known, shape.later, faults)?;
+        Some(Self { shape: Some(shape), ..fields })
+    }
+
     /// Checks that `node` is a mapping with `known` keys only. `what` names it in messages: `a rule`, `the step`.
     pub fn of(node: &'a Node, what: &str, known: &[&str], later: Later, faults: &mut Faults) -> Option<Self> {
         let Some(entries) = node.as_map() else {
@@ -39,12 +48,13 @@ impl<'a> Fields<'a> {
                 None => fault.help(format!("known are: {}", known.join(", "))),
             });
         }
-        Some(Self { place: &node.place, entries })
+        Some(Self { place: &node.place, entries, shape: None })
     }
 
     /// The value of a key; nothing where the key is missing or its value is null.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a Node> {
+        debug_assert!(self.shape.is_none_or(|shape| shape.names().any(|known| known == name)), "`{name}` stands in no table of keys");
         self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node).filter(|n| !matches!(n.value, Yaml::Null))
     }
 
@@ -56,6 +66,7 @@ impl<'a> Fields<'a> {
 
     /// The value of a key that must be there.
     pub fn require(&self, name: &str, what: &str, faults: &mut Faults) -> Option<&'a Node> {
+        debug_assert!(self.shape.and_then(|shape| shape.key(name)).is_none_or(|key| key.required), "`{name}` is required");
         let found = self.get(name);
         if found.is_none() {
             faults.push(Fault::error("missing-key", self.place.clone(), format!("{what} has no `{name}`")).help(format!("add `{name}:`")));

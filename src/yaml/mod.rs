@@ -8,6 +8,7 @@ mod fields;
 pub(crate) mod fuzz;
 mod inside;
 mod parse;
+pub mod shape;
 
 use serde_json::{Map, Value};
 

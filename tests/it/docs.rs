@@ -24,7 +24,7 @@ const SECRET: &str = "not-a-secret-but-long-enough-0123456789";
 
 /// What a block of YAML is.
 #[derive(Debug)]
-enum Block {
+pub(crate) enum Block {
     /// One or more whole rules.
     Rules(String),
     /// Some keys of a rule: completed to one.
@@ -34,7 +34,7 @@ enum Block {
 }
 
 /// The ```yaml blocks of a page, each with the line it begins in.
-fn blocks(page: &str) -> Vec<(usize, Block)> {
+pub(crate) fn blocks(page: &str) -> Vec<(usize, Block)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
     let mut found = Vec::new();

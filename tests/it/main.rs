@@ -26,5 +26,7 @@ mod ops;
 mod power;
 /// A long life.
 mod soak;
+/// The JSON Schemas for editors.
+mod schema;
 /// The state folder in bad hands.
 mod store;

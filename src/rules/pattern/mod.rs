@@ -13,6 +13,7 @@ mod condition;
 mod explain;
 mod leaf;
 mod number;
+mod schema;
 mod search;
 mod test;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use address::{Block, parse as parse_address};
 pub use compile::BRANCHES_MAX;
 pub use condition::{Branch, Condition};
 pub use number::{Number, Range};
+pub use schema::schema;
 pub use search::holds;
 pub use test::Test;
 pub use text::{AnyCase, Wildcard, fold};

@@ -1,0 +1,191 @@
+//! The keys of the configuration, in one place: it is read by these tables, and the JSON Schema for editors is made of
+//! them.
+
+use serde_json::Value;
+
+use super::decode::CONNECTIONS;
+use super::sources::TRUSTED_PROXIES_MAX;
+use crate::yaml::shape::{Form, Shape, key, schema};
+
+/// The JSON Schema of the configuration.
+#[must_use]
+pub fn config_schema() -> Value {
+    schema(&CONFIG, "Tripline configuration")
+}
+
+const TEXTS: Form = Form::OneOrMore(&Form::Text);
+const A_SECRET: Form = Form::AnyOf(&[Form::Object(&SECRET), Form::Text]);
+
+/// `tripline.yaml`.
+pub(super) static CONFIG: Shape = Shape {
+    name: "configuration",
+    about: "What comes in, who may be asked, and where everything is.",
+    keys: &[
+        key("listen", Form::Text, "Webhook ingress, HOST:PORT; 127.0.0.1:8080 by default."),
+        key("admin", Form::Text, "API, metrics, health: HOST:PORT or unix:/path; 127.0.0.1:8081 by default."),
+        key("admin_token", A_SECRET, "Bearer token of the admin API; needed off loopback."),
+        key("state", Form::Text, "Where the journal and its checkpoints are; ./state by default."),
+        key("rules", TEXTS, "Rule folders and files; rules/ by default."),
+        key("limits", Form::Object(&LIMITS), "Limits of the ingress."),
+        key("shutdown_grace", Form::Duration, "How long stopping waits for attempts in flight; 25s by default."),
+        key("egress", Form::Object(&EGRESS), "What may go out, and through what."),
+        key("log", Form::Object(&LOG), "Logging."),
+        key("vars", Form::Map(&Form::Any), "Values for rules: `${vars.name}`."),
+        key("orchestrators", Form::Map(&Form::Object(&ORCHESTRATOR)), "Orchestrators by name."),
+        key("sources", Form::Map(&Form::Object(&SOURCE)), "Sources by name: where events come in."),
+    ],
+    later: &["public_url", "connectors", "retention"],
+    ..Shape::EMPTY
+};
+
+/// `limits`.
+pub(super) static LIMITS: Shape = Shape {
+    name: "limits",
+    about: "Limits of the ingress.",
+    keys: &[
+        key("body", Form::Size, "The largest body; 32MiB by default."),
+        key("in_flight", Form::Size, "Bodies in memory at once; 64MiB by default."),
+        key("connections", Form::Integer(CONNECTIONS), "Connections at once; 10000 by default."),
+        key("header_timeout", Form::Duration, "For the head of a request; 10s by default."),
+        key("body_timeout", Form::Duration, "For the body of a request; 30s by default."),
+    ],
+    ..Shape::EMPTY
+};
+
+/// `log`.
+pub(super) static LOG: Shape = Shape {
+    name: "log",
+    about: "Logging.",
+    keys: &[
+        key("format", Form::Words(&["auto", "text", "json"]), "auto (the default): text on a terminal, JSON otherwise."),
+        key("level", Form::Text, "Such as `info` (the default) or `tripline::intake=debug,info`."),
+    ],
+    ..Shape::EMPTY
+};
+
+/// `egress`.
+pub(super) static EGRESS: Shape = Shape {
+    name: "egress",
+    about: "What may go out, and through what.",
+    keys: &[
+        key("allow", TEXTS, "Networks and hosts that requests may go to besides public ones and those written out."),
+        key("proxy", Form::Text, "The proxy's URL."),
+        key("ca", Form::Text, "A PEM file of further certificate authorities."),
+    ],
+    ..Shape::EMPTY
+};
+
+/// A secret.
+pub(super) static SECRET: Shape = Shape {
+    name: "secret",
+    about: "Where a secret is read from: exactly one place.",
+    keys: &[
+        key("env", Form::Text, "An environment variable."),
+        key("file", Form::Text, "A file, relative to this one."),
+        key("credential", Form::Text, "A systemd credential."),
+    ],
+    one_of: &["env", "file", "credential"],
+    ..Shape::EMPTY
+};
+
+/// An orchestrator.
+pub(super) static ORCHESTRATOR: Shape = Shape {
+    name: "orchestrator",
+    about: "An Orchestrator tenant.",
+    keys: &[
+        key("url", Form::Text, "Such as https://cloud.uipath.com/ORGANIZATION/TENANT/orchestrator_").required(),
+        key("edition", Form::Words(&["cloud", "suite", "standalone"]), "Which product it is; needed where the URL does not tell."),
+        key("tenant", Form::Text, "The tenant's name, sent where the edition needs it."),
+        key("auth", Form::Object(&AUTH), "How to authenticate: exactly one way.").required(),
+        key("folder", DEFAULT_FOLDER, "Default folder of steps: a path, {id: …} or {key: GUID}."),
+    ],
+    later: &["rate"],
+    ..Shape::EMPTY
+};
+
+const DEFAULT_FOLDER: Form = Form::AnyOf(&[Form::Text, Form::Object(&FOLDER)]);
+
+/// A folder by id or key.
+pub(super) static FOLDER: Shape = Shape {
+    name: "folder",
+    about: "A folder by its id or its key.",
+    keys: &[key("id", Form::Integer(1..=i64::MAX as u64), "Its id."), key("key", Form::Text, "Its key, a GUID.")],
+    one_of: &["id", "key"],
+    ..Shape::EMPTY
+};
+
+/// `auth`.
+pub(super) static AUTH: Shape = Shape {
+    name: "auth",
+    about: "How to authenticate: exactly one way.",
+    keys: &[
+        key("client_credentials", Form::Object(&CLIENT_CREDENTIALS), "An external application with application scopes."),
+        key("token", A_SECRET, "A personal access token."),
+        key("user_key", Form::Object(&USER_KEY), "A user key of the older cloud."),
+        key("password", Form::Object(&PASSWORD), "Name and password; not on Automation Cloud."),
+    ],
+    one_of: &["client_credentials", "token", "user_key", "password"],
+    ..Shape::EMPTY
+};
+
+/// `client_credentials`.
+pub(super) static CLIENT_CREDENTIALS: Shape = Shape {
+    name: "client-credentials",
+    about: "An external application with application scopes.",
+    keys: &[
+        key("client_id", Form::Text, "The app id.").required(),
+        key("client_secret", A_SECRET, "The app secret.").required(),
+        key("scope", TEXTS, "Its scopes, such as OR.Queues OR.Jobs.").required(),
+        key("token_url", Form::Text, "In place of the edition's own."),
+    ],
+    ..Shape::EMPTY
+};
+
+/// `user_key`.
+pub(super) static USER_KEY: Shape = Shape {
+    name: "user-key",
+    about: "A user key of the older cloud.",
+    keys: &[
+        key("client_id", Form::Text, "The client id.").required(),
+        key("refresh_token", A_SECRET, "The user key.").required(),
+        key("token_url", Form::Text, "In place of https://account.uipath.com/oauth/token."),
+    ],
+    ..Shape::EMPTY
+};
+
+/// `password`.
+pub(super) static PASSWORD: Shape = Shape {
+    name: "password",
+    about: "Name and password.",
+    keys: &[
+        key("username", Form::Text, "User name or e-mail.").required(),
+        key("password", A_SECRET, "The password.").required(),
+    ],
+    ..Shape::EMPTY
+};
+
+/// A source.
+pub(super) static SOURCE: Shape = Shape {
+    name: "source",
+    about: "Where events come in.",
+    keys: &[key("webhook", Form::Object(&WEBHOOK), "Deliveries of Orchestrator's webhooks.").required()],
+    later: &["poll", "watch"],
+    ..Shape::EMPTY
+};
+
+/// A webhook source.
+pub(super) static WEBHOOK: Shape = Shape {
+    name: "webhook",
+    about: "Deliveries of Orchestrator's webhooks.",
+    keys: &[
+        key("orchestrator", Form::Text, "Whose events these are; default: the only one."),
+        key("path", Form::Text, "The ingress path; /hooks/NAME by default."),
+        key("secrets", Form::OneOrMore(&A_SECRET), "Secrets of the webhook; any may verify."),
+        key("allow_from", TEXTS, "Networks that may deliver; everybody by default."),
+        key("trusted_proxies", Form::Integer(0..=TRUSTED_PROXIES_MAX), "How many X-Forwarded-For hops are yours; 0 by default."),
+        key("insecure_unsigned", Form::Bool, "No signature is asked for; only rules that name the source see its events."),
+        key("scheme", Form::Words(&["orchestrator"]), "How deliveries are signed."),
+    ],
+    later: &["register", "subscribe"],
+    ..Shape::EMPTY
+};
