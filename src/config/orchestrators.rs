@@ -249,7 +249,9 @@ fn auth(node: &Node, what: &str, base: &Base, faults: &mut Faults) -> Option<Aut
             0 => format!("`auth` of {what} names no way to authenticate"),
             _ => format!("`auth` of {what} names {} ways to authenticate: {}", written.len(), written.join(", ")),
         };
-        faults.push(Fault::error("auth", node.place.clone(), message).help(format!("write exactly one of {}", shapes::AUTH.one_of.join(", "))));
+        faults.push(
+            Fault::error("auth", node.place.clone(), message).help(format!("write exactly one of {}", shapes::AUTH.one_of.join(", "))),
+        );
         return None;
     };
     let inner = fields.get(kind)?;

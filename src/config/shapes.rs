@@ -157,10 +157,7 @@ pub(super) static USER_KEY: Shape = Shape {
 pub(super) static PASSWORD: Shape = Shape {
     name: "password",
     about: "Name and password.",
-    keys: &[
-        key("username", Form::Text, "User name or e-mail.").required(),
-        key("password", A_SECRET, "The password.").required(),
-    ],
+    keys: &[key("username", Form::Text, "User name or e-mail.").required(), key("password", A_SECRET, "The password.").required()],
     ..Shape::EMPTY
 };
 

@@ -31,10 +31,18 @@ pub(super) static RULE: Shape = Shape {
         key("processes", NAMES, "Only events of these processes (release names)."),
         key("folders", Form::OneOrMore(&FOLDER_FILTER), "Only events of these folders: by id, {key: GUID} or path."),
         key("sources", NAMES, "Only events of these sources; an unsigned source has to be named."),
-        key("match", Form::Made("pattern", pattern::schema), "An event pattern over the event's data: a list of alternatives for each field."),
+        key(
+            "match",
+            Form::Made("pattern", pattern::schema),
+            "An event pattern over the event's data: a list of alternatives for each field.",
+        ),
         key("when", Form::Expression, "A condition in CEL, asked where `match` holds."),
         key("retry", Form::Object(&RETRY), "How failed steps are tried again."),
-        key("mode", Form::AnyOf(&[Form::Words(&["live", "shadow", "off"]), Form::Bool]), "live (the default), shadow (records what it would do), or off."),
+        key(
+            "mode",
+            Form::AnyOf(&[Form::Words(&["live", "shadow", "off"]), Form::Bool]),
+            "live (the default), shadow (records what it would do), or off.",
+        ),
         key("steps", Form::List(&Form::Object(&STEP)), "What is done, one after the other.").required(),
         key("tests", Form::List(&Form::Object(&TEST)), "Tests of the rule: `tripline test` runs them; nothing is called."),
     ],
@@ -100,7 +108,8 @@ pub(super) static STEP: Shape = Shape {
     ..Shape::EMPTY
 };
 
-const ORCHESTRATOR: Key = key("orchestrator", Form::Text, "Which orchestrator of the configuration; default: the event's, or the only one.");
+const ORCHESTRATOR: Key =
+    key("orchestrator", Form::Text, "Which orchestrator of the configuration; default: the event's, or the only one.");
 const FOLDER: Key = key("folder", FOLDER_FORM, "Which folder; default: the event's, or the orchestrator's.");
 const FOLDER_FORM: Form = Form::AnyOf(&[Form::Text, Form::Object(&FOLDER_OF_STEP)]);
 
@@ -108,11 +117,7 @@ const FOLDER_FORM: Form = Form::AnyOf(&[Form::Text, Form::Object(&FOLDER_OF_STEP
 pub(super) static FOLDER_OF_STEP: Shape = Shape {
     name: "folder-of-step",
     about: "A folder, by exactly one of these.",
-    keys: &[
-        key("path", Form::Text, "Its path."),
-        key("id", Form::Scalar, "Its id."),
-        key("key", Form::Text, "Its key, a GUID."),
-    ],
+    keys: &[key("path", Form::Text, "Its path."), key("id", Form::Scalar, "Its id."), key("key", Form::Text, "Its key, a GUID.")],
     one_of: &["path", "id", "key"],
     ..Shape::EMPTY
 };
@@ -176,7 +181,11 @@ pub(super) static HTTP: Shape = Shape {
     name: "http",
     about: "Send an HTTP request.",
     keys: &[
-        key("method", Form::Suggested(|| super::http::METHODS.iter().map(|m| (*m).to_owned()).collect()), "POST where there is a body, else GET."),
+        key(
+            "method",
+            Form::Suggested(|| super::http::METHODS.iter().map(|m| (*m).to_owned()).collect()),
+            "POST where there is a body, else GET.",
+        ),
         key("url", Form::Text, "The absolute URL.").required(),
         key("headers", Form::Map(&Form::Scalar), "Headers by name."),
         key("body", Form::Any, "A mapping or list is sent as JSON, a string as it stands."),

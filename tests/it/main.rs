@@ -24,9 +24,9 @@ mod life;
 mod ops;
 /// Power cuts.
 mod power;
-/// A long life.
-mod soak;
 /// The JSON Schemas for editors.
 mod schema;
+/// A long life.
+mod soak;
 /// The state folder in bad hands.
 mod store;

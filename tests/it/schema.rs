@@ -49,7 +49,8 @@ fn files(folder: &str) -> Vec<(String, String)> {
 /// All rules that we show: shipped ones, those of `init`, those of the documentation.
 fn rules() -> Vec<(String, Value)> {
     let mut all = Vec::new();
-    for (name, text) in files("rules").into_iter().chain(files("src/cli/init").into_iter().filter(|(name, _)| name.ends_with("rule.yaml"))) {
+    for (name, text) in files("rules").into_iter().chain(files("src/cli/init").into_iter().filter(|(name, _)| name.ends_with("rule.yaml")))
+    {
         all.extend(documents(&name, &text));
     }
     for page in PAGES {
@@ -64,8 +65,11 @@ fn rules() -> Vec<(String, Value)> {
 }
 
 fn configurations() -> Vec<(String, Value)> {
-    let mut all: Vec<_> =
-        files("src/cli/init").iter().filter(|(name, _)| name.ends_with("tripline.yaml")).flat_map(|(name, text)| documents(name, text)).collect();
+    let mut all: Vec<_> = files("src/cli/init")
+        .iter()
+        .filter(|(name, _)| name.ends_with("tripline.yaml"))
+        .flat_map(|(name, text)| documents(name, text))
+        .collect();
     for page in PAGES {
         for (line, block) in blocks(page) {
             if let Block::Config(text) = block {
@@ -203,16 +207,31 @@ fn refusals_list_the_keys_of_the_schema() {
         "tests": [{"name": "t", "event": {}, "expect": {}}, {"name": "u", "event": {}, "expect": [{"enqueue": {}}, {"http": {}}]}]
     });
     for (place, name) in [
-        ("", None), ("/retry", Some("retry")), ("/folders/0", Some("folder-of-event")), ("/steps/0", Some("step")), ("/steps/0/enqueue", Some("enqueue")),
-        ("/steps/0/enqueue/folder", Some("folder-of-step")), ("/steps/1/start_job", Some("start_job")), ("/steps/2/get_item", Some("get_item")),
-        ("/steps/3/http", Some("http")), ("/steps/4/emit", Some("emit")), ("/tests/0", Some("test")), ("/tests/0/event", Some("test-event")),
-        ("/tests/0/expect", Some("expected-match")), ("/tests/1/expect/0", Some("expected-step")),
-        ("/tests/1/expect/0/enqueue", Some("expected-enqueue")), ("/tests/1/expect/1/http", Some("expected-http")),
+        ("", None),
+        ("/retry", Some("retry")),
+        ("/folders/0", Some("folder-of-event")),
+        ("/steps/0", Some("step")),
+        ("/steps/0/enqueue", Some("enqueue")),
+        ("/steps/0/enqueue/folder", Some("folder-of-step")),
+        ("/steps/1/start_job", Some("start_job")),
+        ("/steps/2/get_item", Some("get_item")),
+        ("/steps/3/http", Some("http")),
+        ("/steps/4/emit", Some("emit")),
+        ("/tests/0", Some("test")),
+        ("/tests/0/event", Some("test-event")),
+        ("/tests/0/expect", Some("expected-match")),
+        ("/tests/1/expect/0", Some("expected-step")),
+        ("/tests/1/expect/0/enqueue", Some("expected-enqueue")),
+        ("/tests/1/expect/1/http", Some("expected-http")),
     ] {
         let mut document = rule.clone();
         document.pointer_mut(place).and_then(Value::as_object_mut).expect(place).insert(UNKNOWN.to_owned(), json!(1));
         let faults = rule_faults(&document);
-        let help = faults.iter().find(|f| f.message.contains(UNKNOWN)).and_then(|f| f.help.as_deref()).unwrap_or_else(|| panic!("{place}: {faults:?}"));
+        let help = faults
+            .iter()
+            .find(|f| f.message.contains(UNKNOWN))
+            .and_then(|f| f.help.as_deref())
+            .unwrap_or_else(|| panic!("{place}: {faults:?}"));
         let mut listed: Vec<&str> = help.trim_start_matches("known are: ").split(", ").filter(|name| *name != "on").collect();
         let shape = name.map_or(&schema, |name| &schema["definitions"][name]);
         let mut known: Vec<&str> = shape["properties"].as_object().expect(place).keys().map(String::as_str).collect();
