@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, Standing, VALUE_MAX};
-use crate::journal::words::KEPT_VALUE_MAX;
 
 /// Bytes that sled may keep in memory (it counts them on disk).
 const CACHE_BYTES: u64 = 32 << 20;
@@ -18,9 +17,6 @@ const CACHE_BYTES: u64 = 32 << 20;
 const FLUSH_ROWS: usize = 4096;
 /// … or after this many batches.
 const FLUSH_BATCHES: usize = 256;
-
-/// Parts that a row which can be removed may have: the longest kept value, and the empty part behind it.
-const GONE_PARTS_MAX: u8 = (KEPT_VALUE_MAX / VALUE_MAX) as u8 + 1;
 
 /// The rows on disk.
 pub(super) struct Checkpoints {
@@ -123,7 +119,7 @@ impl Checkpoints {
         for (key, row) in rows {
             pace.rows += 1;
             match row {
-                Row::Gone => remove(&mut batch, key),
+                Row::Gone => self.remove(&mut batch, key)?,
                 row => put(&mut batch, key, &row.to_bytes()?)?,
             }
         }
@@ -139,21 +135,27 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Removes a row with all parts that it has or once had: they follow each other.
+    fn remove(&self, batch: &mut sled::Batch, key: &RowKey) -> io::Result<()> {
+        let mut stored = key.bytes();
+        batch.remove(stored.as_slice());
+        if key.has_parts() {
+            for part in 1..=(PARTS_MAX - 1) as u8 {
+                if let Some(number) = stored.last_mut() {
+                    *number = part;
+                }
+                if !self.guarded(|| self.db.contains_key(&stored))? {
+                    break;
+                }
+                batch.remove(stored.as_slice());
+            }
+        }
+        Ok(())
+    }
+
     /// Writes out what sled holds. Not durable by itself: see the marker.
     pub(super) fn flush(&self) -> io::Result<()> {
         self.guarded(|| self.db.flush()).map(|_| ())
-    }
-}
-
-/// Removes a row with all parts that it may have had.
-fn remove(batch: &mut sled::Batch, key: &RowKey) {
-    let mut stored = key.bytes();
-    batch.remove(stored.as_slice());
-    for part in 1..=if key.has_parts() { GONE_PARTS_MAX } else { 0 } {
-        if let Some(number) = stored.last_mut() {
-            *number = part;
-        }
-        batch.remove(stored.as_slice());
     }
 }
 

@@ -17,7 +17,8 @@
 //! fact   26 run · the rest: the fact as JSON
 //! rules  8 generation · 32 SHA-256 of the JSON · the rest: files and names as JSON
 //! kept   1 space · str key · opt value (the rest)
-//! seal   nothing
+//! seal   time when (nothing in old journals)
+//! carried and dropped: see `carried.rs`
 //! ```
 
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl<'a> Take<'a> {
         self.bytes(N)?.try_into().map_err(|_| Undecodable)
     }
 
-    fn u8(&mut self) -> Decoded<u8> {
+    pub(super) fn u8(&mut self) -> Decoded<u8> {
         Ok(self.array::<1>()?[0])
     }
 
@@ -219,7 +220,7 @@ pub(super) struct EventRecord<'a> {
     pub(super) id: EventId,
     pub(super) back: u32,
     pub(super) element: u32,
-    flags: u8,
+    pub(super) flags: u8,
     pub(super) received: Timestamp,
     pub(super) key: &'a str,
     pub(super) stamp: Option<Timestamp>,
@@ -329,6 +330,11 @@ pub(super) fn fact(payload: &[u8]) -> Decoded<(RunId, Fact)> {
 pub(super) fn rules(payload: &[u8]) -> Decoded<(u64, [u8; 32], &[u8])> {
     let mut take = Take(payload);
     Ok((take.u64()?, take.array()?, take.0))
+}
+
+/// When a segment was sealed.
+pub(super) fn seal(payload: &[u8]) -> Option<Timestamp> {
+    Take(payload).time().ok()
 }
 
 pub(super) fn kept(payload: &[u8]) -> Decoded<Kept> {

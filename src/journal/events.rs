@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::event::{Event, EventId, Folded, TYPE_UNPARSED};
+use crate::journal::carried::Carried;
 use crate::journal::codec::{BodyRecord, EventRecord};
 use crate::journal::format::{Kind, Position, frame};
 use crate::journal::index::{Block, Summary};
@@ -37,6 +38,8 @@ pub(super) trait Segments {
     fn blocks(&self, number: u32) -> io::Result<Vec<Block>>;
     /// Its file.
     fn open(&self, number: u32) -> io::Result<OpenFile>;
+    /// Where an event was written again, when its segment was about to go.
+    fn carried(&self, id: EventId) -> io::Result<Option<Position>>;
     /// The copies of an event whose segment's blocks were asked for.
     fn folded(&self, id: EventId) -> io::Result<Folded>;
 }
@@ -77,7 +80,12 @@ impl BlockFrames {
 fn whole(open: &OpenFile, offset: u32, record: &EventRecord<'_>) -> io::Result<Event> {
     let at = Position { segment: open.number, offset: offset.saturating_sub(record.back) };
     let bytes = read_frame(&open.file, at.offset)?;
-    let body = BodyRecord::decode(verified(&bytes, open.seed, at)?.payload)?;
+    put_together(record, verified(&bytes, open.seed, at)?.payload)
+}
+
+/// The event of a record and the payload of its body's.
+fn put_together(record: &EventRecord<'_>, body: &[u8]) -> io::Result<Event> {
+    let body = BodyRecord::decode(body)?;
     let change = record.change(|| project(body.body, record.event_type, record.element))?;
     Ok(Event {
         id: record.id,
@@ -119,7 +127,7 @@ pub(super) fn by_ids(segments: &dyn Segments, ids: &[EventId]) -> io::Result<Vec
             continue;
         }
         let blocks = segments.blocks(number)?;
-        let open = segments.open(number)?;
+        let Some(open) = open_if_there(segments, number)? else { continue };
         let Some(start) = block_of(&blocks, first).or((!blocks.is_empty()).then_some(0)) else { continue };
         for at in start..blocks.len() {
             let Some(&next) = wanted.first() else { break };
@@ -142,15 +150,15 @@ pub(super) fn by_ids(segments: &dyn Segments, ids: &[EventId]) -> io::Result<Vec
     Ok(found)
 }
 
-/// One event with its copies.
-pub(super) fn by_id(segments: &dyn Segments, id: EventId) -> io::Result<Option<Event>> {
+/// Where the record of an event is, unless its segment is gone.
+pub(super) fn place_of(segments: &dyn Segments, id: EventId) -> io::Result<Option<(OpenFile, u32)>> {
     for number in segments.numbers().into_iter().rev() {
         if segments.summary(number).is_some_and(|s| s.ids.is_none_or(|(first, last)| id < first || id > last)) {
             continue;
         }
         let blocks = segments.blocks(number)?;
         let Some(at) = block_of(&blocks, id) else { continue };
-        let open = segments.open(number)?;
+        let Some(open) = open_if_there(segments, number)? else { continue };
         let mut place = None;
         BlockFrames::read(&open, &blocks, at)?.events(|offset, record| {
             if record.id == id {
@@ -159,12 +167,50 @@ pub(super) fn by_id(segments: &dyn Segments, id: EventId) -> io::Result<Option<E
             Ok(())
         })?;
         if let Some(offset) = place {
-            let mut event = read_at(&open, offset)?;
-            event.folded = segments.folded(id)?;
-            return Ok(Some(event));
+            return Ok(Some((open, offset)));
         }
     }
     Ok(None)
+}
+
+/// A segment's file; `None` when retention removed the segment since it was listed.
+fn open_if_there(segments: &dyn Segments, number: u32) -> io::Result<Option<OpenFile>> {
+    match segments.open(number) {
+        Ok(open) => Ok(Some(open)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !segments.numbers().contains(&number) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// One event with its copies: from its segment, or from where it was written again.
+pub(super) fn by_id(segments: &dyn Segments, id: EventId) -> io::Result<Option<Event>> {
+    let mut event = match place_of(segments, id)? {
+        Some((open, offset)) => read_at(&open, offset)?,
+        None => {
+            let Some(at) = segments.carried(id)? else { return Ok(None) };
+            let Some(open) = open_if_there(segments, at.segment)? else { return Ok(None) };
+            let bytes = read_frame(&open.file, at.offset)?;
+            match Carried::decode(verified(&bytes, open.seed, at)?.payload)? {
+                Carried::Event { event, body, .. } => put_together(&EventRecord::decode(event)?, body)?,
+                _ => return Err(damaged(at)),
+            }
+        }
+    };
+    event.folded = segments.folded(id)?;
+    Ok(Some(event))
+}
+
+/// The payloads of an event's record and of its body's, as they are in its segment.
+pub(super) fn payloads(segments: &dyn Segments, id: EventId) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let Some((open, offset)) = place_of(segments, id)? else { return Ok(None) };
+    let read = |offset: u32| -> io::Result<Vec<u8>> {
+        let at = Position { segment: open.number, offset };
+        let bytes = read_frame(&open.file, offset)?;
+        Ok(verified(&bytes, open.seed, at)?.payload.to_vec())
+    };
+    let event = read(offset)?;
+    let body = read(offset.saturating_sub(EventRecord::decode(&event)?.back))?;
+    Ok(Some((event, body)))
 }
 
 /// Ids of events behind `id` that the router may see, in order.
@@ -174,7 +220,7 @@ pub(super) fn routable_after(segments: &dyn Segments, id: EventId, visit: &mut d
             continue;
         }
         let blocks = segments.blocks(number)?;
-        let open = segments.open(number)?;
+        let Some(open) = open_if_there(segments, number)? else { continue };
         for at in block_of(&blocks, id).unwrap_or(0)..blocks.len() {
             BlockFrames::read(&open, &blocks, at)?.events(|_, record| {
                 if record.id > id && record.routable() {
@@ -201,7 +247,7 @@ pub(super) fn list(segments: &dyn Segments, query: &EventQuery) -> io::Result<Pa
             continue;
         }
         let blocks = segments.blocks(number)?;
-        let open = segments.open(number)?;
+        let Some(open) = open_if_there(segments, number)? else { continue };
         for at in (0..blocks.len()).rev() {
             if newer(blocks[at].first) || outside(blocks[at].received) {
                 continue;
@@ -277,6 +323,10 @@ impl<S: Segments, G: std::ops::Deref<Target = S>, F: Fn() -> G> Segments for Unl
 
     fn open(&self, number: u32) -> io::Result<OpenFile> {
         (self.0)().open(number)
+    }
+
+    fn carried(&self, id: EventId) -> io::Result<Option<Position>> {
+        (self.0)().carried(id)
     }
 
     fn folded(&self, id: EventId) -> io::Result<Folded> {

@@ -25,6 +25,10 @@ pub(super) enum FileOp {
     Rename,
     /// A folder is synced.
     SyncDir,
+    /// A file is cut behind its last record.
+    Truncate,
+    /// A file is removed.
+    Remove,
 }
 
 /// Asked before each operation; an error is what the operation answers then.
@@ -98,6 +102,21 @@ impl Files {
     pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.ask(FileOp::SyncDir, dir)?;
         File::open(dir)?.sync_all()
+    }
+
+    /// Cuts a file at `length`: what was prepared behind it is given back.
+    pub(super) fn truncate(&self, file: &File, path: &Path, length: u64) -> io::Result<()> {
+        self.ask(FileOp::Truncate, path)?;
+        file.set_len(length)
+    }
+
+    /// Removes a file that may be gone already; durable after [`Files::sync_dir`].
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        self.ask(FileOp::Remove, path)?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     /// A whole small file, replaced at once: temp, fsync, rename, folder fsync.

@@ -7,6 +7,7 @@
 use std::io;
 
 use crate::event::{EventId, Folded, FoldedFrom, RunId};
+use crate::journal::carried::{Carried, Dropped};
 use crate::journal::codec::{self, EventRecord, FoldRecord, Undecodable};
 use crate::journal::format::{Frame, Kind, Position};
 use crate::journal::words::{Kept, Plan};
@@ -34,6 +35,12 @@ pub(super) enum Record {
     Rules { generation: u64, hash: [u8; 32] },
     /// A value was kept or forgotten.
     Kept(Kept),
+    /// An event was written again, with its copies.
+    CarriedEvent { id: EventId, folded: Folded },
+    /// A run was written again.
+    CarriedRun(Box<Run>),
+    /// Segments are not needed any more.
+    Dropped(Dropped),
 }
 
 impl Record {
@@ -56,7 +63,22 @@ impl Record {
                 Self::Rules { generation, hash }
             }
             Kind::Kept => Self::Kept(codec::kept(frame.payload)?),
+            Kind::Carried => Self::carried(frame.payload)?,
+            Kind::Dropped => Self::Dropped(Dropped::decode(frame.payload)?),
         }))
+    }
+
+    /// What a carried record means.
+    pub(super) fn carried(payload: &[u8]) -> Result<Self, Undecodable> {
+        Ok(match Carried::decode(payload)? {
+            Carried::Event { event, folded, .. } => Self::CarriedEvent { id: EventRecord::decode(event)?.id, folded },
+            Carried::Run(run) => Self::CarriedRun(Box::new(run)),
+            Carried::Kept(kept) => Self::Kept(kept),
+            Carried::Rules(rules) => {
+                let (generation, hash, _) = codec::rules(rules)?;
+                Self::Rules { generation, hash }
+            }
+        })
     }
 }
 
@@ -69,6 +91,10 @@ pub(super) struct Heads {
     pub(super) routed: EventId,
     /// Events in the journal.
     pub(super) events: u64,
+    /// The oldest one; 0 when there is none. Copies of older ones that are not carried are not counted any more.
+    pub(super) oldest: EventId,
+    /// The first segment that is needed; 0 while none was dropped.
+    pub(super) first: u32,
     /// The newest rule generation; 0 when there is none.
     pub(super) generation: u64,
     /// The hash of its texts.
@@ -77,7 +103,7 @@ pub(super) struct Heads {
 
 impl Default for Heads {
     fn default() -> Self {
-        Self { newest: EventId(0), routed: EventId(0), events: 0, generation: 0, rules_hash: [0; 32] }
+        Self { newest: EventId(0), routed: EventId(0), events: 0, oldest: EventId(0), first: 0, generation: 0, rules_hash: [0; 32] }
     }
 }
 
@@ -88,9 +114,11 @@ pub(super) struct RunRow {
     pub(super) run: Run,
     /// Its last record.
     pub(super) at: Position,
-    /// Steps whose value is in a `StepDone` record.
+    /// The record that it begins with, planned or carried: it leaves with the segment of this one.
+    pub(super) base: Position,
+    /// Steps whose value is in a `StepDone` record, or in the carried one.
     pub(super) values: Vec<(u32, Position)>,
-    /// The `Settled` record that holds `would`.
+    /// The `Settled` or carried record that holds `would`.
     pub(super) would: Option<Position>,
 }
 
@@ -113,7 +141,13 @@ pub(super) trait Rows {
     /// Where the texts of a generation are.
     fn generation(&mut self, generation: u64, at: Position);
     /// The last value under a name.
-    fn kept(&mut self, kept: &Kept);
+    fn kept(&mut self, kept: &Kept, at: Position);
+    /// Where an event was written again.
+    fn carried(&mut self, id: EventId, at: Position);
+    /// Whether an event was written again, and is needed still.
+    fn is_carried(&self, id: EventId) -> io::Result<bool>;
+    /// Segments are not needed any more; the heads say so already.
+    fn dropped(&mut self, dropped: &Dropped);
 }
 
 /// Folds one record. Records are folded in the order of their positions.
@@ -123,14 +157,22 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
             let heads = rows.heads();
             heads.newest = heads.newest.max(*id);
             heads.events += 1;
+            if heads.oldest == EventId(0) {
+                heads.oldest = *id;
+            }
         }
-        Record::Fold(fold) => rows.folded(fold.original, &mut |row| fold_copy(row, at, fold))?,
+        Record::Fold(fold) => {
+            let oldest = rows.heads().oldest;
+            if (oldest != EventId(0) && fold.original >= oldest) || rows.is_carried(fold.original)? {
+                rows.folded(fold.original, &mut |row| fold_copy(row, at, fold))?;
+            }
+        }
         Record::Plan(plan) => {
             let heads = rows.heads();
             heads.routed = heads.routed.max(plan.through);
             for planned in &plan.runs {
                 rows.run(planned.id, &mut |row| {
-                    row.get_or_insert_with(|| RunRow { run: Run::new(planned.clone()), at, values: Vec::new(), would: None });
+                    row.get_or_insert_with(|| RunRow { run: Run::new(planned.clone()), at, base: at, values: Vec::new(), would: None });
                 })?;
             }
         }
@@ -148,7 +190,31 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
                 heads.rules_hash = *hash;
             }
         }
-        Record::Kept(kept) => rows.kept(kept),
+        Record::Kept(kept) => rows.kept(kept, at),
+        Record::CarriedEvent { id, folded } => {
+            rows.carried(*id, at);
+            if *folded != Folded::default() {
+                rows.folded(*id, &mut |row| {
+                    if row.as_ref().is_none_or(|row| row.at < at) {
+                        *row = Some(FoldRow { folded: folded.clone(), at });
+                    }
+                })?;
+            }
+        }
+        Record::CarriedRun(run) => rows.run(run.id(), &mut |row| {
+            if row.as_ref().is_none_or(|row| row.at < at) {
+                *row = Some(carried_row(Run::clone(run), at));
+            }
+        })?,
+        Record::Dropped(dropped) => {
+            let heads = rows.heads();
+            heads.first = heads.first.max(dropped.through.saturating_add(1));
+            heads.oldest = dropped.oldest;
+            heads.newest = heads.newest.max(dropped.newest);
+            heads.routed = heads.routed.max(dropped.routed);
+            heads.events = dropped.events;
+            rows.dropped(dropped);
+        }
     }
     Ok(())
 }
@@ -169,6 +235,22 @@ fn apply(row: &mut RunRow, at: Position, fact: &Fact) {
         }
         _ => {}
     }
+}
+
+/// The row of a run whose record at `at` holds all of it.
+fn carried_row(mut run: Run, at: Position) -> RunRow {
+    let mut values = Vec::new();
+    for (step, view) in (0..).zip(&mut run.steps) {
+        if is_long(&view.value) {
+            view.value = serde_json::Value::Null;
+            values.push((step, at));
+        }
+    }
+    let would = run.would.iter().any(is_long).then(|| {
+        run.would = Vec::new();
+        at
+    });
+    RunRow { run, at, base: at, values, would }
 }
 
 fn is_long(value: &serde_json::Value) -> bool {

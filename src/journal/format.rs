@@ -63,14 +63,28 @@ pub(super) enum Kind {
     Rules = 21,
     /// A value under a name.
     Kept = 22,
-    // 23 carried: kept free for retention.
+    /// Something that lives longer than the segment it was in, written again.
+    Carried = 23,
+    /// The segments up to here are not needed any more.
+    Dropped = 24,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Group, Self::Seal, Self::Body, Self::Event, Self::Fold, Self::Plan, Self::Fact, Self::Rules, Self::Kept]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        const ALL: [Kind; 11] = [
+            Kind::Group,
+            Kind::Seal,
+            Kind::Body,
+            Kind::Event,
+            Kind::Fold,
+            Kind::Plan,
+            Kind::Fact,
+            Kind::Rules,
+            Kind::Kept,
+            Kind::Carried,
+            Kind::Dropped,
+        ];
+        ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 

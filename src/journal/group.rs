@@ -39,6 +39,7 @@ pub(super) struct Memory {
 enum Indexed {
     Event { offset: u32, id: EventId, received: Timestamp, print: Option<u64>, unmet: u64 },
     Print { offset: u32, print: u64 },
+    Carried { bytes: u64 },
 }
 
 /// The group.
@@ -88,6 +89,7 @@ impl Formed {
             match *added {
                 Indexed::Event { offset, id, received, print, .. } => index.event(offset, id, received, print),
                 Indexed::Print { offset, print } => index.print(offset, print),
+                Indexed::Carried { bytes } => index.summary.carried += bytes,
             }
         }
     }
@@ -147,6 +149,9 @@ impl<'m> Group<'m> {
     /// Adds a record that is encoded already.
     pub(super) fn record(&mut self, kind: Kind, payload: &[u8], record: Record) {
         let at = self.put(kind, |out| out.extend_from_slice(payload));
+        if kind == Kind::Carried {
+            self.indexed.push(Indexed::Carried { bytes: (FRAME_HEAD + payload.len()) as u64 });
+        }
         self.records.push((at, record));
     }
 

@@ -60,6 +60,14 @@ impl Hot {
         }
     }
 
+    /// Events before `id` leave.
+    pub(super) fn forget_before(&mut self, id: EventId) {
+        while let Some((_, cost)) = self.events.front().filter(|(event, _)| event.id < id) {
+            self.bytes -= *cost;
+            self.events.pop_front();
+        }
+    }
+
     pub(super) fn get(&self, id: EventId) -> Option<Arc<Event>> {
         let at = self.events.binary_search_by(|(event, _)| event.id.cmp(&id)).ok()?;
         self.events.get(at).map(|(event, _)| Arc::clone(event))

@@ -6,13 +6,16 @@
 use sha2::{Digest, Sha256};
 
 use crate::event::{EventId, Key};
-use crate::journal::codec::{BodyRecord, EventRecord, FoldRecord, Take, Undecodable};
+use crate::journal::codec::{self, BodyRecord, EventRecord, FoldRecord, Take, Undecodable};
 use crate::journal::format::{Frame, Kind};
 use crate::journal::rows::VALUE_MAX;
 use crate::time::Timestamp;
 
 /// A block of the sparse index begins at the first event behind this many bytes.
 const BLOCK_BYTES: u32 = 64 << 10;
+
+/// The first byte of a stored summary.
+const SUMMARY_LAYOUT: u8 = 2;
 
 const BLOCK_SIZE: usize = 40;
 const PRINT_SIZE: usize = 12;
@@ -41,16 +44,20 @@ pub(super) struct Summary {
     /// How many fingerprints.
     pub(super) prints: u64,
     pub(super) last_group: u64,
+    /// When it was sealed, in ms; 0 when that is not known.
+    pub(super) sealed: i64,
+    /// Bytes of carried records in it.
+    pub(super) carried: u64,
 }
 
 impl Summary {
     pub(super) fn new(number: u32) -> Self {
-        Self { number, end: 0, ids: None, received: (i64::MAX, i64::MIN), events: 0, prints: 0, last_group: 0 }
+        Self { number, end: 0, ids: None, received: (i64::MAX, i64::MIN), events: 0, prints: 0, last_group: 0, sealed: 0, carried: 0 }
     }
 
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let (first, last) = self.ids.unwrap_or((EventId(0), EventId(0)));
-        let mut out = vec![1];
+        let mut out = vec![SUMMARY_LAYOUT];
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.end.to_le_bytes());
         out.extend_from_slice(&first.to_bytes());
@@ -58,7 +65,7 @@ impl Summary {
         for number in [self.received.0, self.received.1] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        for number in [self.events, self.prints, self.last_group] {
+        for number in [self.events, self.prints, self.last_group, self.sealed.cast_unsigned(), self.carried] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out
@@ -66,7 +73,7 @@ impl Summary {
 
     pub(super) fn from_bytes(value: &[u8]) -> Result<Self, Undecodable> {
         let mut take = Take(value);
-        if take.array()? != [1] {
+        if take.array()? != [SUMMARY_LAYOUT] {
             return Err(Undecodable);
         }
         let (number, end) = (take.u32()?, take.u32()?);
@@ -74,7 +81,17 @@ impl Summary {
         let received = (i64::from_le_bytes(take.array()?), i64::from_le_bytes(take.array()?));
         let events = take.u64()?;
         let ids = (events > 0).then_some((first, last));
-        Ok(Self { number, end, ids, received, events, prints: take.u64()?, last_group: take.u64()? })
+        Ok(Self {
+            number,
+            end,
+            ids,
+            received,
+            events,
+            prints: take.u64()?,
+            last_group: take.u64()?,
+            sealed: take.u64()?.cast_signed(),
+            carried: take.u64()?,
+        })
     }
 }
 
@@ -135,6 +152,8 @@ impl SegmentIndex {
                     self.print(offset, delivery_print(id));
                 }
             }
+            Kind::Carried => self.summary.carried += frame.size() as u64,
+            Kind::Seal => self.summary.sealed = codec::seal(frame.payload).map_or(0, Timestamp::as_millis),
             _ => {}
         }
         Ok(())

@@ -6,12 +6,18 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::journal::rows::{RowKey, kept_of_key, kept_prefix};
+use crate::journal::rows::{RowKey, kept_of_key, kept_prefix, kept_row};
 use crate::journal::state::State;
 use crate::journal::words::Space;
 
 /// Names that are looked for at once in each place.
 const PAGE_NAMES: usize = 256;
+
+/// The value under a name.
+pub(super) fn value(state: &State, space: Space, name: &str) -> io::Result<Option<Bytes>> {
+    let row = state.bytes_row(&RowKey::Kept(space, name.to_owned()))?;
+    row.map(|row| Ok(Bytes::copy_from_slice(kept_row(&row)?.1))).transpose()
+}
 
 /// Values whose names begin with `prefix`, by name, from behind `after` on, at most `max`.
 pub(super) fn after(state: &State, space: Space, prefix: &str, after: Option<&str>, max: usize) -> io::Result<Vec<(String, Bytes)>> {
@@ -21,8 +27,8 @@ pub(super) fn after(state: &State, space: Space, prefix: &str, after: Option<&st
         let (names, more) = names(state, space, prefix, after.as_deref())?;
         after = names.last().cloned();
         for name in names {
-            if let Some(value) = state.bytes_row(&RowKey::Kept(space, name.clone()))? {
-                found.push((name, Bytes::from(value)));
+            if let Some(value) = value(state, space, &name)? {
+                found.push((name, value));
             }
         }
         if !more {

@@ -13,6 +13,7 @@
 //!
 //! Knows nothing of HTTP, rules or Orchestrator: a rule generation is texts, a run is the fold of its facts.
 
+mod carried;
 mod checkpoints;
 mod codec;
 mod copies;
@@ -58,6 +59,7 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::event::{Event, EventId, RuleHash, RunId};
+use crate::journal::carried::Carried;
 use crate::journal::codec::{fact_bytes, plan_bytes};
 use crate::journal::events::Segments as _;
 use crate::journal::files::Files;
@@ -65,7 +67,6 @@ use crate::journal::fold::Record;
 use crate::journal::format::Kind;
 use crate::journal::parcel::Parcel;
 use crate::journal::queue::{Answer, Op};
-use crate::journal::rows::RowKey;
 use crate::journal::shared::Shared;
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
@@ -285,7 +286,7 @@ impl Journal {
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
             if let Some(row) = state.run_row(id)? {
-                found.push(runs::whole(row, &|at| state.payload(at))?);
+                found.push(runs::whole(row, &|at| state.record(at))?);
             }
         }
         Ok((found, next))
@@ -312,7 +313,7 @@ impl Journal {
     /// A run with the values of its steps.
     pub fn run(&self, id: RunId) -> io::Result<Option<Run>> {
         let state = self.0.shared.read();
-        state.run_row(id)?.map(|row| runs::whole(row, &|at| state.payload(at))).transpose()
+        state.run_row(id)?.map(|row| runs::whole(row, &|at| state.record(at))).transpose()
     }
 
     /// Events, newest last. May read many segments: call it off the runtime's threads.
@@ -340,8 +341,8 @@ impl Journal {
                 }
                 match self.0.shared.read().run_heads(before) {
                     Ok((heads, further)) => {
-                        before = heads.last().map(|(id, _)| *id).or(before);
-                        more = further && !heads.is_empty();
+                        more = further.is_some();
+                        before = further;
                         page = heads.into_iter();
                     }
                     Err(error) => {
@@ -352,12 +353,12 @@ impl Journal {
             }
         });
         let row = |id| self.0.shared.read().run_row(id);
-        runs::list(query, newest_first, row, &|at| self.0.shared.read().payload(at))
+        runs::list(query, newest_first, row, &|at| self.0.shared.read().record(at))
     }
 
     /// The value kept under a name.
     pub fn kept(&self, space: Space, key: &str) -> io::Result<Option<Bytes>> {
-        Ok(self.0.shared.read().bytes_row(&RowKey::Kept(space, key.to_owned()))?.map(Bytes::from))
+        kept::value(&self.0.shared.read(), space, key)
     }
 
     /// Values whose names begin with `prefix`, by name, from behind `after` on, at most `max`.
@@ -369,8 +370,15 @@ impl Journal {
     pub fn rule_texts(&self, generation: u64) -> io::Result<Option<RuleTexts>> {
         let state = self.0.shared.read();
         let Some(at) = state.generation_at(generation)? else { return Ok(None) };
-        let payload = state.payload(at)?;
-        Ok(Some(texts::from_json(codec::rules(&payload)?.2)?))
+        let (kind, payload) = state.record(at)?;
+        let rules = match kind {
+            Kind::Carried => match Carried::decode(&payload)? {
+                Carried::Rules(rules) => rules,
+                _ => return Ok(None),
+            },
+            _ => &payload,
+        };
+        Ok(Some(texts::from_json(codec::rules(rules)?.2)?))
     }
 
     /// Numbers for metrics, kept up to date by the writer: never reads the store.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::event::{Event, EventId, Folded, RunId};
+use crate::journal::carried::Dropped;
 use crate::journal::codec::{FoldRecord, Undecodable};
 use crate::journal::events::{self, OpenFile, Segments};
 use crate::journal::fold::{FoldRow, Heads, Record, Rows, RunRow, fold, fold_copy};
@@ -47,21 +48,21 @@ impl Reader {
     pub fn runs(&self, query: &RunQuery) -> io::Result<Page<Run, RunId>> {
         let rows = self.fold()?;
         let newest_first = rows.runs.iter().rev().map(|(id, row)| Ok((*id, RunHead::of(&row.run))));
-        runs::list(query, newest_first, |id| Ok(rows.runs.get(&id).cloned()), &|at| self.payload(at))
+        runs::list(query, newest_first, |id| Ok(rows.runs.get(&id).cloned()), &|at| self.record(at))
     }
 
     /// As [`super::Journal::run`].
     pub fn run(&self, id: RunId) -> io::Result<Option<Run>> {
-        self.fold()?.runs.remove(&id).map(|row| runs::whole(row, &|at| self.payload(at))).transpose()
+        self.fold()?.runs.remove(&id).map(|row| runs::whole(row, &|at| self.record(at))).transpose()
     }
 
     /// Runs of the whole journal. Stops at the first record that does not verify.
     fn fold(&self) -> io::Result<RunRows> {
         let mut rows = RunRows::default();
         for number in segment_numbers(&self.journal)? {
-            let (bytes, head) = load(&self.journal, number)?;
+            let Some((bytes, head)) = load_if_there(&self.journal, number)? else { continue };
             let walked = walk(&bytes, head, |at, frame| {
-                if matches!(frame.kind, Kind::Plan | Kind::Fact)
+                if matches!(frame.kind, Kind::Plan | Kind::Fact | Kind::Carried | Kind::Dropped)
                     && let Some(record) = Record::decode(frame)?
                 {
                     fold(&mut rows, at, &record)?;
@@ -75,11 +76,12 @@ impl Reader {
         Ok(rows)
     }
 
-    fn payload(&self, at: Position) -> io::Result<Vec<u8>> {
+    fn record(&self, at: Position) -> io::Result<(Kind, Vec<u8>)> {
         let path = segment_path(&self.journal, at.segment);
         let head = crate::journal::scan::read_head(&path)?.map_err(|error| head_error(at.segment, error))?;
         let bytes = read_frame(&File::open(path)?, at.offset)?;
-        Ok(verified(&bytes, head.seed(), at)?.payload.to_vec())
+        let found = verified(&bytes, head.seed(), at)?;
+        Ok((found.kind, found.payload.to_vec()))
     }
 }
 
@@ -87,6 +89,14 @@ fn load(journal: &Path, number: u32) -> io::Result<(Vec<u8>, SegmentHead)> {
     let bytes = std::fs::read(segment_path(journal, number))?;
     let head = SegmentHead::from_bytes(&bytes).map_err(|error| head_error(number, error))?;
     Ok((bytes, head))
+}
+
+/// The same; `None` when retention removed the segment since it was listed.
+fn load_if_there(journal: &Path, number: u32) -> io::Result<Option<(Vec<u8>, SegmentHead)>> {
+    match load(journal, number) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        loaded => loaded.map(Some),
+    }
 }
 
 fn head_error(number: u32, error: HeadError) -> io::Error {
@@ -124,7 +134,17 @@ impl Rows for RunRows {
 
     fn generation(&mut self, _: u64, _: Position) {}
 
-    fn kept(&mut self, _: &Kept) {}
+    fn kept(&mut self, _: &Kept, _: Position) {}
+
+    fn carried(&mut self, _: EventId, _: Position) {}
+
+    fn is_carried(&self, _: EventId) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn dropped(&mut self, dropped: &Dropped) {
+        self.runs.retain(|_, row| row.base.segment > dropped.through);
+    }
 }
 
 /// A segment that was read.
@@ -141,19 +161,21 @@ struct Scanned<'a> {
     numbers: Vec<u32>,
     segments: RefCell<BTreeMap<u32, ScannedSegment>>,
     folds: RefCell<BTreeMap<EventId, Vec<(Position, FoldRecord)>>>,
+    /// Events that were written again, with the copies they had by then.
+    carried: RefCell<BTreeMap<EventId, (Position, Folded)>>,
 }
 
 impl<'a> Scanned<'a> {
     fn new(journal: &'a Path) -> io::Result<Self> {
         let numbers = segment_numbers(journal)?;
-        Ok(Self { journal, numbers, segments: RefCell::default(), folds: RefCell::default() })
+        Ok(Self { journal, numbers, segments: RefCell::default(), folds: RefCell::default(), carried: RefCell::default() })
     }
 
     fn scan(&self, number: u32) -> io::Result<()> {
         if self.segments.borrow().contains_key(&number) {
             return Ok(());
         }
-        let (bytes, head) = load(self.journal, number)?;
+        let Some((bytes, head)) = load_if_there(self.journal, number)? else { return Ok(()) };
         let mut index = SegmentIndex::new(number);
         let mut folds = self.folds.borrow_mut();
         let end = walk(&bytes, head, |at, frame| {
@@ -161,6 +183,14 @@ impl<'a> Scanned<'a> {
             if frame.kind == Kind::Fold {
                 let fold = FoldRecord::decode(frame.payload)?.0;
                 folds.entry(fold.original).or_default().push((at, fold));
+            }
+            if frame.kind == Kind::Carried
+                && let Record::CarriedEvent { id, folded } = Record::carried(frame.payload)?
+            {
+                let mut carried = self.carried.borrow_mut();
+                if carried.get(&id).is_none_or(|(known, _)| *known < at) {
+                    carried.insert(id, (at, folded));
+                }
             }
             Ok::<_, Undecodable>(())
         })?;
@@ -192,10 +222,18 @@ impl Segments for Scanned<'_> {
         Ok(OpenFile { file: Arc::clone(&segment.file), number, seed: segment.seed, end: segment.index.summary.end })
     }
 
+    fn carried(&self, id: EventId) -> io::Result<Option<Position>> {
+        for number in &self.numbers {
+            self.scan(*number)?;
+        }
+        Ok(self.carried.borrow().get(&id).map(|(at, _)| *at))
+    }
+
     fn folded(&self, id: EventId) -> io::Result<Folded> {
         let mut folds = self.folds.borrow().get(&id).cloned().unwrap_or_default();
         folds.sort_by_key(|(at, _)| *at);
-        let mut row = None;
+        let carried = self.carried.borrow().get(&id).cloned();
+        let mut row = carried.map(|(at, folded)| FoldRow { folded, at });
         for (at, fold) in folds {
             fold_copy(&mut row, at, &fold);
         }

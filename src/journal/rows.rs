@@ -7,19 +7,20 @@
 //! key                          value                                            lifetime
 //! 'p'                          1 layout · 8 position behind the last group      always
 //!                              folded · 8 next group · 16 newest event ·
-//!                              16 newest routed · 8 events · 8 generation ·
-//!                              32 hash of its texts
-//! 'r' 26 run · 1 part          run (below)                                      leaves with the segment of its last record
+//!                              16 newest routed · 8 events · 16 oldest event ·
+//!                              4 first segment · 8 generation · 32 hash of its texts
+//! 'r' 26 run · 1 part          run (below)                                      leaves with the segment of its first record
 //! 'f' 16 event · 1 part        8 position · JSON of the copies                  leaves with its event
 //! 'g' 8 generation             8 position of its texts                          as long as a run needs it
+//! 'c' 16 event                 8 position where it was written again            leaves with the segment of that
 //! 's' 4 segment                1 layout · summary of a sealed segment           leaves with the segment
 //! 'i' 4 segment · 2 page       40 per block: 16 first event · 4 offset ·        leaves with the segment
 //!                              8 + 8 smallest and largest `received` in ms · 4 events
-//! 'n' 1 space · key · 0 ·      the value kept under that name                   until it is forgotten
+//! 'n' 1 space · key · 0 ·      8 position · the value kept under that name      until it is forgotten
 //!     1 part
 //! 'k' 4 segment · 2 page       12 per key: 8 fingerprint · 4 offset; sorted     leaves with the segment
 //!
-//! run    8 position · 1 state · 8 due in ms (or the smallest number) · 8 created in ms · 4 length, rule ·
+//! run    8 position · 8 position of its first record · 8 generation · 1 state · 8 due in ms (or the smallest number) · 8 created in ms · 4 length, rule ·
 //!        4 count, 4 step + 8 position of each value that is in the journal · 8 position of `would` or 0 · JSON of the run
 //! ```
 
@@ -32,7 +33,7 @@ use crate::runs::{Run, RunState};
 use crate::time::Timestamp;
 
 /// The layout that this version writes; another one is rebuilt.
-pub(super) const LAYOUT: u8 = 1;
+pub(super) const LAYOUT: u8 = 2;
 
 /// The longest value of a row.
 pub(super) const VALUE_MAX: usize = 4096;
@@ -45,6 +46,7 @@ pub(super) const PARTS_MAX: usize = 256;
 pub(super) enum RowKey {
     Run(RunId),
     Folded(EventId),
+    Carried(EventId),
     Generation(u64),
     Segment(u32),
     Index(u32, u16),
@@ -70,6 +72,10 @@ impl RowKey {
                 key.extend_from_slice(&id.to_bytes());
                 key.push(0);
             }
+            Self::Carried(id) => {
+                key.push(b'c');
+                key.extend_from_slice(&id.to_bytes());
+            }
             Self::Generation(generation) => {
                 key.push(b'g');
                 key.extend_from_slice(&generation.to_be_bytes());
@@ -89,6 +95,17 @@ impl RowKey {
             }
         }
         key
+    }
+
+    /// A stored key of an event's copies, a carried event or a generation, read again; other keys, and further parts, are none.
+    pub(super) fn parse(key: &[u8]) -> Option<Self> {
+        let event = |bytes: &[u8]| Some(EventId::from_bytes(bytes.try_into().ok()?));
+        match *key.first()? {
+            b'f' if key.len() == 18 && key[17] == 0 => event(&key[1..17]).map(Self::Folded),
+            b'c' => event(&key[1..]).map(Self::Carried),
+            b'g' => Some(Self::Generation(u64::from_be_bytes(key[1..].try_into().ok()?))),
+            _ => None,
+        }
     }
 
     /// Whether the row may be cut into parts.
@@ -131,6 +148,8 @@ pub(super) struct RunHead {
     /// When it is due in milliseconds, rounded up.
     pub(super) due: Option<i64>,
     pub(super) created: i64,
+    /// The rule generation that it was planned with.
+    pub(super) generation: u64,
     pub(super) rule: RuleName,
 }
 
@@ -140,6 +159,7 @@ impl RunHead {
             state: run.state,
             due: run.next_at.filter(|_| !run.state.is_settled()).map(ceil_millis),
             created: run.planned.created.as_millis(),
+            generation: run.planned.generation,
             rule: run.planned.rule.clone(),
         }
     }
@@ -154,6 +174,8 @@ pub(super) fn ceil_millis(time: Timestamp) -> i64 {
 fn run_bytes(row: &RunRow) -> serde_json::Result<Vec<u8>> {
     let head = RunHead::of(&row.run);
     let mut out = row.at.packed().to_le_bytes().to_vec();
+    out.extend_from_slice(&row.base.packed().to_le_bytes());
+    out.extend_from_slice(&head.generation.to_le_bytes());
     out.push(RunState::ALL.iter().position(|s| *s == head.state).unwrap_or(0) as u8);
     out.extend_from_slice(&head.due.unwrap_or(i64::MIN).to_le_bytes());
     out.extend_from_slice(&head.created.to_le_bytes());
@@ -169,36 +191,50 @@ fn run_bytes(row: &RunRow) -> serde_json::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn take_head(take: &mut Take<'_>) -> Result<(Position, RunHead), Undecodable> {
+fn take_head(take: &mut Take<'_>) -> Result<(Position, Position, RunHead), Undecodable> {
     let at = Position::unpacked(take.u64()?);
+    let base = Position::unpacked(take.u64()?);
+    let generation = take.u64()?;
     let state = *RunState::ALL.get(usize::from(take.array::<1>()?[0])).ok_or(Undecodable)?;
     let due = i64::from_le_bytes(take.array()?);
     let created = i64::from_le_bytes(take.array()?);
     let length = take.u32()? as usize;
     let rule = std::str::from_utf8(take.bytes(length)?).map_err(|_| Undecodable)?.into();
-    Ok((at, RunHead { state, due: (due != i64::MIN).then_some(due), created, rule }))
+    Ok((at, base, RunHead { state, due: (due != i64::MIN).then_some(due), created, generation, rule }))
 }
 
-/// The head of a stored run; its first part is enough.
-pub(super) fn run_head(value: &[u8]) -> Result<RunHead, Undecodable> {
-    Ok(take_head(&mut Take(value))?.1)
+/// The first record and the head of a stored run; its first part is enough.
+pub(super) fn run_head(value: &[u8]) -> Result<(Position, RunHead), Undecodable> {
+    let (_, base, head) = take_head(&mut Take(value))?;
+    Ok((base, head))
 }
 
 pub(super) fn run_row(value: &[u8]) -> Result<RunRow, Undecodable> {
     let mut take = Take(value);
-    let (at, _) = take_head(&mut take)?;
+    let (at, base, _) = take_head(&mut take)?;
     let mut values = Vec::new();
     for _ in 0..take.u32()? {
         values.push((take.u32()?, Position::unpacked(take.u64()?)));
     }
     let would = Some(Position::unpacked(take.u64()?)).filter(|at| *at != Position::default());
-    Ok(RunRow { run: serde_json::from_slice(take.0).map_err(|_| Undecodable)?, at, values, would })
+    Ok(RunRow { run: serde_json::from_slice(take.0).map_err(|_| Undecodable)?, at, base, values, would })
 }
 
 pub(super) fn fold_row(value: &[u8]) -> Result<FoldRow, Undecodable> {
     let mut take = Take(value);
     let at = Position::unpacked(take.u64()?);
     Ok(FoldRow { folded: serde_json::from_slice(take.0).map_err(|_| Undecodable)?, at })
+}
+
+/// The row of a kept value: where it was written last, and the value.
+pub(super) fn kept_bytes(at: Position, value: &[u8]) -> Vec<u8> {
+    [&at.packed().to_le_bytes(), value].concat()
+}
+
+/// Position and value of such a row.
+pub(super) fn kept_row(row: &[u8]) -> Result<(Position, &[u8]), Undecodable> {
+    let mut take = Take(row);
+    Ok((Position::unpacked(take.u64()?), take.0))
 }
 
 /// How the stored keys of values under names with this beginning begin.
@@ -239,6 +275,8 @@ impl Standing {
         out.extend_from_slice(&heads.newest.to_bytes());
         out.extend_from_slice(&heads.routed.to_bytes());
         out.extend_from_slice(&heads.events.to_le_bytes());
+        out.extend_from_slice(&heads.oldest.to_bytes());
+        out.extend_from_slice(&heads.first.to_le_bytes());
         out.extend_from_slice(&heads.generation.to_le_bytes());
         out.extend_from_slice(&heads.rules_hash);
         out
@@ -257,6 +295,8 @@ impl Standing {
                 newest: take.id()?,
                 routed: take.id()?,
                 events: take.u64()?,
+                oldest: take.id()?,
+                first: take.u32()?,
                 generation: take.u64()?,
                 rules_hash: take.array()?,
             },

@@ -3,32 +3,50 @@
 use std::io;
 
 use crate::event::RunId;
+use crate::journal::carried::Carried;
 use crate::journal::codec;
 use crate::journal::fold::RunRow;
-use crate::journal::format::Position;
+use crate::journal::format::{Kind, Position};
 use crate::journal::rows::RunHead;
 use crate::journal::words::{Page, RunQuery};
 use crate::runs::{Fact, Run};
 
-/// Reads the payload of the record at a position.
-pub(super) type ReadPayload<'a> = dyn Fn(Position) -> io::Result<Vec<u8>> + 'a;
+/// Reads the record at a position.
+pub(super) type ReadRecord<'a> = dyn Fn(Position) -> io::Result<(Kind, Vec<u8>)> + 'a;
 
 /// The whole run: values that stayed in the journal are put back.
-pub(super) fn whole(row: RunRow, read: &ReadPayload<'_>) -> io::Result<Run> {
+pub(super) fn whole(row: RunRow, read: &ReadRecord<'_>) -> io::Result<Run> {
     let mut run = row.run;
     for (step, at) in row.values {
-        if let (_, Fact::StepDone { value, .. }) = codec::fact(&read(at)?)?
-            && let Some(view) = run.steps.get_mut(step as usize)
-        {
+        let step = step as usize;
+        let value = match read(at)? {
+            (Kind::Carried, payload) => carried(&payload)?.and_then(|mut run| run.steps.get_mut(step).map(|view| view.value.take())),
+            (_, payload) => match codec::fact(&payload)? {
+                (_, Fact::StepDone { value, .. }) => Some(value),
+                _ => None,
+            },
+        };
+        if let (Some(view), Some(value)) = (run.steps.get_mut(step), value) {
             view.value = value;
         }
     }
-    if let Some(at) = row.would
-        && let (_, Fact::Settled { would, .. }) = codec::fact(&read(at)?)?
-    {
-        run.would = would;
+    if let Some(at) = row.would {
+        run.would = match read(at)? {
+            (Kind::Carried, payload) => carried(&payload)?.map(|run| run.would).unwrap_or_default(),
+            (_, payload) => match codec::fact(&payload)? {
+                (_, Fact::Settled { would, .. }) => would,
+                _ => Vec::new(),
+            },
+        };
     }
     Ok(run)
+}
+
+fn carried(payload: &[u8]) -> io::Result<Option<Run>> {
+    Ok(match Carried::decode(payload)? {
+        Carried::Run(run) => Some(run),
+        _ => None,
+    })
 }
 
 /// Whether a run belongs into a list.
@@ -46,7 +64,7 @@ pub(super) fn list(
     query: &RunQuery,
     newest_first: impl Iterator<Item = io::Result<(RunId, RunHead)>>,
     row: impl Fn(RunId) -> io::Result<Option<RunRow>>,
-    read: &ReadPayload<'_>,
+    read: &ReadRecord<'_>,
 ) -> io::Result<Page<Run, RunId>> {
     let mut items: Vec<Run> = Vec::new();
     let mut next = None;
@@ -59,8 +77,12 @@ pub(super) fn list(
             next = items.last().map(Run::id);
             break;
         }
-        if let Some(row) = row(id)? {
-            items.push(whole(row, read)?);
+        let Some(found) = row(id)? else { continue };
+        match whole(found, read) {
+            Ok(run) => items.push(run),
+            // Retention took it between the two looks.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && row(id)?.is_none() => {}
+            Err(error) => return Err(error),
         }
     }
     items.reverse();

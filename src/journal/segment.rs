@@ -9,9 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::journal::codec::put_time;
 use crate::journal::files::Files;
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, SEGMENT_HEAD, SegmentHead, begin_frame, finish_frame};
 use crate::journal::scan::segment_path;
+use crate::time::Timestamp;
 
 /// Zeros are written ahead in steps of this many bytes.
 const RESERVE_STEP: u64 = 4 << 20;
@@ -20,7 +22,7 @@ const RESERVE_STEP: u64 = 4 << 20;
 const RESERVE_LOW: u64 = 2 << 20;
 
 /// The bytes of a group with only a seal in it.
-pub(super) const SEAL_BYTES: u64 = (GROUP_HEAD + FRAME_HEAD) as u64;
+pub(super) const SEAL_BYTES: u64 = (GROUP_HEAD + FRAME_HEAD + 12) as u64;
 
 /// The open segment.
 #[derive(Debug)]
@@ -134,13 +136,19 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Writes the seal as group `number`.
-    pub(super) fn seal(&mut self, files: &Files, number: u64) -> io::Result<()> {
+    /// Writes the seal as group `number`, and gives back what was prepared behind it.
+    pub(super) fn seal(&mut self, files: &Files, number: u64, now: Timestamp) -> io::Result<()> {
         let seed = self.head.seed();
         let mut group = vec![0; GROUP_HEAD];
         let at = begin_frame(&mut group, Kind::Seal);
+        put_time(&mut group, now);
         finish_frame(&mut group, at, seed);
         GroupHead::write(number, 1, &mut group, seed);
-        self.append(files, &group)
+        self.append(files, &group)?;
+        if let Err(error) = files.truncate(&self.file, &self.path, self.end) {
+            // The zeros cost space and mean nothing.
+            tracing::debug!(%error, segment = self.head.number, "cannot cut a sealed segment");
+        }
+        Ok(())
     }
 }

@@ -8,14 +8,15 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::event::{EventId, Folded, RunId};
+use crate::event::{EventId, Folded, RuleHash, RunId};
+use crate::journal::carried::Dropped;
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::events::{OpenFile, Segments};
 use crate::journal::fold::{FoldRow, Heads, Rows, RunRow};
-use crate::journal::format::{Position, SEGMENT_HEAD, SegmentHead};
+use crate::journal::format::{Kind, Position, SEGMENT_HEAD, SegmentHead};
 use crate::journal::hot::{Backlog, Recent};
 use crate::journal::index::{self, Block, SegmentIndex, Summary};
-use crate::journal::rows::{Row, RowKey, RunHead, Standing, fold_row, run_head, run_of_key, run_row};
+use crate::journal::rows::{Row, RowKey, RunHead, Standing, fold_row, kept_bytes, run_head, run_of_key, run_row};
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
 use crate::journal::timers::Timers;
 use crate::journal::words::Kept;
@@ -82,13 +83,21 @@ impl State {
             after = Some(last.clone());
             for (key, value) in &rows {
                 if let Some((id, 0)) = run_of_key(key) {
-                    self.timers.change(id, None, &run_head(value)?);
+                    let (base, head) = run_head(value)?;
+                    if self.is_needed(base) {
+                        self.timers.change(id, None, Some(&head));
+                    }
                 }
             }
         }
     }
 
-    fn overlay(&self, key: &RowKey) -> Option<&Row> {
+    /// Whether the segment of a record was not dropped: rows that begin with one that was are no more, even while they are there.
+    pub(super) fn is_needed(&self, at: Position) -> bool {
+        at.segment >= self.standing.heads.first
+    }
+
+    pub(super) fn overlay(&self, key: &RowKey) -> Option<&Row> {
         self.dirty.get(key).or_else(|| self.draining.get(key))
     }
 
@@ -117,17 +126,19 @@ impl State {
     pub(super) fn run_row(&self, id: RunId) -> io::Result<Option<RunRow>> {
         let key = RowKey::Run(id);
         match self.overlay(&key) {
-            Some(Row::Run(row)) => Ok(Some(RunRow::clone(row))),
-            _ => Ok(self.stored(&key)?.map(|value| run_row(&value)).transpose()?),
+            Some(Row::Run(row)) => Ok(Some(RunRow::clone(row)).filter(|row| self.is_needed(row.base))),
+            Some(_) => Ok(None),
+            None => Ok(self.stored(&key)?.map(|value| run_row(&value)).transpose()?.filter(|row| self.is_needed(row.base))),
         }
     }
 
     /// The row of an event's copies.
-    fn fold_row(&self, id: EventId) -> io::Result<Option<FoldRow>> {
+    pub(super) fn fold_row(&self, id: EventId) -> io::Result<Option<FoldRow>> {
         let key = RowKey::Folded(id);
         match self.overlay(&key) {
             Some(Row::Folded(row)) => Ok(Some(row.clone())),
-            _ => Ok(self.stored(&key)?.map(|value| fold_row(&value)).transpose()?),
+            Some(_) => Ok(None),
+            None => Ok(self.stored(&key)?.map(|value| fold_row(&value)).transpose()?),
         }
     }
 
@@ -142,13 +153,22 @@ impl State {
 
     /// Where the texts of a rule generation are.
     pub(super) fn generation_at(&self, generation: u64) -> io::Result<Option<Position>> {
-        let value = self.bytes_row(&RowKey::Generation(generation))?;
-        Ok(value.and_then(|value| value.try_into().ok()).map(|bytes| Position::unpacked(u64::from_le_bytes(bytes))))
+        self.position_row(&RowKey::Generation(generation))
     }
 
-    /// The newest runs before `before`, newest first, at most [`PAGE_ROWS`] of them with their heads, and whether there
-    /// may be more.
-    pub(super) fn run_heads(&self, before: Option<RunId>) -> io::Result<(Vec<(RunId, RunHead)>, bool)> {
+    /// Where an event was written again.
+    pub(super) fn carried_at(&self, id: EventId) -> io::Result<Option<Position>> {
+        self.position_row(&RowKey::Carried(id))
+    }
+
+    fn position_row(&self, key: &RowKey) -> io::Result<Option<Position>> {
+        let value = self.bytes_row(key)?.and_then(|value| value.try_into().ok());
+        Ok(value.map(|bytes| Position::unpacked(u64::from_le_bytes(bytes))).filter(|at| self.is_needed(*at)))
+    }
+
+    /// The newest runs before `before`, newest first, about [`PAGE_ROWS`] of them with their heads, and before which one to
+    /// go on, when there may be more.
+    pub(super) fn run_heads(&self, before: Option<RunId>) -> io::Result<(Vec<(RunId, RunHead)>, Option<RunId>)> {
         self.still_open()?;
         let mut found = BTreeMap::new();
         let mut lowest = None;
@@ -164,31 +184,45 @@ impl State {
                 }
             }
         }
+        let mut cut = false;
         for map in [&*self.draining, &self.dirty] {
             let first = RowKey::Run(lowest.unwrap_or(RunId::from_bytes(&[0; 26])));
-            let rows = map.range(first..).rev().filter_map(|(key, row)| match (key, row) {
-                (RowKey::Run(id), Row::Run(row)) if before.is_none_or(|before| *id < before) => Some((*id, RunHead::of(&row.run))),
-                _ => None,
-            });
-            // Without a lower bound from the checkpoints the page is bounded by its size.
-            let take = if lowest.is_some() { usize::MAX } else { PAGE_ROWS };
-            found.extend(rows.take(take));
+            let last = RowKey::Run(RunId { event: EventId(u128::MAX), rule: RuleHash(u64::MAX), replay: u16::MAX });
+            let mut taken = 0;
+            for (key, row) in map.range(first..=last).rev() {
+                let RowKey::Run(id) = key else { break };
+                if before.is_some_and(|before| *id >= before) {
+                    continue;
+                }
+                // Without a lower bound from the checkpoints the page is bounded by its size.
+                if lowest.is_none() && taken == PAGE_ROWS {
+                    cut = true;
+                    break;
+                }
+                taken += 1;
+                match row {
+                    Row::Run(row) => drop(found.insert(*id, (row.base, RunHead::of(&row.run)))),
+                    _ => drop(found.remove(id)),
+                }
+            }
         }
-        if lowest.is_some() || found.len() <= PAGE_ROWS {
-            let more = lowest.is_some() || found.len() == PAGE_ROWS;
-            return Ok((found.into_iter().rev().collect(), more));
-        }
-        Ok((found.into_iter().rev().take(PAGE_ROWS).collect(), true))
+        let page = if lowest.is_none() { PAGE_ROWS } else { usize::MAX };
+        cut |= found.len() > page;
+        let heads: Vec<_> = found.into_iter().rev().take(page).collect();
+        let next = lowest.or(if cut { heads.last().map(|(id, _)| *id) } else { None });
+        let needed = heads.into_iter().filter(|(_, (base, _))| self.is_needed(*base)).map(|(id, (_, head))| (id, head));
+        Ok((needed.collect(), next))
     }
 
-    /// The payload of the record at a position.
-    pub(super) fn payload(&self, at: Position) -> io::Result<Vec<u8>> {
+    /// The record at a position: what it is, and its payload.
+    pub(super) fn record(&self, at: Position) -> io::Result<(Kind, Vec<u8>)> {
         let open = self.open(at.segment)?;
         if at.offset >= open.end {
             return Err(damaged(at));
         }
         let bytes = read_frame(&open.file, at.offset)?;
-        Ok(verified(&bytes, open.seed, at)?.payload.to_vec())
+        let found = verified(&bytes, open.seed, at)?;
+        Ok((found.kind, found.payload.to_vec()))
     }
 
     /// Makes rows of a sealed segment's index.
@@ -226,13 +260,14 @@ impl Rows for State {
     fn run(&mut self, id: RunId, change: &mut dyn FnMut(&mut Option<RunRow>)) -> io::Result<()> {
         let key = RowKey::Run(id);
         let mut row = match self.dirty.remove(&key) {
-            Some(Row::Run(row)) => Some(*row),
-            _ => self.run_row(id)?,
+            Some(Row::Run(row)) => Some(*row).filter(|row| self.is_needed(row.base)),
+            Some(_) => None,
+            None => self.run_row(id)?,
         };
         let before = row.as_ref().map(|row| RunHead::of(&row.run));
         change(&mut row);
         if let Some(row) = row {
-            self.timers.change(id, before.as_ref(), &RunHead::of(&row.run));
+            self.timers.change(id, before.as_ref(), Some(&RunHead::of(&row.run)));
             self.dirty.insert(key, Row::Run(Box::new(row)));
         }
         Ok(())
@@ -247,13 +282,25 @@ impl Rows for State {
         Ok(())
     }
 
-    fn kept(&mut self, kept: &Kept) {
-        let row = kept.value.as_ref().map_or(Row::Gone, |value| Row::Bytes(value.to_vec()));
+    fn kept(&mut self, kept: &Kept, at: Position) {
+        let row = kept.value.as_ref().map_or(Row::Gone, |value| Row::Bytes(kept_bytes(at, value)));
         self.dirty.insert(RowKey::Kept(kept.space, kept.key.clone()), row);
     }
 
     fn generation(&mut self, generation: u64, at: Position) {
         self.dirty.insert(RowKey::Generation(generation), Row::Bytes(at.packed().to_le_bytes().to_vec()));
+    }
+
+    fn carried(&mut self, id: EventId, at: Position) {
+        self.dirty.insert(RowKey::Carried(id), Row::Bytes(at.packed().to_le_bytes().to_vec()));
+    }
+
+    fn is_carried(&self, id: EventId) -> io::Result<bool> {
+        Ok(self.carried_at(id)?.is_some())
+    }
+
+    fn dropped(&mut self, dropped: &Dropped) {
+        self.sealed.retain(|summary| summary.number > dropped.through);
     }
 }
 
@@ -274,6 +321,9 @@ impl Segments for State {
         if number == self.open.summary.number {
             return Ok(self.open.blocks.clone());
         }
+        if self.summary(number).is_none() {
+            return Ok(Vec::new());
+        }
         let mut blocks = Vec::new();
         for page in self.pages(|page| RowKey::Index(number, page))? {
             blocks.extend(index::blocks(&page)?);
@@ -292,6 +342,10 @@ impl Segments for State {
         let head = read_head(&path)?.map_err(|_| damaged(Position { segment: number, offset: 0 }))?;
         let file = Arc::new(File::open(&path)?);
         Ok(OpenFile { file, number, seed: head.seed(), end: summary.end.max(SEGMENT_HEAD as u32) })
+    }
+
+    fn carried(&self, id: EventId) -> io::Result<Option<Position>> {
+        self.carried_at(id)
     }
 
     fn folded(&self, id: EventId) -> io::Result<Folded> {

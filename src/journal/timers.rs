@@ -16,14 +16,17 @@ pub(super) struct Timers {
     /// How many open runs were created in which second.
     ages: BTreeMap<i64, u64>,
     dead: BTreeMap<RuleName, u64>,
+    /// How many runs that are not finished need which rule generation.
+    generations: BTreeMap<u64, u64>,
     /// Runs that are not settled.
     pub(super) open: u64,
 }
 
 impl Timers {
-    /// A run changed from `before` to `after`.
-    pub(super) fn change(&mut self, id: RunId, before: Option<&RunHead>, after: &RunHead) {
+    /// A run changed from `before` to `after`; `None` is no run.
+    pub(super) fn change(&mut self, id: RunId, before: Option<&RunHead>, after: Option<&RunHead>) {
         if let Some(before) = before {
+            self.need(before, false);
             if let Some(due) = before.due {
                 self.due.remove(&(due, id.to_bytes()));
             }
@@ -35,6 +38,8 @@ impl Timers {
                 self.age(before.created, false);
             }
         }
+        let Some(after) = after else { return };
+        self.need(after, true);
         if let Some(due) = after.due {
             self.due.insert((due, id.to_bytes()));
         }
@@ -45,6 +50,22 @@ impl Timers {
             self.open += 1;
             self.age(after.created, true);
         }
+    }
+
+    fn need(&mut self, head: &RunHead, more: bool) {
+        if head.state.is_finished() {
+            return;
+        }
+        let count = self.generations.entry(head.generation).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.generations.remove(&head.generation);
+        }
+    }
+
+    /// Whether a run that is not finished was planned with this rule generation.
+    pub(super) fn needs(&self, generation: u64) -> bool {
+        self.generations.contains_key(&generation)
     }
 
     fn count_dead(&mut self, rule: &RuleName, more: bool) {
@@ -95,7 +116,7 @@ mod tests {
     use crate::event::EventId;
 
     fn head(state: RunState, due: Option<i64>) -> RunHead {
-        RunHead { state, due, created: 5_500, rule: "r".into() }
+        RunHead { state, due, created: 5_500, generation: 1, rule: "r".into() }
     }
 
     #[test]
@@ -103,7 +124,7 @@ mod tests {
         let mut timers = Timers::default();
         let id = |n: u128| RunId::of(EventId(n), "r");
         for n in 0..10 {
-            timers.change(id(n), None, &head(RunState::Waiting, Some(100 - n as i64)));
+            timers.change(id(n), None, Some(&head(RunState::Waiting, Some(100 - n as i64))));
         }
         let now = Timestamp::from_millis(95);
         let (found, next) = timers.due(now, 3, &|busy| busy == id(8));
@@ -128,7 +149,7 @@ mod tests {
         ];
         let mut before: Option<RunHead> = None;
         for (after, open, dead, due) in steps {
-            timers.change(id, before.as_ref(), &after);
+            timers.change(id, before.as_ref(), Some(&after));
             assert_eq!(timers.open, open);
             assert_eq!(timers.dead().iter().map(|(_, count)| count).sum::<u64>(), dead);
             assert_eq!(timers.due(Timestamp::from_millis(99), 9, &|_| false).0.len(), due);

@@ -179,7 +179,8 @@ impl Writer {
             Err(error) => return Ok(Err(error)),
         };
         let broken = |error: std::io::Error| Broken(format!("cannot begin segment {number}: {error}"));
-        self.segment.seal(&self.files, self.next_group).map_err(broken)?;
+        let now = self.clock.now();
+        self.segment.seal(&self.files, self.next_group, now).map_err(broken)?;
         self.next_group += 1;
         let sealed_end = self.segment.end as u32;
         self.segment = next.take(&self.files, &journal).map_err(broken)?;
@@ -187,6 +188,7 @@ impl Writer {
         let mut sealed = std::mem::replace(&mut state.open, SegmentIndex::new(number));
         sealed.summary.end = sealed_end;
         sealed.summary.last_group = self.next_group - 1;
+        sealed.summary.sealed = now.as_millis();
         state.open.summary.end = self.segment.end as u32;
         state.open_head = self.segment.head;
         state.open_file = Some(Arc::clone(&self.segment.file));
@@ -277,7 +279,7 @@ impl Writer {
                     due = true;
                 }
                 Record::Fact { .. } => due = true,
-                Record::Fold(_) | Record::Rules { .. } | Record::Kept(_) => {}
+                _ => {}
             }
             if let Err(error) = fold(&mut *state, *at, record) {
                 failed = Some(error);

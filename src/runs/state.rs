@@ -52,6 +52,12 @@ impl RunState {
         matches!(self, Self::Succeeded | Self::Shadowed | Self::Dead | Self::Ambiguous | Self::Discarded)
     }
 
+    /// Nothing is left to be done, by itself or by a person: neither open nor dead nor ambiguous.
+    #[must_use]
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Shadowed | Self::Discarded)
+    }
+
     /// Its spelling in JSON, metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
