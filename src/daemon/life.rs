@@ -25,7 +25,8 @@ use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::{self, Dispatch};
 use crate::intake::{self, Intake};
 use crate::journal::{Health, Journal, OpenReport, Options};
-use crate::router::{self, RulesInForce};
+use crate::router;
+use crate::rules::RulesInForce;
 
 /// How long open deliveries may go on once draining began.
 const INGRESS_DRAIN: Duration = Duration::from_secs(10);
@@ -133,7 +134,9 @@ pub(super) async fn live(
     let mut limits = assembled.config.limits.clone();
     limits.connections = connections;
     let (limits_in_force, limits) = watch::channel(limits);
-    let intake = Intake { routes: Arc::clone(&routes), limits, journal: journal_seen.clone(), clock: clock.clone() };
+    let rules = Arc::new(ArcSwap::from_pointee(RulesInForce { set: Arc::clone(&assembled.rules), generation: 0 }));
+    let intake =
+        Intake { routes: Arc::clone(&routes), limits, journal: journal_seen.clone(), rules: Arc::clone(&rules), clock: clock.clone() };
     let token = stop.ingress.clone();
     tasks.spawn(async move {
         intake::run(intake, ingress, token).await;
@@ -169,7 +172,6 @@ pub(super) async fn live(
     };
     daemon_file.write(&assembled.config.state).map_err(End::Unusable)?;
 
-    let rules = Arc::new(ArcSwap::from_pointee(RulesInForce { set: Arc::clone(&assembled.rules), generation: 0 }));
     let book = Arc::new(RuleBook::new(journal.clone()));
     let generation = put_in_force(&assembled, &journal, &book, &rules).await.map_err(|e| End::Failed(e.to_string()))?;
     let grace = assembled.config.shutdown_grace;

@@ -21,7 +21,7 @@ use crate::fault::{Fault, Faults};
 use crate::intake::Routes;
 use crate::journal::Journal;
 use crate::metric;
-use crate::router::RulesInForce;
+use crate::rules::RulesInForce;
 use crate::secret::Secret;
 
 /// Everything that a reload swaps, and what it must not change.

@@ -7,6 +7,7 @@ pub(crate) mod fuzz;
 mod id;
 mod json;
 mod key;
+mod tree;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use serde_json::Value;
 pub use id::{EventId, IdGenerator, RuleHash, RunId};
 pub use json::{EVENT_FIELDS, EventJsonError};
 pub use key::{Key, STAMP_TOLERANCE, UNKEYED_TOLERANCE};
+pub use tree::{Fields, Json, Tree, View};
 
 use crate::time::Timestamp;
 

@@ -2,7 +2,8 @@
 //! before the journal has it, and a genuine delivery is never refused for its content.
 //!
 //! Order of a request: head (path, peer, method, encoding, size, a signature is there), body under its limits,
-//! signature over the exact bytes, changes read out of it, journal, answer. Knows nothing of rules.
+//! signature over the exact bytes, changes read out of it, journal, answer. Decides nothing about rules: it only passes on, while
+//! the body is read anyway, that none of them can meet what is in it.
 
 mod admission;
 mod body;
@@ -29,10 +30,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Limits, WebhookSource};
-use crate::event::{Verified, Via};
+use crate::event::{Change, Verified, Via};
 use crate::http::server::{Answer, Listener, Peer, RequestId, ServerLimits, json, serve};
 use crate::journal::{Accepted, AppendError, Delivery, Journal};
-use crate::normalize::{Normalized, SourceView, orchestrator};
+use crate::normalize::{SourceView, reading};
+use crate::rules::RulesInForce;
 use crate::signature::{NamedSecret, Verdict, verify_orchestrator};
 use crate::time::Timestamp;
 
@@ -72,6 +74,8 @@ pub struct Intake {
     pub limits: watch::Receiver<Limits>,
     /// `None` while the journal is being opened.
     pub journal: watch::Receiver<Option<Journal>>,
+    /// The rules: what none of them can meet, the router need not read.
+    pub rules: Arc<ArcSwap<RulesInForce>>,
     /// The time.
     pub clock: Clock,
 }
@@ -127,7 +131,10 @@ impl InForce {
 /// A delivery with everything checked.
 struct Checked {
     verified: Verified,
-    content: Normalized,
+    delivery_id: Option<Arc<str>>,
+    changes: Vec<Change>,
+    /// The rule generation that cannot meet any of them; 0 where one may.
+    unmet: u64,
 }
 
 impl Desk {
@@ -186,7 +193,8 @@ impl Desk {
         if let Verified::Secret(name) = &checked.verified {
             meter.verified(name);
         }
-        let event_type = checked.content.changes.first().map(|change| Arc::clone(&change.event_type));
+        let unmet = checked.unmet;
+        let event_type = checked.changes.first().map(|change| Arc::clone(&change.event_type));
         let delivery = Delivery {
             source: Arc::clone(&source.config.name),
             via: Via::Webhook,
@@ -194,11 +202,11 @@ impl Desk {
             verified: checked.verified,
             received,
             body,
-            delivery_id: checked.content.delivery_id,
-            changes: checked.content.changes,
+            delivery_id: checked.delivery_id,
+            changes: checked.changes,
         };
         let journal = self.journal(give_up).await?;
-        let accepted = match tokio::time::timeout_at(give_up, journal.accept(delivery)).await {
+        let accepted = match tokio::time::timeout_at(give_up, journal.accept_unmet(delivery, unmet)).await {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(AppendError::Full(_))) => return Err(Refusal::Full),
             Ok(Err(AppendError::Ended(_))) => return Err(Refusal::Ended),
@@ -221,10 +229,10 @@ impl Desk {
         address: Option<IpAddr>,
     ) -> Result<Checked, Refusal> {
         let verdict = if body.len() <= LARGE_BODY {
-            examine(source, signature.as_ref(), body, received)
+            examine(source, signature.as_ref(), body, received, &self.intake.rules.load())
         } else {
-            let (source, body) = (Arc::clone(source), body.clone());
-            match tokio::task::spawn_blocking(move || examine(&source, signature.as_ref(), &body, received)).await {
+            let (source, body, rules) = (Arc::clone(source), body.clone(), self.intake.rules.load_full());
+            match tokio::task::spawn_blocking(move || examine(&source, signature.as_ref(), &body, received, &rules)).await {
                 Ok(verdict) => verdict,
                 Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
                 Err(_) => return Err(Refusal::Ended),
@@ -255,7 +263,13 @@ impl Desk {
 }
 
 /// The decision about a whole delivery. `Err` says what is wrong with its signature, for the log.
-fn examine(source: &ReadySource, signature: Option<&HeaderValue>, body: &Bytes, received: Timestamp) -> Result<Checked, &'static str> {
+fn examine(
+    source: &ReadySource,
+    signature: Option<&HeaderValue>,
+    body: &Bytes,
+    received: Timestamp,
+    rules: &RulesInForce,
+) -> Result<Checked, &'static str> {
     let verified = match signature {
         None => Verified::No,
         Some(value) => match verify_orchestrator(value.as_bytes(), body, &source.secrets) {
@@ -264,7 +278,10 @@ fn examine(source: &ReadySource, signature: Option<&HeaderValue>, body: &Bytes, 
             Verdict::Malformed(shape) => return Err(shape),
         },
     };
-    Ok(Checked { verified, content: orchestrator(body, &source.view, received) })
+    let read = reading(body, &source.view, received);
+    let unmet = rules.unmet(read.changes.iter().map(|(change, data)| (&*change.event_type, data)));
+    let changes = read.changes.into_iter().map(|(change, _)| change).collect();
+    Ok(Checked { verified, delivery_id: read.delivery_id, changes, unmet })
 }
 
 /// `{"events":[…],"folded":n}`

@@ -85,7 +85,8 @@ impl Ingress {
         let routes = routes();
         let server = ServerLimits { connections: limits.connections, header_timeout: limits.header_timeout, drain: DRAIN };
         let limits = watch::channel(limits).1;
-        let intake = Intake { routes: Arc::clone(&routes), limits, journal, clock: Clock::system() };
+        let rules = Arc::new(ArcSwap::from_pointee(RulesInForce { set: Arc::default(), generation: 1 }));
+        let intake = Intake { routes: Arc::clone(&routes), limits, journal, rules, clock: Clock::system() };
         let stop = CancellationToken::new();
         let desk = Arc::new(Desk::new(intake, hold, stop.clone()));
         let service = move |peer, request| {

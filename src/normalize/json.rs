@@ -3,14 +3,15 @@
 //! Duplicate keys are errors, one byte order mark is skipped, depth is bounded by the parser, UTF-16 is named. An
 //! integer that no 64-bit number holds is kept as the nearest decimal and reported.
 
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::map::Entry;
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 
-use crate::event::Problem;
+use crate::event::{Fields, Problem, Tree};
 
 /// How much of a key or number is repeated in a message, in characters.
 const EXCERPT_MAX: usize = 48;
@@ -18,10 +19,13 @@ const EXCERPT_MAX: usize = 48;
 /// From here on a decimal may be an integer that was rounded: 2^63.
 const MAYBE_ROUNDED: f64 = 9_223_372_036_854_775_808.0;
 
+/// An object with this many fields has its names hashed, to find one that comes twice.
+const HASHED_FROM: usize = 24;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads one JSON text. The second value says which integer was rounded, if one was.
-pub(super) fn read(text: &[u8]) -> Result<(Value, Option<Problem>), Problem> {
+pub(super) fn read(text: &[u8]) -> Result<(Tree<'_>, Option<Problem>), Problem> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem { message: "the body is empty; expected a JSON object".to_owned(), line: 1, column: 1 });
@@ -30,25 +34,35 @@ pub(super) fn read(text: &[u8]) -> Result<(Value, Option<Problem>), Problem> {
         return Err(Problem { message: "the body is UTF-16; expected UTF-8".to_owned(), line: 1, column: 1 });
     }
     let rounded = Cell::new(false);
-    let mut parser = serde_json::Deserializer::from_slice(text);
-    let value = Strict { rounded: &rounded }
-        .deserialize(&mut parser)
-        .and_then(|value| parser.end().map(|()| value))
-        .map_err(|error| problem(text, &error))?;
+    let strict = Strict { rounded: &rounded };
+    let tree = match std::str::from_utf8(text) {
+        // Looked at once as a whole: the parser need not do it for every string.
+        Ok(text) => tree(serde_json::Deserializer::from_str(text), strict),
+        Err(_) => tree(serde_json::Deserializer::from_slice(text), strict),
+    };
+    let value = tree.map_err(|error| problem(text, &error))?;
     let problem = if rounded.get() { rounded_integer(text) } else { None };
     Ok((value, problem))
 }
 
+fn tree<'t, R: serde_json::de::Read<'t>>(
+    mut parser: serde_json::Deserializer<R>,
+    strict: Strict<'_>,
+) -> Result<Tree<'t>, serde_json::Error> {
+    let tree = strict.deserialize(&mut parser)?;
+    parser.end().map(|()| tree)
+}
+
 /// That a value is no object, and where it begins.
-pub(super) fn not_an_object(text: &[u8], value: &Value) -> Problem {
+pub(super) fn not_an_object(text: &[u8], value: &Tree<'_>) -> Problem {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let what = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        Tree::Null => "null",
+        Tree::Bool(_) => "true or false",
+        Tree::Number(_) => "a number",
+        Tree::Text(_) => "a string",
+        Tree::List(_) => "an array",
+        Tree::Object(_) => "an object",
     };
     let begin = text.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(0);
     let (line, column) = place(text, begin);
@@ -136,65 +150,98 @@ fn excerpt(text: &str) -> String {
     cut
 }
 
-/// Builds a [`Value`] and refuses a key that an object has already.
+/// Builds a [`Tree`] and refuses a key that an object has already.
 #[derive(Clone, Copy)]
 struct Strict<'a> {
     rounded: &'a Cell<bool>,
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
-    type Value = Value;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    type Value = Tree<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Strict<'_> {
-    type Value = Value;
+    type Value = Tree<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<Tree<'de>, E> {
+        Ok(Tree::Null)
     }
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<Tree<'de>, E> {
+        Ok(Tree::Bool(value))
     }
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<Tree<'de>, E> {
+        Ok(Tree::Number(value.into()))
     }
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<Tree<'de>, E> {
+        Ok(Tree::Number(value.into()))
     }
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Tree<'de>, E> {
         if value.abs() >= MAYBE_ROUNDED {
             self.rounded.set(true);
         }
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value).map(Tree::Number).ok_or_else(|| E::custom("number out of range"))
     }
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Tree<'de>, E> {
+        Ok(Tree::Text(Cow::Borrowed(value)))
     }
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
+    fn visit_str<E>(self, value: &str) -> Result<Tree<'de>, E> {
+        Ok(Tree::Text(Cow::Owned(value.to_owned())))
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree<'de>, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
-        Ok(Value::Array(list))
+        Ok(Tree::List(list))
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            match map.entry(key) {
-                Entry::Vacant(slot) => slot.insert(entries.next_value_seed(self)?),
-                Entry::Occupied(first) => return Err(A::Error::custom(format_args!("duplicate key `{}`", excerpt(first.key())))),
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree<'de>, A::Error> {
+        let mut fields = Fields::default();
+        // Few names are compared one by one; many are hashed, so that their number does not count twice.
+        let mut names: Option<HashSet<Cow<'de, str>>> = None;
+        while let Some(name) = entries.next_key_seed(Name)? {
+            if names.is_none() && fields.iter().len() >= HASHED_FROM {
+                names = Some(fields.iter().map(|(name, _)| name.clone()).collect());
+            }
+            let known = match &mut names {
+                None => fields.get(&name).is_some(),
+                Some(names) => !names.insert(name.clone()),
             };
+            if known {
+                return Err(A::Error::custom(format_args!("duplicate key `{}`", excerpt(&name))));
+            }
+            fields.push(name, entries.next_value_seed(self)?);
         }
-        Ok(Value::Object(map))
+        Ok(Tree::Object(fields))
+    }
+}
+
+/// Reads the name of a field without copying it, unless it is escaped.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(name))
+    }
+    fn visit_str<E>(self, name: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }
 
@@ -245,7 +292,7 @@ mod tests {
 
     #[test]
     fn one_byte_order_mark_is_skipped_and_a_second_is_an_error() {
-        assert_eq!(read("\u{feff}{\"a\":1}".as_bytes()).expect("parses").0, serde_json::json!({"a": 1}));
+        assert_eq!(read("\u{feff}{\"a\":1}".as_bytes()).expect("parses").0.into_value(), serde_json::json!({"a": 1}));
         assert!(read("\u{feff}\u{feff}{}".as_bytes()).is_err());
     }
 
@@ -269,18 +316,20 @@ mod tests {
         for exact in ["9007199254740993", "18446744073709551615", "-9223372036854775808", "-0", "1e-400", "1e20", "18446744073709551616"] {
             assert_eq!(read(exact.as_bytes()).expect(exact).1, None, "{exact}");
         }
-        assert_eq!(read(b"9007199254740993").expect("an integer").0.as_u64(), Some(9_007_199_254_740_993));
+        assert_eq!(read(b"9007199254740993").expect("an integer").0.as_i64(), Some(9_007_199_254_740_993));
         let (value, problem) = read(b"{\"s\":\"123456789012345678901234567890\",\n\"n\":123456789012345678901234567890}").expect("parses");
         let problem = problem.expect("reported");
         assert_eq!((problem.line, problem.column), (2, 5));
-        assert!(value["n"].is_f64());
+        assert!(value.into_value()["n"].is_f64());
     }
 
     #[test]
     fn a_wide_object_is_read_in_one_pass() {
         let body = format!("{{{}}}", (0..100_000).map(|n| format!("\"k{n}\":{n}")).collect::<Vec<_>>().join(","));
         let (value, _) = read(body.as_bytes()).expect("parses");
-        assert_eq!(value.as_object().map(Map::len), Some(100_000));
+        assert_eq!(value.into_value().as_object().map(serde_json::Map::len), Some(100_000));
+        let twice = body.replacen('}', ",\"k99998\":0}", 1);
+        assert_eq!(problem_of(&twice).0, "duplicate key `k99998`");
     }
 
     proptest! {

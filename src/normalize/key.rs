@@ -11,11 +11,9 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::SourceView;
 use super::thing::{Kind, Thing, digest, sha256};
-use crate::event::{Key, UNKEYED_TOLERANCE};
+use crate::event::{Key, Tree, UNKEYED_TOLERANCE};
 use crate::time::Timestamp;
 
 /// Fields that an update of a queue item may change: what tells two updates of one moment apart.
@@ -55,7 +53,7 @@ impl<'a> HashedBody<'a> {
 }
 
 /// The key of the change whose data this is.
-pub(super) fn of(data: &Value, thing: Option<&Thing<'_>>, facts: &Facts<'_>) -> Key {
+pub(super) fn of(data: &Tree<'_>, thing: Option<&Thing<'_>>, facts: &Facts<'_>) -> Key {
     let keyed = thing.and_then(|thing| match thing.kind {
         Kind::QueueItem => queue_item(thing, facts),
         Kind::Job => job(thing, facts),
@@ -90,7 +88,7 @@ fn queue_item(item: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
             repeated(item, &own, &status, None, facts)
         }
         "queueItem.updated" => {
-            let values = ITEM_VALUES.iter().map(|name| field(name).unwrap_or(&Value::Null));
+            let values = ITEM_VALUES.iter().map(|name| field(name).unwrap_or(&Tree::Null));
             repeated(item, &own, &digest(values), None, facts)
         }
         _ => repeated(item, &own, &digest([item.fields]), None, facts),
@@ -99,7 +97,7 @@ fn queue_item(item: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
 
 /// The attempt that was retried. A delivery shows that attempt itself, or the new one with its ancestor.
 fn retried(item: &Thing<'_>, own: String) -> String {
-    if item.fields.get("Status").and_then(Value::as_str).is_some_and(|status| status.eq_ignore_ascii_case("Retried")) {
+    if item.fields.get("Status").and_then(Tree::as_str).is_some_and(|status| status.eq_ignore_ascii_case("Retried")) {
         return own;
     }
     let ancestor = |name: &str| item.fields.get(name).and_then(super::thing::id_text);
@@ -117,7 +115,7 @@ fn job(job: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
     }
 }
 
-fn other(data: &Value, thing: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
+fn other(data: &Tree<'_>, thing: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
     let id = thing.id()?;
     let once = facts.event_type.ends_with(".created") || facts.event_type.ends_with(".deleted");
     // Two changes of one thing within the tolerance differ in what they say.
@@ -164,6 +162,6 @@ fn tenant(source: &SourceView) -> Cow<'_, str> {
 }
 
 /// A sane instant out of a field.
-pub(super) fn stamp_of(value: Option<&Value>) -> Option<Timestamp> {
+pub(super) fn stamp_of(value: Option<&Tree<'_>>) -> Option<Timestamp> {
     Timestamp::parse_lenient(value?.as_str()?).and_then(Timestamp::sane)
 }

@@ -17,9 +17,9 @@ mod types;
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::event::{Change, Folder, Problem, SourceName, TYPE_UNPARSED};
+use crate::event::{Change, Fields, Folder, Problem, SourceName, TYPE_UNPARSED, Tree};
 use crate::time::Timestamp;
 
 use key::{Facts, HashedBody};
@@ -52,9 +52,26 @@ pub struct Normalized {
     pub delivery_id: Option<Arc<str>>,
 }
 
-/// Reads a delivery of Orchestrator.
+/// What a body was, read without copying its texts.
+#[derive(Clone, Debug)]
+pub struct Reading<'t> {
+    /// One per element, at least one: the change, whose `data` is left `Null`, and the data itself.
+    pub changes: Vec<(Change, Tree<'t>)>,
+    /// `EventId`, for telling a re-delivery from a conflict.
+    pub delivery_id: Option<Arc<str>>,
+}
+
+/// Reads a delivery of Orchestrator, with the data of its changes owned.
 #[must_use]
 pub fn orchestrator(body: &[u8], source: &SourceView, received: Timestamp) -> Normalized {
+    let Reading { changes, delivery_id } = reading(body, source, received);
+    let owned = changes.into_iter().map(|(change, data)| Change { data: Arc::new(data.into_value()), ..change });
+    Normalized { changes: owned.collect(), delivery_id }
+}
+
+/// Reads a delivery of Orchestrator.
+#[must_use]
+pub fn reading<'t>(body: &'t [u8], source: &SourceView, received: Timestamp) -> Reading<'t> {
     match read_object(body) {
         Ok((object, flaw)) => {
             let delivery = Delivery::of(object);
@@ -64,14 +81,14 @@ pub fn orchestrator(body: &[u8], source: &SourceView, received: Timestamp) -> No
     }
 }
 
-/// Finds the `data` of one element in a stored body again; the same function that `orchestrator` uses.
+/// Finds the `data` of one element in a stored body again; the same function that [`reading`] uses.
 /// `Null` for bodies that are no usable object.
 #[must_use]
 pub fn project(body: &[u8], event_type: &str, element: u32) -> Value {
     if event_type == TYPE_UNPARSED {
         return Value::Null;
     }
-    read_object(body).map_or(Value::Null, |(object, _)| Delivery::of(object).into_one(element))
+    read_object(body).map_or(Value::Null, |(object, _)| Delivery::of(object).into_one(element).into_value())
 }
 
 /// Parses a JSON text strictly: duplicate keys are errors, one byte order mark is skipped, depth is bounded.
@@ -79,7 +96,7 @@ pub fn project(body: &[u8], event_type: &str, element: u32) -> Value {
 /// # Errors
 /// What is wrong with line and column.
 pub fn parse_json(text: &[u8]) -> Result<Value, Problem> {
-    json::read(text).map(|(value, _)| value)
+    json::read(text).map(|(tree, _)| tree.into_value())
 }
 
 /// The canonical spelling of a type (`queueitems.ADDED` is `queueItem.added`); unknown types stay as they are.
@@ -100,16 +117,16 @@ pub fn parse_parent_operation(text: &str) -> Option<crate::event::Origin> {
     origin::parse(text)
 }
 
-fn read_object(body: &[u8]) -> Result<(Map<String, Value>, Option<Problem>), Problem> {
+fn read_object(body: &[u8]) -> Result<(Fields<'_>, Option<Problem>), Problem> {
     match json::read(body)? {
-        (Value::Object(object), flaw) => Ok((object, flaw)),
+        (Tree::Object(object), flaw) => Ok((object, flaw)),
         (other, _) => Err(json::not_an_object(body, &other)),
     }
 }
 
-fn changes(delivery: Delivery, flaw: Option<Problem>, body: &[u8], source: &SourceView, received: Timestamp) -> Normalized {
+fn changes<'t>(delivery: Delivery<'t>, flaw: Option<Problem>, body: &[u8], source: &SourceView, received: Timestamp) -> Reading<'t> {
     let envelope = &delivery.envelope;
-    let written = envelope.get("Type").and_then(Value::as_str).unwrap_or_default();
+    let written = envelope.get("Type").and_then(Tree::as_str).unwrap_or_default();
     let event_type = types::from_outside(written);
     let key_type = if types::is_altered(written) {
         Arc::from(format!("sha256:{}", thing::sha256(written.as_bytes())))
@@ -129,7 +146,7 @@ fn changes(delivery: Delivery, flaw: Option<Problem>, body: &[u8], source: &Sour
         let facts =
             Facts { source, body: &body, event_type: &key_type, delivery: delivery_id.as_deref(), time, received, element: (index, count) };
         let thing = Thing::of(&data);
-        changes.push(Change {
+        let change = Change {
             key: key::of(&data, thing.as_ref(), &facts),
             event_type: Arc::clone(&event_type),
             time,
@@ -140,14 +157,15 @@ fn changes(delivery: Delivery, flaw: Option<Problem>, body: &[u8], source: &Sour
             service_id: delivery_id.clone(),
             element: u32::try_from(index).unwrap_or(u32::MAX),
             origin: origin::of(&data),
-            data: Arc::new(data),
+            data: Arc::new(Value::Null),
             problem: problem.clone(),
-        });
+        };
+        changes.push((change, data));
     }
-    Normalized { changes, delivery_id }
+    Reading { changes, delivery_id }
 }
 
-fn unparsed(problem: Problem, body: &[u8], source: &SourceView, received: Timestamp) -> Normalized {
+fn unparsed<'t>(problem: Problem, body: &[u8], source: &SourceView, received: Timestamp) -> Reading<'t> {
     let change = Change {
         key: key::of_bytes(source, &HashedBody::new(body), TYPE_UNPARSED, received),
         event_type: Arc::from(TYPE_UNPARSED),
@@ -162,12 +180,12 @@ fn unparsed(problem: Problem, body: &[u8], source: &SourceView, received: Timest
         problem: Some(problem),
         origin: None,
     };
-    Normalized { changes: vec![change], delivery_id: None }
+    Reading { changes: vec![(change, Tree::Null)], delivery_id: None }
 }
 
 /// `EventId` where it is a string that says something. A number, an empty text or nothing is no id; what is too long
 /// or unprintable is kept as its hash.
-fn delivery_id(envelope: &Map<String, Value>) -> Option<Arc<str>> {
+fn delivery_id(envelope: &Fields<'_>) -> Option<Arc<str>> {
     let id = envelope.get("EventId")?.as_str()?.trim();
     if id.is_empty() {
         return None;
@@ -179,10 +197,10 @@ fn delivery_id(envelope: &Map<String, Value>) -> Option<Arc<str>> {
 }
 
 /// The folder: `OrganizationUnitId`, in texts of 2023 `FolderId`; a number, or one written as a string.
-fn folder(envelope: &Map<String, Value>) -> Option<Folder> {
-    let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+fn folder(envelope: &Fields<'_>) -> Option<Folder> {
+    let number = |value: &Tree<'_>| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
     let id = ["OrganizationUnitId", "FolderId"].into_iter().find_map(|name| envelope.get(name).and_then(number));
-    let key = envelope.get("OrganizationUnitKey").and_then(Value::as_str).filter(|key| !key.is_empty()).map(str::to_owned);
+    let key = envelope.get("OrganizationUnitKey").and_then(Tree::as_str).filter(|key| !key.is_empty()).map(str::to_owned);
     (id.is_some() || key.is_some()).then_some(Folder { id, key, path: None })
 }
 

@@ -1,8 +1,6 @@
 //! Which of our own runs made a queue item or a job: `tl:<run>:<step>:<hops>` in its `ParentOperationId`.
 
-use serde_json::Value;
-
-use crate::event::{Origin, RunId, is_plain_name};
+use crate::event::{Origin, RunId, Tree, is_plain_name};
 
 /// Where a `ParentOperationId` may stand.
 const CARRIERS: &[&str] = &["QueueItem", "Job"];
@@ -21,7 +19,7 @@ pub(super) fn parse(text: &str) -> Option<Origin> {
 }
 
 /// The origin that the thing of a change carries.
-pub(super) fn of(data: &Value) -> Option<Origin> {
+pub(super) fn of(data: &Tree<'_>) -> Option<Origin> {
     CARRIERS.iter().filter_map(|carrier| data.get(carrier)?.get("ParentOperationId")?.as_str()).find_map(parse)
 }
 

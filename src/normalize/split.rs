@@ -2,7 +2,7 @@
 //!
 //! Values are moved, not copied; only what several elements share is cloned for them, within limits.
 
-use serde_json::{Map, Value};
+use crate::event::{Fields, Tree};
 
 /// The most events that one body becomes; a longer array stays one event, with a problem that says so.
 pub const ELEMENTS_MAX: usize = 100_000;
@@ -39,48 +39,48 @@ const ENVELOPE: &[&str] = &[
 
 /// A delivery in its parts.
 #[derive(Debug, Default)]
-pub(super) struct Delivery {
+pub(super) struct Delivery<'t> {
     /// The envelope's fields as they came.
-    pub envelope: Map<String, Value>,
+    pub envelope: Fields<'t>,
     /// `data` without the element: its place holds null.
-    shared: Map<String, Value>,
+    shared: Fields<'t>,
     /// The name of one element and the elements; `None` where the body has no array.
-    elements: Option<(&'static str, Vec<Value>)>,
+    elements: Option<(&'static str, Vec<Tree<'t>>)>,
     /// Set when the array was too long to be taken apart.
     pub too_many: Option<usize>,
 }
 
-impl Delivery {
+impl<'t> Delivery<'t> {
     /// Takes a body apart. A body with neither `Type` nor `EventId` has no envelope: all its fields are
     /// data.
-    pub(super) fn of(body: Map<String, Value>) -> Self {
-        let has_envelope = ["Type", "EventId"].iter().any(|name| matches!(body.get(*name), Some(Value::String(_))));
+    pub(super) fn of(body: Fields<'t>) -> Self {
+        let has_envelope = ["Type", "EventId"].iter().any(|name| matches!(body.get(*name), Some(Tree::Text(_))));
         let plural = chosen_plural(&body);
         let mut parts = Self::default();
         let mut array = None;
         for (name, value) in body {
-            if has_envelope && ENVELOPE.contains(&name.as_str()) {
-                parts.envelope.insert(name, value);
+            if has_envelope && ENVELOPE.contains(&&*name) {
+                parts.envelope.push(name, value);
             } else if let Some((_, element)) = plural.filter(|(plural, _)| *plural == name) {
                 let items = match value {
-                    Value::Array(items) => items,
+                    Tree::List(items) => items,
                     single => vec![single],
                 };
                 if !items.is_empty() {
-                    parts.shared.insert(element.to_owned(), Value::Null);
+                    parts.shared.set(element, Tree::Null);
                     array = Some((element, items));
                 }
             } else if plural.is_some_and(|(_, element)| element == name) && array.is_some() {
                 // The array's elements take this name; they came first.
             } else {
-                parts.shared.insert(name, value);
+                parts.shared.push(name, value);
             }
         }
         match (array, plural) {
             (Some((_, items)), Some((plural, element))) if too_many(&items, &parts.shared) => {
                 parts.too_many = Some(items.len());
-                parts.shared.shift_remove(element);
-                parts.shared.insert(plural.to_owned(), Value::Array(items));
+                parts.shared.remove(element);
+                parts.shared.set(plural, Tree::List(items));
             }
             (array, _) => parts.elements = array,
         }
@@ -93,47 +93,47 @@ impl Delivery {
     }
 
     /// The `data` of every element, in order.
-    pub(super) fn into_data(self) -> Vec<Value> {
-        let Some((name, items)) = self.elements else { return vec![Value::Object(self.shared)] };
+    pub(super) fn into_data(self) -> Vec<Tree<'t>> {
+        let Some((name, items)) = self.elements else { return vec![Tree::Object(self.shared)] };
         let last = items.len() - 1;
         let mut shared = self.shared;
         let mut all = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let mut data = if index == last { std::mem::take(&mut shared) } else { shared.clone() };
-            data.insert(name.to_owned(), item);
-            all.push(Value::Object(data));
+            data.set(name, item);
+            all.push(Tree::Object(data));
         }
         all
     }
 
     /// The `data` of one element; `Null` where there is no such element.
-    pub(super) fn into_one(self, element: u32) -> Value {
+    pub(super) fn into_one(self, element: u32) -> Tree<'t> {
         let mut shared = self.shared;
         match self.elements {
-            None if element == 0 => Value::Object(shared),
-            None => Value::Null,
+            None if element == 0 => Tree::Object(shared),
+            None => Tree::Null,
             Some((name, mut items)) => {
                 let index = element as usize;
                 if index >= items.len() {
-                    return Value::Null;
+                    return Tree::Null;
                 }
-                shared.insert(name.to_owned(), items.swap_remove(index));
-                Value::Object(shared)
+                shared.set(name, items.swap_remove(index));
+                Tree::Object(shared)
             }
         }
     }
 }
 
 /// The array to be taken apart: the one that belongs to the type, else the first of [`PLURALS`] that is there.
-fn chosen_plural(body: &Map<String, Value>) -> Option<(&'static str, &'static str)> {
-    let there = |plural: &str| body.get(plural).is_some_and(|value| !value.is_null());
-    let kind = body.get("Type").and_then(Value::as_str).map(super::types::canonical).unwrap_or_default().to_ascii_lowercase();
+fn chosen_plural(body: &Fields<'_>) -> Option<(&'static str, &'static str)> {
+    let there = |plural: &str| body.get(plural).is_some_and(|value| *value != Tree::Null);
+    let kind = body.get("Type").and_then(Tree::as_str).map(super::types::canonical).unwrap_or_default().to_ascii_lowercase();
     let found = PLURALS.iter().filter(|(plural, _, _)| there(plural));
     let of_type = found.clone().filter(|(_, _, prefix)| kind.starts_with(prefix)).max_by_key(|(_, _, prefix)| prefix.len());
     of_type.or_else(|| found.clone().next()).map(|(plural, element, _)| (*plural, *element))
 }
 
-fn too_many(items: &[Value], shared: &Map<String, Value>) -> bool {
+fn too_many(items: &[Tree<'_>], shared: &Fields<'_>) -> bool {
     if items.len() > ELEMENTS_MAX {
         return true;
     }
@@ -141,13 +141,13 @@ fn too_many(items: &[Value], shared: &Map<String, Value>) -> bool {
     items.len() > 1 && shared.iter().map(|(name, value)| name.len() + weight(value)).sum::<usize>() > each
 }
 
-/// About how many bytes a clone of a value takes.
-fn weight(value: &Value) -> usize {
-    const NODE: usize = size_of::<Value>();
+/// About how many bytes a value takes that is cloned and owned.
+fn weight(value: &Tree<'_>) -> usize {
+    const NODE: usize = size_of::<serde_json::Value>();
     NODE + match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(weight).sum(),
-        Value::Object(map) => map.iter().map(|(name, value)| name.len() + 3 * NODE + weight(value)).sum(),
+        Tree::Text(text) => text.len(),
+        Tree::List(items) => items.iter().map(weight).sum(),
+        Tree::Object(fields) => fields.iter().map(|(name, value)| name.len() + 3 * NODE + weight(value)).sum(),
         _ => 0,
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::event::Tree;
 
 /// The longest id or name that goes into a key or subject as it is, in bytes; a longer one is hashed or cut.
 pub const NAME_MAX: usize = 128;
@@ -41,15 +42,15 @@ pub(super) struct Thing<'a> {
     /// How keys name the kind.
     pub name: &'static str,
     /// Its fields: always an object.
-    pub fields: &'a Value,
-    data: &'a Value,
+    pub fields: &'a Tree<'a>,
+    data: &'a Tree<'a>,
 }
 
 impl<'a> Thing<'a> {
     /// The thing that `data` is about, if it is about one.
-    pub(super) fn of(data: &'a Value) -> Option<Self> {
+    pub(super) fn of(data: &'a Tree<'a>) -> Option<Self> {
         KINDS.iter().find_map(|(kind, field, name)| {
-            let fields = data.get(field).filter(|value| value.is_object())?;
+            let fields = data.get(field).filter(|value| matches!(value, Tree::Object(_)))?;
             Some(Self { kind: *kind, name, fields, data })
         })
     }
@@ -73,8 +74,8 @@ impl<'a> Thing<'a> {
 
     /// Where people find it: `queues/Invoices/items/436141352`, `jobs/1234`.
     pub(super) fn subject(&self) -> Option<Arc<str>> {
-        let of = |value: &Value, name: &str| value.get(name).and_then(segment);
-        let first = |value: &Value, names: &[&str]| names.iter().find_map(|name| of(value, name));
+        let of = |value: &Tree<'_>, name: &str| value.get(name).and_then(segment);
+        let first = |value: &Tree<'_>, names: &[&str]| names.iter().find_map(|name| of(value, name));
         let text = match self.kind {
             Kind::QueueItem => {
                 let queue = self.data.get("Queue").and_then(|queue| first(queue, &["Name", "Id"]));
@@ -102,22 +103,22 @@ impl<'a> Thing<'a> {
 
 /// An id as keys carry it; `None` where it identifies nothing (missing, 0, empty). The separator of keys and
 /// control characters are escaped, long ids hashed, so that two ids never look the same.
-pub(super) fn id_text(value: &Value) -> Option<String> {
+pub(super) fn id_text(value: &Tree<'_>) -> Option<String> {
     match value {
-        Value::Number(number) if number.as_f64() == Some(0.0) => None,
-        Value::Number(number) => Some(number.to_string()),
-        Value::String(text) if text.trim().is_empty() => None,
-        Value::String(text) if text.len() > NAME_MAX => Some(format!("sha256:{}", sha256(text.as_bytes()))),
-        Value::String(text) => Some(escape(text, &['|', '%'])),
+        Tree::Number(number) if number.as_f64() == Some(0.0) => None,
+        Tree::Number(number) => Some(number.to_string()),
+        Tree::Text(text) if text.trim().is_empty() => None,
+        Tree::Text(text) if text.len() > NAME_MAX => Some(format!("sha256:{}", sha256(text.as_bytes()))),
+        Tree::Text(text) => Some(escape(text, &['|', '%'])),
         _ => None,
     }
 }
 
 /// A name as one segment of a subject: without the separator, cut to a readable length.
-fn segment(value: &Value) -> Option<String> {
+fn segment(value: &Tree<'_>) -> Option<String> {
     match value {
-        Value::Number(number) => Some(number.to_string()),
-        Value::String(text) if !text.trim().is_empty() => {
+        Tree::Number(number) => Some(number.to_string()),
+        Tree::Text(text) if !text.trim().is_empty() => {
             let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= NAME_MAX).last().unwrap_or(0);
             let cut = if text.len() > NAME_MAX { &text[..end] } else { text };
             Some(escape(cut, &['/', '%']))
@@ -151,7 +152,7 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// A short digest of values: equal values give equal digests whatever the order of their fields.
-pub(super) fn digest<'v>(values: impl IntoIterator<Item = &'v Value>) -> String {
+pub(super) fn digest<'v>(values: impl IntoIterator<Item = &'v Tree<'v>>) -> String {
     let mut hasher = Sha256::new();
     for value in values {
         feed(&mut hasher, value);
@@ -159,32 +160,32 @@ pub(super) fn digest<'v>(values: impl IntoIterator<Item = &'v Value>) -> String 
     hex(&hasher.finalize()[..8])
 }
 
-fn feed(hasher: &mut Sha256, value: &Value) {
+fn feed(hasher: &mut Sha256, value: &Tree<'_>) {
     match value {
-        Value::Null => hasher.update(b"n"),
-        Value::Bool(b) => hasher.update(if *b { b"t" } else { b"f" }),
-        Value::Number(number) => {
+        Tree::Null => hasher.update(b"n"),
+        Tree::Bool(b) => hasher.update(if *b { b"t" } else { b"f" }),
+        Tree::Number(number) => {
             hasher.update(b"#");
             hasher.update(number.to_string());
             hasher.update(b";");
         }
-        Value::String(text) => {
+        Tree::Text(text) => {
             hasher.update(b"s");
             hasher.update(text.len().to_be_bytes());
-            hasher.update(text);
+            hasher.update(&**text);
         }
-        Value::Array(items) => {
+        Tree::List(items) => {
             hasher.update(b"[");
             items.iter().for_each(|item| feed(hasher, item));
             hasher.update(b"]");
         }
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_unstable_by_key(|(name, _)| name.as_str());
+        Tree::Object(fields) => {
+            let mut entries: Vec<_> = fields.iter().collect();
+            entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             hasher.update(b"{");
             for (name, value) in entries {
                 hasher.update(name.len().to_be_bytes());
-                hasher.update(name);
+                hasher.update(&**name);
                 feed(hasher, value);
             }
             hasher.update(b"}");

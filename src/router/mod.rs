@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::event::{Event, EventId, HOPS_MAX, RunId};
 use crate::journal::{AppendError, Journal, Plan};
 use crate::metric;
-use crate::rules::{Met, RuleSet};
+use crate::rules::{Met, RulesInForce};
 use crate::runs::{Cause, NewRun, expression};
 use crate::time::Timestamp;
 
@@ -24,15 +24,6 @@ use crate::time::Timestamp;
 const BATCH_MAX: usize = 256;
 /// How long to wait before a full or unreadable journal is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// The rule set in force and its generation; swapped whole by a reload.
-#[derive(Debug)]
-pub struct RulesInForce {
-    /// The rules.
-    pub set: Arc<RuleSet>,
-    /// Their generation.
-    pub generation: u64,
-}
 
 /// Routes until `stop`; ends early only when the journal has ended.
 ///

@@ -8,7 +8,7 @@ use super::*;
 use crate::event::{Change, Key, Origin, Verified, Via};
 use crate::fault::SourceText;
 use crate::journal::{Delivery, Options};
-use crate::rules::{Known, Mode};
+use crate::rules::{Known, Mode, RuleSet};
 use crate::runs::{Run, RunState};
 
 /// Long enough for a busy machine.
@@ -64,6 +64,10 @@ impl Bench {
     }
 
     async fn accept(&self, number: u64, amount: Value, hops: u8) -> EventId {
+        self.accept_unmet(number, amount, hops, 0).await
+    }
+
+    async fn accept_unmet(&self, number: u64, amount: Value, hops: u8, generation: u64) -> EventId {
         let data = json!({"Id": number, "Amount": amount});
         let before = RunId::of(EventId(7), "before").to_string();
         let change = Change {
@@ -90,7 +94,7 @@ impl Bench {
             delivery_id: None,
             changes: vec![change],
         };
-        self.journal.accept(delivery).await.unwrap().events[0]
+        self.journal.accept_unmet(delivery, generation).await.unwrap().events[0]
     }
 
     async fn planned(&self, event: EventId, rule: &str) -> Run {
@@ -159,4 +163,19 @@ async fn an_event_is_routed_once_and_by_the_rules_in_force_then() {
     assert_eq!(bench.planned(after, "large").await.planned.generation, 2);
     assert_eq!(bench.planned(before[0], "large").await.planned.generation, 1, "what was routed stays as it was");
     assert!(bench.journal.unrouted(10, 0).unwrap().events.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_generation_cannot_meet_is_passed_over_by_that_generation_only() {
+    let mut bench = Bench::new();
+    let passed = bench.accept_unmet(1, json!(500), 0, 1).await;
+    let met = bench.accept(2, json!(500), 0).await;
+    bench.start();
+    bench.planned(met, "large").await;
+    assert_eq!(bench.journal.run(RunId::of(passed, "large")).unwrap(), None, "generation 1 had been asked");
+    bench.stop().await;
+    let again = bench.accept_unmet(3, json!(500), 0, 1).await;
+    bench.rules.store(Arc::new(rules(RULES, 2)));
+    bench.start();
+    assert_eq!(bench.planned(again, "large").await.planned.generation, 2, "generation 2 had not");
 }

@@ -34,7 +34,7 @@ pub use known::{Known, KnownSource};
 pub use render::{ExpressionFault, RenderInput, Rendered};
 pub use request::{Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, Request, StartJob, Target};
 pub use rule::{Mode, RetryPolicy, Rule, Step};
-pub use set::{Met, RuleSet};
+pub use set::{Met, RuleSet, RulesInForce};
 pub use shapes::rule_schema;
 pub use testing::{TestCase, TestReport};
 

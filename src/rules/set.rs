@@ -12,7 +12,7 @@ use super::explain::When;
 use super::index::{Index, IndexEntry};
 use super::read::{self, ReadSample};
 use super::{Explanation, ExpressionFault, Known, Mode, Rule, TestReport, check};
-use crate::event::{Event, RuleName, Via};
+use crate::event::{Event, Json, RuleName, Via};
 use crate::fault::{Fault, Faults, Place, SourceText};
 use crate::metric;
 use crate::time::Timestamp;
@@ -34,6 +34,23 @@ pub struct RuleSet {
     by_name: HashMap<RuleName, usize>,
     index: Index,
     vars: Value,
+}
+
+/// The rule set in force and its generation; swapped whole by a reload.
+#[derive(Debug)]
+pub struct RulesInForce {
+    /// The rules.
+    pub set: Arc<RuleSet>,
+    /// Their generation; 0 while none is recorded.
+    pub generation: u64,
+}
+
+impl RulesInForce {
+    /// The generation, when none of its rules can meet any of these events that came from outside; else 0.
+    pub fn unmet<'e, J: Json + 'e>(&self, mut events: impl Iterator<Item = (&'e str, &'e J)>) -> u64 {
+        let none = self.generation > 0 && events.all(|(event_type, data)| self.set.meets_none(event_type, false, data));
+        if none { self.generation } else { 0 }
+    }
 }
 
 impl RuleSet {
@@ -69,6 +86,15 @@ impl RuleSet {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Rule>> {
         self.by_name.get(name).map(|index| &self.rules[*index])
+    }
+
+    /// Whether no rule can meet an event of this type with this data, whatever else it is; `emitted` says that a rule made it.
+    /// The same index that [`RuleSet::matching`] asks first, so that both never disagree.
+    #[must_use]
+    pub fn meets_none(&self, event_type: &str, emitted: bool, data: &impl Json) -> bool {
+        let mut found = Vec::new();
+        self.index.matches(&event_type.to_ascii_lowercase(), emitted, data, &mut found);
+        found.is_empty()
     }
 
     /// The rules an event meets, in file order then order in the file; modes `live` and `shadow`.

@@ -20,8 +20,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use serde_json::Value;
-
+use crate::event::Json;
 use crate::rules::pattern::{Condition, NameHasher, PathId, Paths, Pattern, Walked, holds};
 
 use access::{Access, Frequencies};
@@ -95,7 +94,7 @@ impl Index {
 
     /// The entries whose types and pattern match, in ascending order. `ours` says that the event was emitted by a rule
     /// or made by the daemon: `*` and `family.*` do not mean those.
-    pub fn matches(&self, event_type: &str, ours: bool, data: &Value, out: &mut Vec<usize>) {
+    pub fn matches(&self, event_type: &str, ours: bool, data: &impl Json, out: &mut Vec<usize>) {
         out.clear();
         let active = self.parts.active(event_type, ours);
         let mut candidates: Vec<BranchId> = Vec::new();
@@ -123,7 +122,7 @@ impl Index {
         &self.residual
     }
 
-    fn verify(&self, mut candidates: Vec<BranchId>, walked: &mut Walked<'_>, out: &mut Vec<usize>) {
+    fn verify(&self, mut candidates: Vec<BranchId>, walked: &mut Walked<'_, impl Json>, out: &mut Vec<usize>) {
         if candidates.is_empty() {
             return;
         }

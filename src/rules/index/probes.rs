@@ -4,12 +4,11 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use serde_json::Value;
-
 use super::Table;
 use super::access::Access;
 use super::lists::{BranchId, Lists, PartitionId};
 use super::ranges::Ranges;
+use crate::event::{Json, View};
 use crate::rules::pattern::{Number, Test, fold, parse_address};
 
 /// The branches filed at one path.
@@ -67,20 +66,20 @@ impl Probes {
     }
 
     /// The branches that a value leads to.
-    pub(super) fn collect(&self, value: &Value, active: &[PartitionId], out: &mut Vec<BranchId>) {
+    pub(super) fn collect(&self, value: &impl Json, active: &[PartitionId], out: &mut Vec<BranchId>) {
         self.path.collect(active, out);
-        match value {
-            Value::Null => self.null.collect(active, out),
-            Value::Bool(b) => self.bools[usize::from(*b)].collect(active, out),
-            Value::Number(number) => {
+        match value.view() {
+            View::Null => self.null.collect(active, out),
+            View::Bool(b) => self.bools[usize::from(b)].collect(active, out),
+            View::Number(number) => {
                 let number = Number::of(number);
                 probe(&self.numbers, &number, active, out);
                 if let Some(double) = number.double() {
                     self.ranges.collect(double, active, out);
                 }
             }
-            Value::String(text) => self.collect_text(text, active, out),
-            Value::Array(_) | Value::Object(_) => {}
+            View::Text(text) => self.collect_text(text, active, out),
+            View::List(_) | View::Object => {}
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::test::Test;
+use crate::event::Json;
 
 /// What a pattern asks of one path: any of its tests.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct Condition {
 impl Condition {
     /// Whether a value passes one of its tests.
     #[must_use]
-    pub fn accepts(&self, value: &Value) -> bool {
+    pub fn accepts(&self, value: &impl Json) -> bool {
         self.tests.iter().any(|test| test.passes(value))
     }
 }

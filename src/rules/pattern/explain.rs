@@ -38,7 +38,7 @@ fn failure(branch: &Branch, data: &Value) -> Failure {
     let mut order: Vec<_> = branch.conditions.iter().zip(&at).collect();
     order.sort_by_key(|(condition, _)| condition.written);
     let holds = |condition: &Condition, values: &[&Value]| {
-        (condition.absent && values.is_empty()) || values.iter().any(|value| condition.accepts(value))
+        (condition.absent && values.is_empty()) || values.iter().any(|value| condition.accepts(*value))
     };
     let mut held = 0;
     let mut failed = None;

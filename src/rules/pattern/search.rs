@@ -4,11 +4,16 @@ use std::collections::HashSet;
 
 use super::condition::Condition;
 use super::walk::{Fixed, PathId, Paths, Walked, relevant};
+use crate::event::Json;
 
 /// Whether all conditions hold together. `conditions` are in the order of their paths, `at` says where each stands in
 /// `paths`; `walked` is sorted.
 #[must_use]
-pub fn holds<C: std::ops::Deref<Target = Condition>>(conditions: &[C], at: &[PathId], walked: &Walked<'_>, paths: &Paths) -> bool {
+pub fn holds<C, J>(conditions: &[C], at: &[PathId], walked: &Walked<'_, J>, paths: &Paths) -> bool
+where
+    C: std::ops::Deref<Target = Condition>,
+    J: Json,
+{
     if !walked.has_elements() {
         return conditions.iter().zip(at).all(|(condition, path)| {
             let values = walked.at(*path);
@@ -20,15 +25,15 @@ pub fn holds<C: std::ops::Deref<Target = Condition>>(conditions: &[C], at: &[Pat
 
 /// Backtracking over the choice of elements. What failed once with the same elements fixed is not tried again, so that
 /// the cost grows with the event and not with the combinations of its arrays.
-struct Search<'s, 'v, C> {
+struct Search<'s, 'v, C, J> {
     conditions: &'s [C],
     at: &'s [PathId],
-    walked: &'s Walked<'v>,
+    walked: &'s Walked<'v, J>,
     paths: &'s Paths,
     failed: HashSet<(usize, Vec<Fixed>)>,
 }
 
-impl<C: std::ops::Deref<Target = Condition>> Search<'_, '_, C> {
+impl<C: std::ops::Deref<Target = Condition>, J: Json> Search<'_, '_, C, J> {
     fn from(&mut self, index: usize, fixed: &mut Vec<Fixed>) -> bool {
         let Some(condition) = self.conditions.get(index) else { return true };
         let state = (index, relevant(fixed, &self.at[index..], self.paths));

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
-
 use super::address::{self, Block};
 use super::number::{Number, Range};
 use super::text::{AnyCase, Wildcard};
+use crate::event::{Json, View};
 
 /// A question to a value. Objects and arrays are no values: a walk asks about what is in them.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,16 +47,16 @@ pub enum Test {
 impl Test {
     /// Whether a value passes.
     #[must_use]
-    pub fn passes(&self, value: &Value) -> bool {
-        match (self, value) {
-            (_, Value::Object(_) | Value::Array(_)) | (Self::Absent, _) => false,
+    pub fn passes(&self, value: &impl Json) -> bool {
+        match (self, value.view()) {
+            (_, View::Object | View::List(_)) | (Self::Absent, _) => false,
             (Self::Exists, _) => true,
-            (Self::AnythingBut(tests), value) => !tests.iter().any(|test| test.passes(value)),
-            (Self::Null, value) => value.is_null(),
-            (Self::Bool(expected), Value::Bool(found)) => expected == found,
-            (Self::Number(expected), Value::Number(found)) => *expected == Number::of(found),
-            (Self::Range(range), Value::Number(found)) => Number::of(found).double().is_some_and(|n| range.contains(n)),
-            (test, Value::String(text)) => test.passes_text(text),
+            (Self::AnythingBut(tests), _) => !tests.iter().any(|test| test.passes(value)),
+            (Self::Null, value) => matches!(value, View::Null),
+            (Self::Bool(expected), View::Bool(found)) => *expected == found,
+            (Self::Number(expected), View::Number(found)) => *expected == Number::of(found),
+            (Self::Range(range), View::Number(found)) => Number::of(found).double().is_some_and(|n| range.contains(n)),
+            (test, View::Text(text)) => test.passes_text(text),
             _ => false,
         }
     }

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::event::{Json, View};
 
 /// A place in the tree of named paths; 0 is its root.
 pub type PathId = u32;
@@ -89,17 +91,25 @@ impl Paths {
 }
 
 /// A value at a named path.
-#[derive(Clone, Copy, Debug)]
-pub struct Found<'v> {
+#[derive(Debug)]
+pub struct Found<'v, J = Value> {
     /// Where it stands.
     pub path: PathId,
     /// The value: a scalar.
-    pub value: &'v Value,
+    pub value: &'v J,
     /// The innermost array element it stands in.
     element: u32,
     /// How many elements it stands in, one inside the other.
     depth: u32,
 }
+
+impl<J> Clone for Found<'_, J> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<J> Copy for Found<'_, J> {}
 
 /// An element of an array that holds objects or arrays.
 #[derive(Clone, Copy, Debug)]
@@ -122,28 +132,26 @@ pub struct Fixed {
 }
 
 /// What a walk found.
-#[derive(Debug, Default)]
-pub struct Walked<'v> {
-    found: Vec<Found<'v>>,
+#[derive(Debug)]
+pub struct Walked<'v, J = Value> {
+    found: Vec<Found<'v, J>>,
     elements: Vec<Element>,
     arrays: u32,
     sorted: bool,
 }
 
-impl<'v> Walked<'v> {
+impl<'v, J: Json> Walked<'v, J> {
     /// Walks over an event's data.
     #[must_use]
-    pub fn over(data: &'v Value, paths: &Paths) -> Self {
-        let mut walked = Self::default();
-        if let Value::Object(map) = data {
-            walked.object(map, 0, NOWHERE, paths);
-        }
+    pub fn over(data: &'v J, paths: &Paths) -> Self {
+        let mut walked = Self { found: Vec::new(), elements: Vec::new(), arrays: 0, sorted: false };
+        walked.object(data, 0, NOWHERE, paths);
         walked
     }
 
     /// Everything found, in the event's order until [`Walked::sort`].
     #[must_use]
-    pub fn found(&self) -> &[Found<'v>] {
+    pub fn found(&self) -> &[Found<'v, J>] {
         &self.found
     }
 
@@ -157,7 +165,7 @@ impl<'v> Walked<'v> {
 
     /// The values at a path.
     #[must_use]
-    pub fn at(&self, path: PathId) -> &[Found<'v>] {
+    pub fn at(&self, path: PathId) -> &[Found<'v, J>] {
         debug_assert!(self.sorted, "sorted before it is asked");
         let begin = self.found.partition_point(|found| found.path < path);
         let count = self.found[begin..].partition_point(|found| found.path == path);
@@ -171,7 +179,7 @@ impl<'v> Walked<'v> {
     }
 
     /// The values at a path that may agree with what is fixed, found without looking at each.
-    pub fn candidates<'a>(&'a self, path: PathId, fixed: &'a [Fixed]) -> impl Iterator<Item = &'a Found<'v>> {
+    pub fn candidates<'a>(&'a self, path: PathId, fixed: &'a [Fixed]) -> impl Iterator<Item = &'a Found<'v, J>> {
         let mut rest = self.at(path);
         std::iter::from_fn(move || {
             let depth = rest.first()?.depth;
@@ -184,14 +192,14 @@ impl<'v> Walked<'v> {
     }
 
     /// The part of `values`, all of one path and depth, that stands in the elements that are fixed.
-    fn narrowed<'a>(&self, values: &'a [Found<'v>], fixed: &[Fixed]) -> &'a [Found<'v>] {
+    fn narrowed<'a>(&self, values: &'a [Found<'v, J>], fixed: &[Fixed]) -> &'a [Found<'v, J>] {
         let mut values = values;
         for depth in 0.. {
             let (Some(first), Some(last)) = (values.first(), values.last()) else { break };
             let (Some(first), Some(last)) = (self.element_at(first, depth), self.element_at(last, depth)) else { break };
             let Some(wanted) = fixed.iter().find(|fixed| fixed.array == first.array && first.array == last.array) else { break };
             // What stands between two values of one array stands in that array too, in the order of its elements.
-            let index = |found: &Found<'v>| self.element_at(found, depth).map_or(0, |element| element.index);
+            let index = |found: &Found<'v, J>| self.element_at(found, depth).map_or(0, |element| element.index);
             let begin = values.partition_point(|found| index(found) < wanted.index);
             let count = values[begin..].partition_point(|found| index(found) == wanted.index);
             values = &values[begin..begin + count];
@@ -201,12 +209,12 @@ impl<'v> Walked<'v> {
 
     /// Whether a value agrees with what is fixed.
     #[must_use]
-    fn agrees(&self, found: &Found<'_>, fixed: &[Fixed]) -> bool {
+    fn agrees(&self, found: &Found<'_, J>, fixed: &[Fixed]) -> bool {
         self.chain(found).all(|element| fixed.iter().all(|fixed| fixed.array != element.array || fixed.index == element.index))
     }
 
     /// Fixes the elements that a value stands in; the caller takes them back by truncating.
-    pub fn fix(&self, found: &Found<'_>, fixed: &mut Vec<Fixed>) {
+    pub fn fix(&self, found: &Found<'_, J>, fixed: &mut Vec<Fixed>) {
         for element in self.chain(found) {
             if !fixed.iter().any(|fixed| fixed.array == element.array) {
                 fixed.push(Fixed { array: element.array, index: element.index, path: element.path });
@@ -214,43 +222,43 @@ impl<'v> Walked<'v> {
         }
     }
 
-    fn chain(&self, found: &Found<'_>) -> impl Iterator<Item = Element> {
+    fn chain(&self, found: &Found<'_, J>) -> impl Iterator<Item = Element> {
         std::iter::successors(self.elements.get(found.element as usize), |element| self.elements.get(element.outer as usize)).copied()
     }
 
-    fn element_at(&self, found: &Found<'_>, depth: u32) -> Option<Element> {
+    fn element_at(&self, found: &Found<'_, J>, depth: u32) -> Option<Element> {
         self.chain(found).find(|element| element.depth <= depth).filter(|element| element.depth == depth)
     }
 
-    fn object(&mut self, map: &'v Map<String, Value>, at: PathId, element: u32, paths: &Paths) {
-        for (key, value) in map {
+    fn object(&mut self, map: &'v J, at: PathId, element: u32, paths: &Paths) {
+        for (key, value) in map.fields() {
             if let Some(path) = paths.descend(at, key) {
                 self.value(value, path, element, paths);
             }
         }
     }
 
-    fn value(&mut self, value: &'v Value, path: PathId, element: u32, paths: &Paths) {
+    fn value(&mut self, value: &'v J, path: PathId, element: u32, paths: &Paths) {
         let node = &paths.nodes[path as usize];
-        match value {
-            Value::Object(map) if !node.children.is_empty() => self.object(map, path, element, paths),
-            Value::Array(items) => self.array(items, path, element, paths),
-            Value::Object(_) => {}
-            scalar if node.named => {
+        match value.view() {
+            View::Object if !node.children.is_empty() => self.object(value, path, element, paths),
+            View::List(items) => self.array(items, path, element, paths),
+            View::Object => {}
+            _ if node.named => {
                 let depth = self.elements.get(element as usize).map_or(0, |element| element.depth + 1);
-                self.found.push(Found { path, value: scalar, element, depth });
+                self.found.push(Found { path, value, element, depth });
             }
             _ => {}
         }
     }
 
     /// Scalars stand in the array as a whole; objects and arrays in it are elements of their own.
-    fn array(&mut self, items: &'v [Value], path: PathId, outer: u32, paths: &Paths) {
+    fn array(&mut self, items: &'v [J], path: PathId, outer: u32, paths: &Paths) {
         let array = self.arrays;
         self.arrays += 1;
         let depth = self.elements.get(outer as usize).map_or(0, |element| element.depth + 1);
         for (index, item) in items.iter().enumerate() {
-            let inner = if matches!(item, Value::Object(_) | Value::Array(_)) {
+            let inner = if matches!(item.view(), View::Object | View::List(_)) {
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
                 self.elements.push(Element { array, index, path, outer, depth });
                 u32::try_from(self.elements.len() - 1).unwrap_or(NOWHERE)

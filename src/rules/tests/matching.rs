@@ -174,3 +174,14 @@ fn patterns_are_asked_before_the_condition() {
     assert_eq!(found.path, "match.QueueItem.ProcessingException.Type");
     assert_eq!(found.found, json!("ApplicationException"));
 }
+
+#[test]
+fn events_that_no_rule_can_meet_are_known_before_they_are_accepted() {
+    let text = "rule: a\nevents: queueItem.added\nmatch:\n  QueueItem: {Reference: [wanted]}\nwhen: data.Queue.Id > 5\nsteps:\n  - http: {method: POST, url: 'https://host/x'}\n---\nrule: b\nmode: off\nevents: '*'\nsteps:\n  - http: {method: POST, url: 'https://host/x'}\n";
+    let in_force = |generation| RulesInForce { set: Arc::new(set(text)), generation };
+    let (wanted, other) = (json!({"QueueItem": {"Reference": "wanted"}}), json!({"QueueItem": {"Reference": "other"}}));
+    let unmet = |generation, events: &[(&str, &Value)]| in_force(generation).unmet(events.iter().copied());
+    assert_eq!(unmet(3, &[("queueItem.added", &other), ("job.faulted", &wanted)]), 3);
+    assert_eq!(unmet(3, &[("queueItem.added", &other), ("QUEUEITEM.added", &wanted)]), 0, "one is enough, whatever `when` will say");
+    assert_eq!(unmet(0, &[("queueItem.added", &other)]), 0, "a generation that is not recorded says nothing");
+}
