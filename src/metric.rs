@@ -66,6 +66,7 @@ metrics! {
     ATTEMPT_SECONDS = "tripline_attempt_seconds", Histogram ["target"], "One attempt at a step.";
     DEAD_LETTERS = "tripline_dead_letters", Gauge ["rule"], "Runs in state dead.";
     BREAKER_OPEN = "tripline_breaker_open", Gauge ["target"], "1 while a target's breaker is open.";
+    PAUSED = "tripline_paused", Gauge ["what"], "1 while a target, a rule or all is paused.";
     RULES_GENERATION = "tripline_rules_generation", Gauge [], "The rule generation in force.";
     EXPRESSION_MISSING = "tripline_expression_missing_total", Counter ["rule"], "Conditions that did not hold because a field is missing.";
     ROUTER_BACKLOG = "tripline_router_backlog_events", Gauge [], "Events accepted and not yet routed.";

@@ -5,6 +5,7 @@
 
 mod gate;
 mod health;
+mod operate;
 mod people;
 mod query;
 mod routes;
@@ -43,12 +44,18 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may go on when the daemon stops.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
+pub use operate::{Operate, Operated, PauseAsked, Refused, ReplayAsked};
+
 /// What the admin API asks of the daemon.
 pub trait Control: Send + Sync + 'static {
     /// Reads configuration and rules anew; answers the rule generation now in force, or the faults.
     fn reload(&self) -> futures_reload::Reload<'_>;
     /// The Prometheus exposition.
     fn metrics(&self) -> String;
+    /// Pauses and replays; `None` while the journal is being opened.
+    fn operate(&self) -> Option<Arc<dyn Operate>> {
+        None
+    }
 }
 
 /// The type of a reload's future.

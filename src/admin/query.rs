@@ -137,7 +137,7 @@ pub(super) fn filter(uri: &Uri) -> Result<Filter, Problem> {
 }
 
 /// In the spelling that events have, whatever the case; `queueItem.*` stays.
-fn event_type(written: &str) -> String {
+pub(super) fn event_type(written: &str) -> String {
     canonical_type(written).as_ref().to_owned()
 }
 

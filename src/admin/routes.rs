@@ -11,7 +11,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
 
-use super::{Api, health, people, query, stream};
+use super::{Api, health, operate, people, query, stream};
 use crate::event::RunId;
 use crate::fault::Fault;
 use crate::http::server::Problem;
@@ -38,6 +38,11 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/runs/{id}/retry", post(people::retry))
         .route("/api/v1/runs/{id}/accept", post(people::accept))
         .route("/api/v1/runs/{id}/discard", post(people::discard))
+        .route("/api/v1/replay", post(operate::replay))
+        .route("/api/v1/pause", post(operate::pause))
+        .route("/api/v1/resume", post(operate::resume))
+        .route("/api/v1/pauses", get(operate::pauses))
+        .route("/api/v1/breakers", get(operate::breakers))
         .route("/api/v1/reload", post(reload))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not served at this path"))

@@ -129,12 +129,12 @@ pub(super) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    #[command(hide = true)]
-    Replay(Ignored),
-    #[command(hide = true)]
-    Pause(Ignored),
-    #[command(hide = true)]
-    Resume(Ignored),
+    /// Put events through the rules again, by id, time, type, source, key or rule
+    Replay(super::replay::ReplayArgs),
+    /// Hold back a rule, a target or all; without a name: list what is held back
+    Pause(super::pause::PauseArgs),
+    /// Let a rule, a target or all go on
+    Resume(super::pause::ResumeArgs),
     #[command(hide = true)]
     Webhooks(Ignored),
     #[command(hide = true)]

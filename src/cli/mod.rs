@@ -13,6 +13,8 @@ mod init;
 mod later;
 mod listing;
 mod output;
+mod pause;
+mod replay;
 mod report;
 mod run;
 mod runs;
@@ -105,9 +107,9 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
             out.text(&String::from_utf8_lossy(&text))?;
             Ok(YES)
         }
-        Command::Replay(_) => Err(later::refuse("replay")),
-        Command::Pause(_) => Err(later::refuse("pause")),
-        Command::Resume(_) => Err(later::refuse("resume")),
+        Command::Replay(args) => replay::run(config, args, out),
+        Command::Pause(args) => pause::pause(config, args, out),
+        Command::Resume(args) => pause::resume(config, args, out),
         Command::Webhooks(_) => Err(later::refuse("webhooks")),
         Command::Backfill(_) => Err(later::refuse("backfill")),
         Command::Backtest(_) => Err(later::refuse("backtest")),

@@ -17,12 +17,13 @@ use crate::daemon::End;
 use crate::daemon::assemble::Assembled;
 use crate::daemon::generations::RuleBook;
 use crate::daemon::logging::Level;
+use crate::daemon::operate::Operator;
 use crate::daemon::reload::{LateControl, Reloader, Running, put_in_force};
 use crate::daemon::sockets::{self, Sockets};
 use crate::daemon::state_file::DaemonFile;
 use crate::daemon::watch::Marks;
 use crate::daemon::{supervisor, telemetry};
-use crate::dispatch::{self, Dispatch};
+use crate::dispatch::{self, Board, Dispatch};
 use crate::intake::{self, Intake};
 use crate::journal::{Health, Journal, OpenReport, Options};
 use crate::router;
@@ -191,9 +192,17 @@ pub(super) async fn live(
         read: std::sync::Mutex::new(marks),
         level,
     });
-    control.set(Arc::clone(&reloader));
+    let board = Board::open(journal.clone(), clock.clone()).map_err(|e| End::Unusable(format!("the journal cannot be read: {e}")))?;
+    let operator = Operator {
+        journal: journal.clone(),
+        board: Arc::clone(&board),
+        rules: Arc::clone(&rules),
+        targets: Arc::clone(&targets),
+        clock: clock.clone(),
+    };
+    control.set(Arc::clone(&reloader), operator);
 
-    spawn_work(&mut tasks, &stop, &journal, &clock, rules, book, targets, grace, recorder);
+    spawn_work(&mut tasks, &stop, &journal, &clock, rules, book, targets, board, grace, recorder);
     let (watched, token) = (Arc::clone(&reloader), stop.router.clone());
     tasks.spawn(async move {
         crate::daemon::watch::watch(watched, token).await;
@@ -231,12 +240,13 @@ fn spawn_work(
     rules: Arc<ArcSwap<RulesInForce>>,
     book: Arc<RuleBook>,
     targets: Arc<ArcSwap<dispatch::Targets>>,
+    board: Arc<Board>,
     grace: Duration,
     recorder: PrometheusHandle,
 ) {
     let (journal_, clock_, token) = (journal.clone(), clock.clone(), stop.router.clone());
     tasks.spawn(async move { (Task::Router, router::run(journal_, rules, clock_, token).await.map_err(|e| e.to_string())) });
-    let work = Dispatch { journal: journal.clone(), generations: book, targets, clock: clock.clone(), grace };
+    let work = Dispatch { journal: journal.clone(), generations: book, targets, board, clock: clock.clone(), grace };
     let token = stop.dispatch.clone();
     tasks.spawn(async move { (Task::Dispatch, dispatch::run(work, token).await.map_err(|e| e.to_string())) });
     let (journal_, clock_, token) = (journal.clone(), clock.clone(), stop.admin.clone());

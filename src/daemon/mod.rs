@@ -9,6 +9,7 @@ mod descriptors;
 mod generations;
 mod life;
 mod logging;
+mod operate;
 mod reload;
 mod sockets;
 mod state_file;

@@ -7,13 +7,14 @@ use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, watch};
 
-use crate::admin::Control;
+use crate::admin::{Control, Operate};
 use crate::admin::futures_reload::Reload as ReloadFuture;
 use crate::config::{Config, Limits, RealWorld};
 use crate::daemon::assemble::{Assembled, assemble, errors_on_lines};
 use crate::daemon::descriptors;
 use crate::daemon::generations::RuleBook;
 use crate::daemon::logging::Level;
+use crate::daemon::operate::Operator;
 use crate::daemon::watch::Marks;
 use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::Targets;
@@ -139,16 +140,18 @@ fn one(fault: Fault) -> Faults {
 pub(super) struct LateControl {
     recorder: PrometheusHandle,
     reloader: OnceLock<Arc<Reloader>>,
+    operator: OnceLock<Arc<Operator>>,
 }
 
 impl LateControl {
     pub(super) fn new(recorder: PrometheusHandle) -> Self {
-        Self { recorder, reloader: OnceLock::new() }
+        Self { recorder, reloader: OnceLock::new(), operator: OnceLock::new() }
     }
 
-    /// From now on reloads are possible. The first one set stays.
-    pub(super) fn set(&self, reloader: Arc<Reloader>) {
+    /// From now on reloads, pauses and replays are possible. The first ones set stay.
+    pub(super) fn set(&self, reloader: Arc<Reloader>, operator: Operator) {
         self.reloader.get_or_init(|| reloader);
+        self.operator.get_or_init(|| Arc::new(operator));
     }
 }
 
@@ -166,5 +169,9 @@ impl Control for LateControl {
 
     fn metrics(&self) -> String {
         telemetry::render(&self.recorder)
+    }
+
+    fn operate(&self) -> Option<Arc<dyn Operate>> {
+        self.operator.get().map(|operator| Arc::clone(operator) as Arc<dyn Operate>)
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kept::Open;
 use super::labels::Labels;
 use crate::event::RunId;
 use crate::metric;
@@ -48,6 +49,9 @@ pub(super) enum Entry {
     Refused(Timestamp, Cause),
 }
 
+/// Until when a breaker is open, and how often it opened.
+type Mark = Option<(Timestamp, u32)>;
+
 #[derive(Debug)]
 struct Gate {
     label: Arc<str>,
@@ -70,9 +74,32 @@ pub(super) struct Gates {
     gates: HashMap<Arc<str>, Gate>,
     in_flight: usize,
     labels: Labels,
+    /// Breakers that opened, stay open longer, or closed since they were last asked for.
+    changed: Vec<Changed>,
 }
 
+/// A breaker that changed: its target, the part of it, and how it is open now.
+pub(super) type Changed = (Arc<str>, Option<String>, Option<Open>);
+
 impl Gates {
+    /// Puts back a breaker that was open when the process ended.
+    pub(super) fn restore(&mut self, open: &Open, now: Timestamp) {
+        let place = Place { target: Arc::from(open.target.as_str()), part: open.part.clone(), permits: PER_TARGET };
+        let gate = self.gate(&place);
+        let breaker = open.breaker(now);
+        match &open.part {
+            Some(part) if gate.parts.len() < PARTS_MAX => drop(gate.parts.insert(part.clone(), breaker)),
+            Some(_) => {}
+            None => gate.breaker = breaker,
+        }
+        gate.show(&place.target);
+        self.changed.push((place.target, place.part, Some(open.clone())));
+    }
+
+    /// What changed since this was last asked.
+    pub(super) fn take_changed(&mut self) -> Vec<Changed> {
+        std::mem::take(&mut self.changed)
+    }
     /// A run wants to send. `room` is how many more may queue before this gate; `again`: it was put back before.
     pub(super) fn enter(&mut self, place: &Place, run: RunId, room: usize, again: bool, now: Timestamp) -> Entry {
         let free = self.in_flight < IN_FLIGHT_MAX;
@@ -123,9 +150,18 @@ impl Gates {
         let gate = self.gate(place);
         gate.in_flight = gate.in_flight.saturating_sub(1);
         gate.pace = gate.pace.mul_add(0.9, took.as_secs_f64() * 0.1);
+        let before = gate.marks(place);
         gate.count(place, failure, now);
         gate.show(&place.target);
-        gate.label.clone()
+        let label = gate.label.clone();
+        let after = gate.marks(place);
+        let whole = (before.0 != after.0).then(|| (None, Open::of(&place.target, None, &gate.breaker)));
+        let part = (before.1 != after.1).then(|| {
+            let open = gate.part(place).and_then(|part| Open::of(&place.target, place.part.as_deref(), part));
+            (place.part.clone(), open)
+        });
+        self.changed.extend([whole, part].into_iter().flatten().map(|(part, open)| (place.target.clone(), part, open)));
+        label
     }
 
     /// A request was lost (its task died): gives the permit back and says nothing of the target.
@@ -200,6 +236,12 @@ impl Gate {
             }
             _ => self.breaker.count(failure, now),
         }
+    }
+
+    /// What of both breakers is kept, as far as telling a change needs it.
+    fn marks(&self, place: &Place) -> (Mark, Mark) {
+        let mark = |breaker: &Breaker| breaker.open.as_ref().map(|(until, _)| (*until, breaker.openings));
+        (mark(&self.breaker), self.part(place).and_then(mark))
     }
 
     fn is_open(&self) -> bool {
@@ -318,6 +360,37 @@ mod tests {
         assert!(matches!(gates.enter(&wrong, run(5), 0, false, later), Entry::Refused(..)), "one probe at a time");
         gates.leave(&wrong, None, TOOK, later);
         assert!(!gates.gates["prod"].shown_open && gates.gates["prod"].parts.is_empty());
+    }
+
+    #[test]
+    fn what_opens_and_closes_is_told_and_may_be_put_back() {
+        let mut gates = Gates::default();
+        let wrong = place("prod", "Typo");
+        gates.enter(&wrong, run(1), 0, false, NOW);
+        gates.leave(&wrong, Some(&failure(Class::Configuration)), TOOK, NOW);
+        let told = gates.take_changed();
+        assert!(matches!(told.as_slice(), [(target, Some(part), Some(open))] if &**target == "prod" && part == "Typo" && open.openings == 1), "{told:?}");
+        assert!(gates.take_changed().is_empty());
+
+        let mut again = Gates::default();
+        again.restore(told[0].2.as_ref().expect("open"), NOW);
+        assert!(again.gates["prod"].shown_open);
+        assert!(matches!(again.enter(&wrong, run(2), 0, false, NOW), Entry::Refused(..)));
+        assert_eq!(again.enter(&place("prod", "Invoices"), run(3), 0, false, NOW), Entry::Go);
+        let later = NOW.plus(Duration::from_secs(61));
+        assert_eq!(again.enter(&wrong, run(4), 0, false, later), Entry::Go, "the probe");
+        again.take_changed();
+        again.leave(&wrong, None, TOOK, later);
+        let told = again.take_changed();
+        assert!(matches!(told.as_slice(), [(_, Some(_), None)]), "{told:?}");
+
+        // A whole target, likewise.
+        for n in 0..5 {
+            gates.enter(&place("other", "A"), run(n), 0, false, NOW);
+            gates.leave(&place("other", "A"), Some(&failure(Class::Connect)), TOOK, NOW);
+        }
+        let told = gates.take_changed();
+        assert!(matches!(told.as_slice(), [(_, None, Some(_))]), "{told:?}");
     }
 
     #[test]

@@ -6,13 +6,17 @@
 //! request that is not idempotent leaves; one slow target does not hold the others; a stop abandons nothing silently.
 
 mod attempt;
+mod board;
 mod emit;
 mod gates;
 mod http;
+mod kept;
 mod labels;
 mod orchestrator;
 mod owner;
 mod targets;
+
+pub use board::{Board, NotPaused};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +55,8 @@ pub struct Dispatch {
     pub generations: Arc<dyn Generations>,
     /// Where requests go.
     pub targets: Arc<ArcSwap<Targets>>,
+    /// What is held back.
+    pub board: Arc<Board>,
     /// The time.
     pub clock: Clock,
     /// How long attempts in flight may go on once stopping began.
@@ -65,7 +71,16 @@ pub type RuleOfRun = (Arc<Rule>, Arc<Value>);
 /// # Errors
 /// The journal has ended.
 pub async fn run(dispatch: Dispatch, stop: CancellationToken) -> Result<(), AppendError> {
-    owner::Owner::new(dispatch, stop).run().await
+    let board = Arc::clone(&dispatch.board);
+    let ended = stop.child_token();
+    let waking = board.wake_runs(ended.clone());
+    let owning = async {
+        let result = owner::Owner::new(dispatch, stop).run().await;
+        ended.cancel();
+        result
+    };
+    let (owned, woken) = tokio::join!(owning, waking);
+    owned.and(woken)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Dispatch;
 use super::attempt::{Sent, World, record};
 use super::gates::{Gates, Place};
+use super::kept::{self, Open};
 use crate::event::{Event, RunId};
 use crate::journal::AppendError;
 use crate::rules::Rule;
@@ -97,6 +98,8 @@ pub(super) struct Owner {
     next: Option<Timestamp>,
     /// Not taken again before then.
     rested: Instant,
+    /// What is kept beside runs: nobody waits for it.
+    chores: JoinSet<()>,
     /// The end of the grace period, once stopping.
     ends: Option<Instant>,
     stop: CancellationToken,
@@ -115,12 +118,46 @@ impl Owner {
             hungry: true,
             next: None,
             rested: Instant::now(),
+            chores: JoinSet::new(),
             ends: None,
             stop,
         }
     }
 
+    /// Puts back the breakers that were open when the process ended.
+    fn restore(&mut self) {
+        let now = self.world.clock.now();
+        for open in kept::restore(&self.world.journal) {
+            self.gates.restore(&open, now);
+        }
+        self.tell_breakers(false);
+    }
+
+    /// Tells and keeps what breakers changed. A crash before it is kept costs a probe more, or waits once more.
+    fn tell_breakers(&mut self, keep: bool) {
+        while self.chores.try_join_next().is_some() {}
+        let changed = self.gates.take_changed();
+        if changed.is_empty() {
+            return;
+        }
+        for (target, part, open) in &changed {
+            if let Some(key) = kept::key(target, part.as_deref()) {
+                self.dispatch.board.breaker(key, open.as_ref().map(Open::to_json));
+            }
+        }
+        let values: Vec<_> = changed.iter().filter_map(|(target, part, open)| kept::kept(target, part.as_deref(), open.as_ref())).collect();
+        if keep && !values.is_empty() {
+            let journal = self.world.journal.clone();
+            self.chores.spawn(async move {
+                if let Err(error) = journal.keep(values).await {
+                    tracing::warn!(%error, "the state of a breaker was not kept");
+                }
+            });
+        }
+    }
+
     pub(super) async fn run(mut self) -> Result<(), AppendError> {
+        self.restore();
         loop {
             let step = self.next_step().await?;
             if matches!(step, Step::Over) {

@@ -59,6 +59,7 @@ struct Bench {
     task: JoinSet<Result<(), AppendError>>,
     sets: Vec<Arc<RuleSet>>,
     targets: Arc<ArcSwap<Targets>>,
+    board: Arc<Board>,
     _dir: tempfile::TempDir,
 }
 
@@ -71,7 +72,9 @@ impl Bench {
             orchestrators: BTreeMap::from([(Arc::from("prod"), orchestrator(peer))]),
             http: Some(Client::new(&Egress::default()).unwrap()),
         };
+        let board = Board::open(journal.clone(), Clock::system()).unwrap();
         let mut bench = Self {
+            board,
             journal,
             stop: CancellationToken::new(),
             task: JoinSet::new(),
@@ -89,6 +92,7 @@ impl Bench {
             journal: self.journal.clone(),
             generations: Arc::new(Numbered(self.sets.clone())),
             targets: self.targets.clone(),
+            board: self.board.clone(),
             clock: Clock::system(),
             grace,
         };
@@ -135,7 +139,7 @@ impl Bench {
         };
         let event = self.journal.accept(delivery).await.unwrap().events[0];
         let id = RunId::of(event, rule);
-        let planned = NewRun { id, rule: rule.into(), generation, created: now, mode: Mode::Live, hops: 0, dead: None };
+        let planned = NewRun { id, rule: rule.into(), generation, created: now, mode: Mode::Live, hops: 0, dead: None, replay: None };
         self.journal.plan(Plan { through: event, runs: vec![planned] }).await.unwrap();
         id
     }

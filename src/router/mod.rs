@@ -4,6 +4,9 @@
 //! recorded in one group, so that neither a crash nor a full disk loses or repeats one. Knows nothing of what runs do.
 
 mod chain;
+mod replay;
+
+pub use replay::{Asked, NotReplayed, REPLAY_EVENTS_MAX, Replay, again};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -114,6 +117,7 @@ fn new_run(event: &Event, met: &Met, generation: u64, too_long: Option<Cause>, n
         mode: met.rule.mode,
         hops: event.hops(),
         dead: too_long.or_else(|| met.fault.as_ref().map(expression)),
+        replay: None,
     }
 }
 

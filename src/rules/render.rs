@@ -80,7 +80,7 @@ impl Rule {
         }
         let kind = &own.action.kind;
         let at = at.field(kind.name());
-        let derived = || derived_reference(&self.name, &own.label(step), input.event);
+        let derived = || derived_reference(&self.name, &own.label(step), input.event, input.run.map_or(0, |run| run.replay));
         Ok(Rendered::Request(match kind {
             Kind::Enqueue(action) => Request::Enqueue(enqueue(action, &scope, &at, input.now, derived)?),
             Kind::StartJob(action) => Request::StartJob(start_job(action, &scope, &at, derived)?),
@@ -114,20 +114,27 @@ pub(super) fn event_scope<'a>(event: &'a Event, json: Option<&'a Value>, now: Ti
 
 /// The reference of what a step makes for an event: the same for every attempt, another for every other change.
 ///
-/// `<rule, ASCII only, at most 60 characters>:<step>:<32 hex digits of SHA-256 over rule, step and event key>`
-fn derived_reference(rule: &str, label: &str, event: &Event) -> String {
+/// `<rule, ASCII only, at most 60 characters>:<step>:<32 hex digits of SHA-256 over rule, step and event key>`; a forced
+/// replay is another one by its number, which the digest and the end `.r<number>` tell.
+fn derived_reference(rule: &str, label: &str, event: &Event, replay: u16) -> String {
     let mut hash = Sha256::new();
     for part in [rule, label, &event.change.key.to_string()] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
+    if replay > 0 {
+        hash.update(replay.to_be_bytes());
+    }
     let digest = hash.finalize();
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
-    let mut text: String = rule.chars().take(60).map(plain).collect();
+    let mut text: String = rule.chars().take(if replay > 0 { 50 } else { 60 }).map(plain).collect();
     text.push(':');
     text.extend(label.chars().take(30));
     text.push(':');
     text.extend(digest[..16].iter().map(|byte| format!("{byte:02x}")));
+    if replay > 0 {
+        text.push_str(&format!(".r{replay}"));
+    }
     text
 }
 

@@ -37,6 +37,12 @@ pub struct Breaker {
 }
 
 impl Breaker {
+    /// One that was open when the process ended. It waits no longer than a breaker can at `now`.
+    #[must_use]
+    pub fn restored(until: Timestamp, cause: Cause, openings: u32, now: Timestamp) -> Self {
+        Self { open: Some((until.min(now.plus(OPEN_MAX)), cause)), openings, failures: BREAKER_FAILURES, ..Self::default() }
+    }
+
     /// Whether a request may go out now: yes (as the one probe, where it is half open), or not before a moment.
     ///
     /// # Errors

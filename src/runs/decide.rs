@@ -62,7 +62,7 @@ pub fn decide(run: &Run, rule: &Rule, event: &Event, vars: &Value, now: Timestam
         return Next::Record(vec![shadow(run, rule, event, vars, now)]);
     }
     let steps = run.step_values();
-    let input = RenderInput { event, steps: &steps, vars, run: Some(run.id()), now: run.planned.created };
+    let input = RenderInput { event, steps: &steps, vars, run: Some(run.rendered_id()), now: run.planned.created };
     let mut facts = Vec::new();
     for (index, step) in rule.steps.iter().enumerate().skip(run.next_step()) {
         match rule.render(index, &input) {
@@ -122,7 +122,7 @@ fn shadow(run: &Run, rule: &Rule, event: &Event, vars: &Value, now: Timestamp) -
     let mut steps = json!({});
     let mut guessing = false;
     for (index, step) in rule.steps.iter().enumerate() {
-        let input = RenderInput { event, steps: &steps, vars, run: Some(run.id()), now: run.planned.created };
+        let input = RenderInput { event, steps: &steps, vars, run: Some(run.rendered_id()), now: run.planned.created };
         match rule.render(index, &input) {
             Ok(Rendered::Skip { .. }) => continue,
             Ok(Rendered::Request(request)) => would.push(request.to_json()),

@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::RunState;
+use super::{Replayed, RunState};
 use crate::event::{RuleName, RunId};
 use crate::rules::Mode;
 use crate::time::Timestamp;
@@ -46,6 +46,9 @@ pub struct NewRun {
     pub hops: u8,
     /// Set when it is dead from the start (an expression that failed, too many hops).
     pub dead: Option<Cause>,
+    /// Set when a replay planned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replayed>,
 }
 
 /// One attempt at a step, over.

@@ -113,6 +113,7 @@ mod tests {
             mode: Mode::Live,
             hops: 0,
             dead: None,
+            replay: None,
         };
         let mut run = Run::new(planned);
         let attempt = Attempt {

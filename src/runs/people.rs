@@ -96,6 +96,21 @@ impl Run {
         self.note("discarded", reason, at);
     }
 
+    /// The time of a pause counts against no limit: what giving up is counted from moves along.
+    pub(super) fn count_pause(&mut self, state: RunState, at: Timestamp) {
+        if state == RunState::Paused {
+            self.paused_since = self.paused_since.or(Some(at));
+            return;
+        }
+        let Some(since) = self.paused_since.take() else { return };
+        let paused = at.since(since);
+        let moved = |known: Timestamp| if known <= since { known.plus(paused) } else { known };
+        self.held_since = self.held_since.map(moved);
+        if let Some(view) = self.steps.last_mut().filter(|view| !view.state.is_finished()) {
+            view.first_attempt = view.first_attempt.map(moved);
+        }
+    }
+
     fn note(&mut self, what: &str, reason: Option<&str>, at: Timestamp) {
         if self.notes.len() >= NOTES_KEPT {
             self.notes.remove(0);
@@ -120,7 +135,7 @@ mod tests {
 
     fn run(settled: Option<RunState>) -> Run {
         let id = RunId::of(EventId(7), "r");
-        let mut run = Run::new(NewRun { id, rule: "r".into(), generation: 1, created: at(1), mode: Mode::Live, hops: 0, dead: None });
+        let mut run = Run::new(NewRun { id, rule: "r".into(), generation: 1, created: at(1), mode: Mode::Live, hops: 0, dead: None, replay: None });
         let intent = Intent { step: 0, attempt: 1, at: at(2), lookups: 0, next_lookup: None };
         run.apply(&Fact::Intended { id: Some("job".to_owned()), kind: "start_job".to_owned(), intent });
         if let Some(state) = settled {
@@ -184,6 +199,23 @@ mod tests {
             run.apply(&Fact::Settled { state: RunState::Dead, cause, would: Vec::new(), at: at(60) });
         }
         assert_eq!(run.notes.len(), 3);
+    }
+
+    #[test]
+    fn the_time_of_a_pause_counts_against_no_limit() {
+        let waits = |state, until, now| {
+            let cause = Cause { code: "x".to_owned(), message: "x".to_owned() };
+            Fact::Waits { state, until: at(until), cause, at: at(now) }
+        };
+        let mut run = run(None);
+        run.apply(&waits(RunState::Retrying, 20, 10));
+        run.apply(&waits(RunState::Paused, 1_000, 20));
+        run.apply(&waits(RunState::Paused, 2_000, 1_000));
+        assert_eq!((run.state, run.next_at, run.held_since), (RunState::Paused, Some(at(2_000)), Some(at(10))));
+        run.apply(&waits(RunState::Pending, 1_500, 1_500));
+        assert_eq!((run.state, run.next_at, run.paused_since), (RunState::Pending, Some(at(1_500)), None));
+        assert_eq!(run.held_since, Some(at(10 + 1_480)));
+        assert_eq!(run.unfinished().and_then(|view| view.first_attempt), Some(at(2 + 1_480)));
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct Run {
     /// What a shadow run would have done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub would: Vec<Value>,
+    /// Since when it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_since: Option<Timestamp>,
     /// How often it died: more than once where a person had it tried again.
     #[serde(default)]
     pub deaths: u32,
@@ -86,12 +89,13 @@ impl Run {
         Self {
             state: if dead.is_some() { RunState::Dead } else { RunState::Pending },
             updated: planned.created,
-            next_at: dead.is_none().then_some(planned.created),
+            next_at: dead.is_none().then(|| planned.replay.as_ref().map_or(planned.created, |replay| replay.due.max(planned.created))),
             cause: dead.clone(),
             steps: Vec::new(),
             intent: None,
             held_since: None,
             would: Vec::new(),
+            paused_since: None,
             deaths: u32::from(dead.is_some()),
             notes: Vec::new(),
             planned,
@@ -144,7 +148,10 @@ impl Run {
                     // Only put back: nothing failed, so neither the clock of giving up nor the step is touched.
                     self.due(*state, *until, *at);
                     self.cause = Some(cause.clone());
-                } else if matches!(state, RunState::Waiting | RunState::Blocked | RunState::Paused | RunState::Retrying) {
+                } else if *state == RunState::Paused {
+                    self.due(*state, *until, *at);
+                    self.cause = Some(cause.clone());
+                } else if matches!(state, RunState::Waiting | RunState::Blocked | RunState::Retrying) {
                     self.due(*state, *until, *at);
                     self.cause = Some(cause.clone());
                     self.held_since = self.held_since.or(Some(*at));
@@ -234,6 +241,7 @@ impl Run {
     }
 
     pub(super) fn due(&mut self, state: RunState, next: Timestamp, at: Timestamp) {
+        self.count_pause(state, at);
         self.state = state;
         self.next_at = Some(next);
         self.updated = at;
@@ -324,6 +332,9 @@ impl Run {
         if !self.would.is_empty() {
             put("would", json!(self.would));
         }
+        if let Some(replay) = &self.planned.replay {
+            put("replay", json!({"number": self.planned.id.replay, "forced": replay.forced, "reason": replay.reason}));
+        }
         if let Some(print) = self.fingerprint() {
             put("fingerprint", json!(print.id));
         }
@@ -375,6 +386,7 @@ mod tests {
             mode: Mode::Live,
             hops: 0,
             dead,
+            replay: None,
         }
     }
 

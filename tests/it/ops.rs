@@ -57,7 +57,8 @@ async fn dead_letters_are_seen_by_cause_and_tried_again_together() {
     let done = command(&folder, &["runs", "retry", "--cause", &print, "--since", "1h", "--rate", "100/s"], 0);
     assert!(done.contains("3 of 3"), "{done}");
     runs_in(&daemon, "succeeded", 3).await;
-    assert_eq!((sandbox.sink("alerts").await.len(), sandbox.sink("second").await.len()), (3, 3));
+    // The refused ones are on record there too.
+    assert_eq!((sandbox.sink("alerts").await.len(), sandbox.sink("second").await.len()), (6, 3));
 }
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn a_step_done_by_hand_is_accepted_and_another_run_is_put_aside() {
     command(&folder, &["runs", "accept", &id(0), "--value", "{\"by\": \"hand\"}", "--reason", "posted by hand"], 0);
     let run = runs_in(&daemon, "succeeded", 1).await.remove(0);
     assert_eq!((&run["steps"][0]["value"], &run["steps"][0]["state"]), (&json!({"by": "hand"}), &json!("done")));
-    assert_eq!((sandbox.sink("alerts").await.len(), sandbox.sink("second").await.len()), (0, 1), "the first step is not done again");
+    assert_eq!((sandbox.sink("alerts").await.len(), sandbox.sink("second").await.len()), (2, 1), "the first step is not done again");
     command(&folder, &["runs", "discard", &id(1), "--reason", "a test item"], 0);
     let aside = runs_in(&daemon, "discarded", 1).await.remove(0);
     assert!(aside["message"].as_str().expect("a message").contains("a test item"), "{aside}");
@@ -85,4 +86,121 @@ async fn a_step_done_by_hand_is_accepted_and_another_run_is_put_aside() {
     assert_eq!((daemon.runs("discarded").await.len(), daemon.runs("succeeded").await.len()), (1, 1));
     let shown = command(&folder, &["runs", "show", &id(1)], 0);
     assert!(shown.contains("a test item") && shown.contains("by a person"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_paused_rule_holds_its_runs_over_a_restart_until_it_goes_on() {
+    let sandbox = start_sandbox().await;
+    let (folder, daemon) = alerting(&sandbox).await;
+    command(&folder, &["pause", "alret"], 1);
+    let done = command(&folder, &["pause", "alert", "--reason", "audit"], 0);
+    assert!(done.contains("rule alert is paused"), "{done}");
+    assert!(command(&folder, &["pause", "alert"], 0).contains("already"));
+    for id in 1..=3 {
+        daemon.deliver(&failed_item(id)).await.expect("an answer");
+    }
+    let paused = runs_in(&daemon, "paused", 3).await;
+    assert!(paused[0]["message"].as_str().expect("a message").contains("audit"), "{paused:?}");
+    assert!(daemon.get("/metrics").await.as_str().expect("text").contains("tripline_paused{what=\"rule:alert\"} 1"));
+    daemon.kill9();
+
+    let daemon = Daemon::start(&folder).await;
+    daemon.deliver(&failed_item(4)).await.expect("an answer");
+    runs_in(&daemon, "paused", 4).await;
+    assert_eq!(sandbox.sink("alerts").await.len(), 0, "nothing was sent");
+    assert!(command(&folder, &["pause"], 0).contains("audit"));
+    command(&folder, &["resume", "alert"], 0);
+    runs_in(&daemon, "succeeded", 4).await;
+    assert_eq!((daemon.runs("paused").await.len(), sandbox.sink("second").await.len()), (0, 4));
+    command(&folder, &["resume", "alert"], 1);
+}
+
+#[tokio::test]
+async fn a_paused_target_or_all_holds_what_goes_there() {
+    let sandbox = start_sandbox().await;
+    let (folder, daemon) = alerting(&sandbox).await;
+    let host = sandbox.url.strip_prefix("http://").expect("a URL").to_owned();
+    for what in [host.as_str(), "all"] {
+        command(&folder, &["pause", what], 0);
+        daemon.deliver(&failed_item(if what == "all" { 2 } else { 1 })).await.expect("an answer");
+        let waiting = runs_in(&daemon, "paused", 1).await;
+        assert_eq!(waiting[0]["cause"], "paused", "{what}");
+        command(&folder, &["resume", what], 0);
+        runs_in(&daemon, "succeeded", if what == "all" { 2 } else { 1 }).await;
+    }
+    let (status, answer) = daemon.post_json("/api/v1/pause", &json!({"name": "a", "rule": "b"})).await;
+    assert_eq!(status, 400, "{answer}");
+}
+
+#[tokio::test]
+async fn a_replay_appends_no_event_and_does_again_only_what_did_not_succeed() {
+    let sandbox = start_sandbox().await;
+    let folder = Folder::new(&sandbox.url);
+    folder.rule("follow", "rule: follow\nevents: queueItem.transactionFailed\nsteps:\n  - id: item\n    enqueue: {queue: Invoices-Review}\n");
+    folder.rule("alert", &ALERT.replace("SANDBOX", &sandbox.url));
+    sandbox.fault(json!({"kind": "422", "match": {"path": "/sandbox/sink/alerts"}, "times": 1})).await;
+    let daemon = Daemon::start(&folder).await;
+    let (_, answer) = daemon.deliver(&failed_item(1)).await.expect("an answer");
+    let event = answer["events"][0].as_str().expect("an id").to_owned();
+    runs_in(&daemon, "succeeded", 1).await;
+    runs_in(&daemon, "dead", 1).await;
+    let first = sandbox.references("Invoices-Review").await;
+
+    let counted = command(&folder, &["replay", "--since", "1h", "--dry-run", "--json"], 0);
+    let counted: Value = serde_json::from_str(counted.trim()).expect("json");
+    assert_eq!((&counted["planned"], &counted["skipped"]["succeeded"]), (&json!(1), &json!(1)), "{counted}");
+    let done = command(&folder, &["replay", &event], 0);
+    assert!(done.contains("1 rules run again") && done.contains("1 that succeeded"), "{done}");
+    let again = runs_in(&daemon, "succeeded", 2).await.into_iter().find(|run| run["rule"] == "alert").expect("the alert");
+    assert!(again["id"].as_str().expect("an id").ends_with(".r1"), "{again}");
+    assert_eq!(again["replay"], json!({"number": 1, "forced": false, "reason": null}));
+    assert_eq!(sandbox.references("Invoices-Review").await, first, "nothing is enqueued twice");
+    command(&folder, &["replay", "--type", "queueItem.*", "--rule", "follow"], 1);
+
+    // By force it is done again, under a reference of its own.
+    command(&folder, &["replay", &event, "--rule", "follow", "--force"], 2);
+    command(&folder, &["replay", &event, "--rule", "follow", "--force", "--reason", "the first item was deleted"], 0);
+    runs_in(&daemon, "succeeded", 3).await;
+    let both = sandbox.references("Invoices-Review").await;
+    assert!(both.len() == 2 && both[1].ends_with(".r1") && both[0] == first[0], "{both:?}");
+    assert_eq!(daemon.get("/api/v1/events").await["items"].as_array().map(Vec::len), Some(1), "no event is appended");
+
+    let (status, answer) = daemon.post_json("/api/v1/replay", &json!({})).await;
+    assert_eq!(status, 400, "{answer}");
+    let (status, answer) = daemon.post_json("/api/v1/replay", &json!({"rule": "follw"})).await;
+    assert!(status == 404 && answer["detail"].as_str().expect("text").contains("`follow`"), "{answer}");
+    command(&folder, &["replay", "01JD8Z3V6Q4K3W5T9M2N7P8R1S"], 1);
+}
+
+#[tokio::test]
+async fn an_open_breaker_is_seen_and_survives_a_kill() {
+    let sandbox = start_sandbox().await;
+    let folder = Folder::new(&sandbox.url);
+    folder.rule("follow", "rule: follow\nevents: queueItem.transactionFailed\nsteps:\n  - enqueue: {queue: Nowhere}\n");
+    let daemon = Daemon::start(&folder).await;
+    daemon.deliver(&failed_item(1)).await.expect("an answer");
+    let open = |daemon: &Daemon| {
+        let url = format!("http://{}/api/v1/breakers", daemon.admin);
+        async move {
+            until("a breaker is open", async || {
+                let answer: Value = crate::support::http().get(&url).send().await.ok()?.json().await.ok()?;
+                answer["items"].get(0).cloned()
+            })
+            .await
+        }
+    };
+    let before = open(&daemon).await;
+    assert_eq!((&before["target"], &before["state"], &before["cause"]), (&json!("prod"), &json!("open"), &json!("configuration")));
+    assert!(before["part"].as_str().expect("a part").contains("Nowhere") && before["message"].as_str().expect("why").contains("Nowhere"));
+    until("the breaker is kept", async || daemon.log().contains("the breaker of a target opens").then_some(())).await;
+    runs_in(&daemon, "waiting", 1).await;
+    daemon.kill9();
+
+    let daemon = Daemon::start(&folder).await;
+    let after = open(&daemon).await;
+    assert_eq!((&after["until"], &after["message"]), (&before["until"], &before["message"]));
+    daemon.deliver(&failed_item(2)).await.expect("an answer");
+    runs_in(&daemon, "waiting", 2).await;
+    let metrics = daemon.get("/metrics").await;
+    assert!(metrics.as_str().expect("text").contains("tripline_breaker_open{target=\"prod\"} 1"));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{ACTIVE_MAX, Active, Context, Done, NO_ROOM, Owner, Phase, REST};
 use crate::clock::chance;
+use crate::dispatch::board::paused;
 use crate::dispatch::attempt::{Order, Sent, carry_out, record};
 use crate::dispatch::gates::{Entry, Place};
 use crate::dispatch::targets;
@@ -19,6 +20,10 @@ impl Owner {
             return self.release(id);
         };
         let now = self.world.clock.now();
+        if let Some(cause) = self.dispatch.board.pauses().of_rule(&run.planned.rule).filter(|_| run.next_at.is_some_and(|next| next.as_millis() <= now.as_millis())) {
+            let facts = paused(run, cause, now);
+            return self.record(id, facts);
+        }
         match decide(run, rule, event, vars, now) {
             Next::Nothing => self.release(id),
             Next::Wait(until) => self.rest(id, until.since(now)),
@@ -36,6 +41,10 @@ impl Owner {
         };
         let name = || format!("{}/{}", context.rule.name, step + 1);
         let place = targets::place(request, &context.event, &self.dispatch.targets.load(), name);
+        if let Some(cause) = self.dispatch.board.pauses().of_target(&place.target) {
+            let facts = paused(&active.run, cause, now);
+            return self.record(id, facts);
+        }
         let again = active.run.state == RunState::Pending && active.run.cause.is_some();
         match self.gates.enter(&place, id, room, again, now) {
             Entry::Go => self.send(id, next, place, now),
@@ -111,6 +120,7 @@ impl Owner {
         let now = self.world.clock.now();
         let took = sent.ended.since(sent.started);
         let label = self.gates.leave(&place, failure, took, now);
+        self.tell_breakers(true);
         if !look_up {
             let outcome = failure.map_or("ok", |failure| failure.class.as_str());
             metrics::counter!(metric::ATTEMPTS, "target" => label.to_string(), "outcome" => outcome).increment(1);
@@ -152,6 +162,11 @@ impl Owner {
             let Some(active) = self.active.get_mut(&id) else { continue };
             let Phase::Parked(parked) = std::mem::replace(&mut active.phase, Phase::Busy) else { continue };
             let (place, next) = *parked;
+            if let Some(cause) = self.dispatch.board.pauses().of_target(&place.target) {
+                let facts = paused(&active.run, cause, now);
+                self.record(id, facts);
+                continue;
+            }
             match self.gates.start(&place, now) {
                 Ok(()) => self.send(id, next, place, now),
                 Err((until, cause)) => self.refused(id, &next, &place, until, &cause, now),
