@@ -127,7 +127,11 @@ fn operate(api: &Api) -> Result<Arc<dyn Operate>, Problem> {
 /// One of `name`, `rule` and `target`.
 fn one_of(asked: &PauseAsked) -> Result<(), Problem> {
     let given = [&asked.name, &asked.rule, &asked.target].into_iter().flatten().filter(|text| !text.trim().is_empty()).count();
-    if given == 1 { Ok(()) } else { Err(Problem::new(StatusCode::BAD_REQUEST, "the body: expected one of `name` (or `all`), `rule`, `target`")) }
+    if given == 1 {
+        Ok(())
+    } else {
+        Err(Problem::new(StatusCode::BAD_REQUEST, "the body: expected one of `name` (or `all`), `rule`, `target`"))
+    }
 }
 
 pub(super) async fn pause(State(api): State<Arc<Api>>, bytes: Bytes) -> Answer {

@@ -61,7 +61,11 @@ pub(super) fn pause(config: Option<&Path>, args: &PauseArgs, out: &mut Out) -> R
     change(&client, "/api/v1/pause", &body, args.json, out, |answer| {
         let kind = text(answer, "kind");
         let what = if kind == "all" { "everything".to_owned() } else { format!("{kind} {}", text(answer, "name")) };
-        if answer["changed"] == true { format!("{what} is paused") } else { format!("{what} was paused already, since {}", text(answer, "since")) }
+        if answer["changed"] == true {
+            format!("{what} is paused")
+        } else {
+            format!("{what} was paused already, since {}", text(answer, "since"))
+        }
     })
 }
 

@@ -53,8 +53,13 @@ impl Operator {
 
     fn unknown(&self, name: &str, what: &str) -> Refused {
         let (rules, targets) = (self.rules.load_full(), self.targets.load_full());
-        let names: Vec<String> =
-            rules.set.rules().iter().map(|rule| rule.name.to_string()).chain(targets.orchestrators.keys().map(|name| name.to_string())).collect();
+        let names: Vec<String> = rules
+            .set
+            .rules()
+            .iter()
+            .map(|rule| rule.name.to_string())
+            .chain(targets.orchestrators.keys().map(|name| name.to_string()))
+            .collect();
         let near = nearest(name, names.iter().map(String::as_str)).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         Refused::Unknown(format!("there is no {what} `{name}`{near}"))
     }
@@ -165,7 +170,13 @@ impl Operate for Operator {
                 }
             })?;
             if !dry_run && !page.planned.is_empty() {
-                tracing::info!(events = page.events, runs = page.planned.len(), force = asked.force, reason, "events are replayed as asked");
+                tracing::info!(
+                    events = page.events,
+                    runs = page.planned.len(),
+                    force = asked.force,
+                    reason,
+                    "events are replayed as asked"
+                );
             }
             let until = (pace.is_limited() && !dry_run).then(|| pace.upcoming());
             Ok(json!({

@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, watch};
 
-use crate::admin::{Control, Operate};
 use crate::admin::futures_reload::Reload as ReloadFuture;
+use crate::admin::{Control, Operate};
 use crate::config::{Config, Limits, RealWorld};
 use crate::daemon::assemble::{Assembled, assemble, errors_on_lines};
 use crate::daemon::descriptors;

@@ -369,7 +369,10 @@ mod tests {
         gates.enter(&wrong, run(1), 0, false, NOW);
         gates.leave(&wrong, Some(&failure(Class::Configuration)), TOOK, NOW);
         let told = gates.take_changed();
-        assert!(matches!(told.as_slice(), [(target, Some(part), Some(open))] if &**target == "prod" && part == "Typo" && open.openings == 1), "{told:?}");
+        assert!(
+            matches!(told.as_slice(), [(target, Some(part), Some(open))] if &**target == "prod" && part == "Typo" && open.openings == 1),
+            "{told:?}"
+        );
         assert!(gates.take_changed().is_empty());
 
         let mut again = Gates::default();

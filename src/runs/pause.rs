@@ -107,8 +107,7 @@ impl Pauses {
     fn cause(&self, what: &Paused) -> Option<Cause> {
         let pause = self.0.get(what)?;
         let why = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        let message =
-            format!("{} is paused since {}{why}; `tripline resume {}` lets it go on", what.described(), pause.since, what.name());
+        let message = format!("{} is paused since {}{why}; `tripline resume {}` lets it go on", what.described(), pause.since, what.name());
         Some(Cause { code: PAUSED.to_owned(), message })
     }
 }
@@ -134,7 +133,9 @@ mod tests {
 
     #[test]
     fn a_rule_is_held_by_its_own_pause_or_that_of_all() {
-        assert!(paused(&["rule:a"]).of_rule("a").is_some_and(|cause| cause.message.contains("audit") && cause.message.contains("resume a")));
+        assert!(
+            paused(&["rule:a"]).of_rule("a").is_some_and(|cause| cause.message.contains("audit") && cause.message.contains("resume a"))
+        );
         assert_eq!(paused(&["rule:a", "target:b"]).of_rule("b"), None);
         assert!(paused(&["all"]).of_rule("b").is_some());
         assert_eq!(paused(&[]).of_rule("a"), None);

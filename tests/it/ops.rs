@@ -136,7 +136,8 @@ async fn a_paused_target_or_all_holds_what_goes_there() {
 async fn a_replay_appends_no_event_and_does_again_only_what_did_not_succeed() {
     let sandbox = start_sandbox().await;
     let folder = Folder::new(&sandbox.url);
-    folder.rule("follow", "rule: follow\nevents: queueItem.transactionFailed\nsteps:\n  - id: item\n    enqueue: {queue: Invoices-Review}\n");
+    folder
+        .rule("follow", "rule: follow\nevents: queueItem.transactionFailed\nsteps:\n  - id: item\n    enqueue: {queue: Invoices-Review}\n");
     folder.rule("alert", &ALERT.replace("SANDBOX", &sandbox.url));
     sandbox.fault(json!({"kind": "422", "match": {"path": "/sandbox/sink/alerts"}, "times": 1})).await;
     let daemon = Daemon::start(&folder).await;

@@ -265,7 +265,7 @@ fn a_writer_until_it_is_killed() {
                 mode: Mode::Live,
                 hops: 0,
                 dead: None,
-            replay: None,
+                replay: None,
             };
             let through = a.1.max(b.1).max(c.1);
             let mut events = [a, b, c];

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{ACTIVE_MAX, Active, Context, Done, NO_ROOM, Owner, Phase, REST};
 use crate::clock::chance;
-use crate::dispatch::board::paused;
 use crate::dispatch::attempt::{Order, Sent, carry_out, record};
+use crate::dispatch::board::paused;
 use crate::dispatch::gates::{Entry, Place};
 use crate::dispatch::targets;
 use crate::event::RunId;
@@ -20,7 +20,13 @@ impl Owner {
             return self.release(id);
         };
         let now = self.world.clock.now();
-        if let Some(cause) = self.dispatch.board.pauses().of_rule(&run.planned.rule).filter(|_| run.next_at.is_some_and(|next| next.as_millis() <= now.as_millis())) {
+        if let Some(cause) = self
+            .dispatch
+            .board
+            .pauses()
+            .of_rule(&run.planned.rule)
+            .filter(|_| run.next_at.is_some_and(|next| next.as_millis() <= now.as_millis()))
+        {
             let facts = paused(run, cause, now);
             return self.record(id, facts);
         }

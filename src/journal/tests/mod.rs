@@ -99,5 +99,14 @@ fn accept(journal: &Journal, delivery: Delivery) -> Accepted {
 }
 
 pub(in crate::journal) fn planned(event: EventId, rule: &str) -> NewRun {
-    NewRun { id: RunId::of(event, rule), rule: rule.into(), generation: 1, created: at(2), mode: Mode::Live, hops: 0, dead: None, replay: None }
+    NewRun {
+        id: RunId::of(event, rule),
+        rule: rule.into(),
+        generation: 1,
+        created: at(2),
+        mode: Mode::Live,
+        hops: 0,
+        dead: None,
+        replay: None,
+    }
 }

@@ -49,7 +49,7 @@ fn planned() -> NewRun {
         mode: Mode::Live,
         hops: 0,
         dead: None,
-            replay: None,
+        replay: None,
     }
 }
 

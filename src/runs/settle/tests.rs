@@ -21,7 +21,7 @@ fn fresh() -> Run {
         mode: Mode::Live,
         hops: 0,
         dead: None,
-            replay: None,
+        replay: None,
     })
 }
 
