@@ -58,6 +58,7 @@ metrics! {
     JOURNAL_COMMIT = "tripline_journal_commit_seconds", Histogram [], "One group commit, write and fdatasync.";
     JOURNAL_BATCH = "tripline_journal_batch_events", Histogram [], "Events in one group commit.";
     JOURNAL_BYTES = "tripline_journal_bytes", Gauge [], "Bytes of all journal segments.";
+    JOURNAL_LOSSES = "tripline_journal_losses", Gauge [], "Places of the journal where acknowledged records were lost.";
     RUNS = "tripline_runs_total", Counter ["rule", "state"], "Runs planned (pending) and settled, by state.";
     RUN_SECONDS = "tripline_run_seconds", Histogram ["rule"], "From planning to settling a run.";
     RUN_QUEUE_OLDEST = "tripline_run_queue_oldest_seconds", Gauge [], "Age of the oldest run that is not settled.";

@@ -1,6 +1,7 @@
 //! Where events and runs are read from: the daemon while it runs, else the journal's segments (no lock, no checkpoints,
 //! no secrets).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -101,12 +102,23 @@ impl Store for Client {
 }
 
 /// The segments of a state folder.
-pub(super) struct Files(Reader);
+pub(super) struct Files(Reader, RefCell<BTreeSet<String>>);
 
 impl Files {
     /// Of this state folder.
     pub(super) fn of(state: &Path) -> Self {
-        Self(Reader::new(state))
+        Self(Reader::new(state), RefCell::default())
+    }
+}
+
+impl Files {
+    /// Says once what is damaged, on stderr.
+    fn say_damage(&self) {
+        for damage in self.0.damage() {
+            if self.1.borrow_mut().insert(damage.to_string()) {
+                say(&format!("warning: {damage}"));
+            }
+        }
     }
 }
 
@@ -151,12 +163,15 @@ impl Store for Files {
             before: cursor(query)?,
         };
         let page = self.0.events(&asked).map_err(unreadable)?;
+        self.say_damage();
         Ok(Page { items: page.items.iter().map(crate::event::Event::to_json).collect(), next: page.next.map(|id| id.to_string()) })
     }
 
     fn event(&self, id: &str) -> Result<Option<Value>, Stop> {
         let id = id.parse().map_err(Stop::no)?;
-        Ok(self.0.event(id).map_err(unreadable)?.map(|event| event.to_json()))
+        let event = self.0.event(id).map_err(unreadable)?;
+        self.say_damage();
+        Ok(event.map(|event| event.to_json()))
     }
 
     fn runs(&self, query: &Query) -> Result<Page, Stop> {
@@ -170,11 +185,14 @@ impl Store for Files {
             before: cursor(query)?,
         };
         let page = self.0.runs(&asked).map_err(unreadable)?;
+        self.say_damage();
         Ok(Page { items: page.items.iter().map(crate::runs::Run::to_json).collect(), next: page.next.map(|id| id.to_string()) })
     }
 
     fn run(&self, id: &str) -> Result<Option<Value>, Stop> {
         let id = id.parse().map_err(Stop::no)?;
-        Ok(self.0.run(id).map_err(unreadable)?.map(|run| run.to_json()))
+        let run = self.0.run(id).map_err(unreadable)?;
+        self.say_damage();
+        Ok(run.map(|run| run.to_json()))
     }
 }

@@ -213,7 +213,7 @@ pub(super) async fn live(
     supervisor::ready(&format!("listening on {ingress_address}, {rule_count} rules"));
     tracing::info!(
         listen = %ingress_address, rules = rule_count, generation, events = report.events, open_runs = report.open_runs,
-        replayed = report.replayed, cut_bytes = report.cut, rebuilt = report.rebuilt.as_deref().unwrap_or("no"),
+        replayed = report.replayed, cut_bytes = report.cut, damaged = report.damage.len(), rebuilt = report.rebuilt.as_deref().unwrap_or("no"),
         ready_ms = clock.now().since(started).as_millis() as u64, "ready"
     );
 

@@ -86,6 +86,7 @@ pub(super) async fn refresh(journal: Journal, recorder: PrometheusHandle, clock:
         metrics::gauge!(metric::DEDUP_WINDOW).set(gauges.dedup_since.map_or(0.0, |at| now.since(at).as_secs_f64()));
         metrics::gauge!(metric::ROUTER_BACKLOG).set(gauges.unrouted as f64);
         metrics::gauge!(metric::JOURNAL_BYTES).set(gauges.bytes as f64);
+        metrics::gauge!(metric::JOURNAL_LOSSES).set(gauges.losses as f64);
         // A rule whose last dead run was retried goes back to zero rather than staying as it was.
         for rule in &dead_before {
             if !gauges.dead.iter().any(|(name, _)| name == rule) {

@@ -19,6 +19,8 @@
 //! kept   1 space · str key · opt value (the rest)
 //! seal   time when (nothing in old journals)
 //! carried and dropped: see `carried.rs`
+//! hole   1 why (0 the bytes here did not verify, 1 what stood behind was missing) · 8 when it was found, in ms · zeros;
+//!        shorter where there is no room
 //! ```
 
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::journal::carried::Carried;
 use crate::journal::codec::{BodyRecord, EventRecord};
 use crate::journal::format::{Kind, Position, frame};
 use crate::journal::index::{Block, Summary};
-use crate::journal::scan::{damaged, read_frame, verified};
+use crate::journal::scan::{damaged, is_damage, next_frame, read_frame, verified};
 use crate::journal::words::{EventQuery, Page};
 use crate::normalize::project;
 use crate::time::Timestamp;
@@ -61,12 +61,17 @@ impl BlockFrames {
         Ok(Self { bytes, offset, segment: open.number, seed: open.seed })
     }
 
-    /// Hands each event record with its offset to `visit`.
+    /// Hands each event record with its offset to `visit`; what does not verify is left out.
     fn events<'a>(&'a self, mut visit: impl FnMut(u32, EventRecord<'a>) -> io::Result<()>) -> io::Result<()> {
         let mut at = 0;
         while at < self.bytes.len() {
             let offset = self.offset + at as u32;
-            let found = frame(&self.bytes[at..], self.seed).ok_or_else(|| damaged(Position { segment: self.segment, offset }))?;
+            let Some(found) = frame(&self.bytes[at..], self.seed) else {
+                let lost = next_frame(&self.bytes[at..], self.seed);
+                tracing::error!(segment = self.segment, offset, bytes = lost, "records do not verify and are left out");
+                at += lost;
+                continue;
+            };
             if found.kind == Kind::Event {
                 visit(offset, EventRecord::decode(found.payload)?)?;
             }
@@ -80,7 +85,7 @@ impl BlockFrames {
 fn whole(open: &OpenFile, offset: u32, record: &EventRecord<'_>) -> io::Result<Event> {
     let at = Position { segment: open.number, offset: offset.saturating_sub(record.back) };
     let bytes = read_frame(&open.file, at.offset)?;
-    put_together(record, verified(&bytes, open.seed, at)?.payload)
+    put_together(record, body_payload(&bytes, open.seed, at)?)
 }
 
 /// The event of a record and the payload of its body's.
@@ -99,6 +104,18 @@ fn put_together(record: &EventRecord<'_>, body: &[u8]) -> io::Result<Event> {
         change,
         folded: Folded::default(),
     })
+}
+
+/// As [`whole`]; `None` when the record's body is damaged.
+fn whole_if_readable(open: &OpenFile, offset: u32, record: &EventRecord<'_>) -> io::Result<Option<Event>> {
+    match whole(open, offset, record) {
+        Ok(event) => Ok(Some(event)),
+        Err(error) if is_damage(&error) => {
+            tracing::error!(event = %record.id, %error, "an event's body is damaged; it is left out");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The event at a position, with its body.
@@ -140,7 +157,7 @@ pub(super) fn by_ids(segments: &dyn Segments, ids: &[EventId]) -> io::Result<Vec
                 {
                     wanted = rest;
                     if next == record.id {
-                        found.push(whole(&open, offset, &record)?);
+                        found.extend(whole_if_readable(&open, offset, &record)?);
                     }
                 }
                 Ok(())
@@ -270,9 +287,10 @@ pub(super) fn list(segments: &dyn Segments, query: &EventQuery) -> io::Result<Pa
                     more = true;
                     break 'segments;
                 }
-                let mut event = whole(&open, offset, &record)?;
-                event.folded = segments.folded(event.id)?;
-                items.push(event);
+                if let Some(mut event) = whole_if_readable(&open, offset, &record)? {
+                    event.folded = segments.folded(event.id)?;
+                    items.push(event);
+                }
             }
         }
     }
@@ -301,8 +319,15 @@ fn is_type(found: &str, wanted: &str) -> bool {
 
 fn is_of(open: &OpenFile, offset: u32, record: &EventRecord<'_>, source: &str) -> io::Result<bool> {
     let at = Position { segment: open.number, offset: offset.saturating_sub(record.back) };
-    let bytes = read_frame(&open.file, at.offset)?;
-    Ok(BodyRecord::decode(verified(&bytes, open.seed, at)?.payload)?.source == source)
+    let is = || Ok(BodyRecord::decode(body_payload(&read_frame(&open.file, at.offset)?, open.seed, at)?)?.source == source);
+    // Whose body is damaged is of nobody; listing it says so.
+    is().or_else(|error: io::Error| if is_damage(&error) { Ok(false) } else { Err(error) })
+}
+
+/// The payload of the body in `bytes`, which were read from `at`.
+fn body_payload(bytes: &[u8], seed: u32, at: Position) -> io::Result<&[u8]> {
+    let found = verified(bytes, seed, at)?;
+    if found.kind == Kind::Body { Ok(found.payload) } else { Err(damaged(at)) }
 }
 
 /// The open journal for lists that take long: its lock is held for each question only.

@@ -10,6 +10,7 @@ use crate::event::{EventId, Folded, FoldedFrom, RunId};
 use crate::journal::carried::{Carried, Dropped};
 use crate::journal::codec::{self, EventRecord, FoldRecord, Undecodable};
 use crate::journal::format::{Frame, Kind, Position};
+use crate::journal::hole::HoleRecord;
 use crate::journal::words::{Kept, Plan};
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
@@ -41,6 +42,8 @@ pub(super) enum Record {
     CarriedRun(Box<Run>),
     /// Segments are not needed any more.
     Dropped(Dropped),
+    /// Records were lost.
+    Hole(HoleRecord),
 }
 
 impl Record {
@@ -65,6 +68,7 @@ impl Record {
             Kind::Kept => Self::Kept(codec::kept(frame.payload)?),
             Kind::Carried => Self::carried(frame.payload)?,
             Kind::Dropped => Self::Dropped(Dropped::decode(frame.payload)?),
+            Kind::Hole => Self::Hole(HoleRecord::decode(frame.payload)),
         }))
     }
 
@@ -215,6 +219,7 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
             heads.events = dropped.events;
             rows.dropped(dropped);
         }
+        Record::Hole(hole) => rows.kept(&hole.kept(at), at),
     }
     Ok(())
 }

@@ -26,7 +26,9 @@
 //! ```
 //!
 //! Group n+1 is written only after `fdatasync` of group n: a bad group with nothing valid behind it was never
-//! acknowledged (the torn tail); one with a valid later group behind it is damage.
+//! acknowledged (the torn tail); one with a valid later group behind it is damage. Damage is mended in place once its
+//! bytes are kept aside: a new head of a group, the records that verify where they were, holes over the rest. Behind a group
+//! with a hole in it the numbers of groups may jump.
 
 /// The format that this version writes; it reads no newer one.
 pub(super) const FORMAT: u32 = 1;
@@ -49,6 +51,8 @@ pub(super) enum Kind {
     Group = 1,
     /// Nothing follows in this segment; the next one exists or is about to.
     Seal = 2,
+    /// Records were lost here.
+    Hole = 3,
     /// A delivery's body.
     Body = 16,
     /// An event: one element of the body before it.
@@ -71,9 +75,10 @@ pub(super) enum Kind {
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 11] = [
+        const ALL: [Kind; 12] = [
             Kind::Group,
             Kind::Seal,
+            Kind::Hole,
             Kind::Body,
             Kind::Event,
             Kind::Fold,

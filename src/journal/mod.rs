@@ -5,6 +5,7 @@
 //! <state>/lock                  held by the process that has it open     (lock.rs)
 //! <state>/journal/0000000001.seg …   segments                            (format.rs, codec.rs)
 //! <state>/checkpoints/          sled: where everything stands            (rows.rs)
+//! <state>/quarantine/           damaged bytes, kept aside                (repair.rs)
 //! ```
 //!
 //! One thread writes (`writer.rs`): operations queue, a group is formed, written and synced, then readers see it and the
@@ -25,6 +26,7 @@ mod format;
 #[cfg(test)]
 mod fuzz;
 mod group;
+mod hole;
 mod hot;
 mod index;
 mod kept;
@@ -36,6 +38,7 @@ mod prints;
 mod queue;
 mod read;
 mod rebuild;
+mod repair;
 mod rows;
 mod runs;
 mod scan;
@@ -73,9 +76,12 @@ use crate::time::Timestamp;
 
 pub use read::Reader;
 pub use words::{
-    Accepted, AppendError, Delivery, EventQuery, Gauges, Health, KEPT_KEY_MAX, KEPT_VALUE_MAX, Kept, OpenError, OpenReport, Options, Page,
-    Plan, RuleTexts, RunQuery, Space, Unrouted,
+    Accepted, AppendError, Damage, Delivery, EventQuery, Gauges, Health, KEPT_KEY_MAX, KEPT_VALUE_MAX, Kept, OpenError, OpenReport,
+    Options, Page, Plan, RuleTexts, RunQuery, Space, Unrouted,
 };
+
+/// Places of losses are counted up to this many.
+const LOSSES_MAX: usize = 10_000;
 
 /// The journal, open. Cheap to clone; all verbs go to one writer thread.
 ///
@@ -122,6 +128,8 @@ impl Journal {
 
     fn open_with(dir: &Path, options: Options, files: Files) -> Result<(Self, OpenReport), OpenError> {
         let (shared, writer, report) = open::open(dir, options, files)?;
+        let losses = kept::after(&shared.read(), Space::Loss, "", None, LOSSES_MAX);
+        shared.write().losses = losses.map_or(0, |losses| losses.len() as u64);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
@@ -266,7 +274,12 @@ impl Journal {
         let cold = &ids[..ids.len() - recent.len()];
         let mut events: Vec<_> = events::by_ids(&self.segments(), cold)?.into_iter().map(Arc::new).collect();
         for (file, offset) in recent.into_iter().rev() {
-            events.push(Arc::new(events::read_at(&files[file], offset)?));
+            match events::read_at(&files[file], offset) {
+                Ok(event) => events.push(Arc::new(event)),
+                // An event that is damaged holds up nothing behind it.
+                Err(error) if scan::is_damage(&error) => tracing::error!(%error, "an event is damaged; it is not routed"),
+                Err(error) => return Err(error),
+            }
         }
         let mut hot = self.0.shared.hot();
         events.iter().for_each(|event| hot.push(Arc::clone(event)));
@@ -391,6 +404,7 @@ impl Journal {
             dedup_since: state.dedup_since,
             unrouted: state.backlog.len(),
             bytes: state.bytes(),
+            losses: state.losses,
         }
     }
 

@@ -17,9 +17,10 @@ use crate::journal::group::Memory;
 use crate::journal::index::{self, Summary};
 use crate::journal::lock::{self, failed};
 use crate::journal::marker::{self, Found, Marker};
-use crate::journal::prints::{DEDUP_KEYS_MAX, Prints};
+use crate::journal::prints::Prints;
 use crate::journal::queue::Queue;
 use crate::journal::rebuild::{ReplayError, Replayed, replay};
+use crate::journal::repair;
 use crate::journal::rows::{RowKey, Standing};
 use crate::journal::scan::{journal_dir, read_head, segment_numbers, segment_path};
 use crate::journal::segment::{NextSegment, OpenSegment};
@@ -27,7 +28,6 @@ use crate::journal::shared::Shared;
 use crate::journal::state::State;
 use crate::journal::words::{Health, OpenError, OpenReport, Options};
 use crate::journal::writer::Writer;
-use crate::time::Timestamp;
 
 /// Segments are addressed with 32 bits, with room for one group beyond the limit.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -62,7 +62,7 @@ pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Sh
     let mut state = opening.standing(checkpoints, &numbers)?;
     let last = opening.fold(&mut state, &numbers)?;
     let (segment, next_group) = opening.segment(&mut state, last)?;
-    let prints = opening.prints(&state)?;
+    let prints = Prints::load(&state).map_err(|error| failed("read", &dir.join("checkpoints"), &error))?;
     opening.writer(state, segment, next_group, prints, lock)
 }
 
@@ -209,6 +209,7 @@ impl Opening<'_> {
                 ReplayError::Record(at) => damaged(&path, at.offset, "a record verifies but does not decode"),
                 ReplayError::Io(error) => failed("fold", &path, &error),
             })?;
+            let replayed = self.mended(state, &path, replayed)?;
             self.check(&path, &replayed, next_group, last, state.standing.next)?;
             next_group = Some(replayed.end.next_group);
             self.report.replayed += replayed.records;
@@ -230,14 +231,22 @@ impl Opening<'_> {
         Ok(None)
     }
 
+    /// Mends what a scan found damaged though it was acknowledged, and says so.
+    fn mended(&mut self, state: &mut State, path: &Path, mut replayed: Replayed) -> Opened<Replayed> {
+        let now = self.options.clock.now();
+        let mended = repair::mend(&self.files, self.dir, state, &mut replayed, now).map_err(|error| failed("mend", path, &error))?;
+        for damage in &mended {
+            tracing::error!("{damage}");
+        }
+        self.report.damage.extend(mended);
+        Ok(replayed)
+    }
+
     /// Whether what a scan found may be: a torn tail is only at the end of the last segment.
     fn check(&mut self, path: &Path, replayed: &Replayed, next_group: Option<u64>, last: bool, standing: Position) -> Opened<()> {
-        let (head, end) = (replayed.head, replayed.end);
+        let (head, end) = (replayed.head, &replayed.end);
         if next_group.is_some_and(|group| group != head.first_group) {
             return Err(damaged(path, 0, "its groups do not follow those of the segment before it"));
-        }
-        if let Some(later) = end.later {
-            return Err(damaged(path, end.end, &format!("a group does not verify, and a later one at {later} does")));
         }
         if !last && !end.sealed {
             return Err(damaged(path, end.end, "its end is missing"));
@@ -283,38 +292,6 @@ impl Opening<'_> {
         state.standing.next = Position { segment: segment.head.number, offset: state.open.summary.end };
         state.standing.group = group;
         Ok((segment, group))
-    }
-
-    /// The newest fingerprints, as many as are kept.
-    fn prints(&self, state: &State) -> Opened<Prints> {
-        let mut room = (DEDUP_KEYS_MAX as u64).saturating_sub(state.open.summary.prints);
-        let mut segments = Vec::new();
-        for summary in state.sealed.iter().rev() {
-            if room == 0 {
-                break;
-            }
-            room = room.saturating_sub(summary.prints);
-            segments.push(*summary);
-        }
-        let mut prints = Prints::default();
-        for summary in segments.into_iter().rev() {
-            let number = summary.number;
-            let pages =
-                state.pages(|page| RowKey::Prints(number, page)).map_err(|error| failed("read", &self.dir.join("checkpoints"), &error))?;
-            let since = (summary.events > 0).then(|| Timestamp::from_millis(summary.received.0));
-            for page in pages {
-                let found = index::prints(&page).map_err(|error| failed("read", &self.dir.join("checkpoints"), &error.into()))?;
-                for (print, offset) in found {
-                    prints.insert(print, Position { segment: number, offset }, since);
-                }
-            }
-        }
-        let (number, open) = (state.open.summary.number, &state.open);
-        let since = (open.summary.events > 0).then(|| Timestamp::from_millis(open.summary.received.0));
-        for (print, offset) in &open.prints {
-            prints.insert(*print, Position { segment: number, offset: *offset }, since);
-        }
-        Ok(prints)
     }
 
     fn writer(

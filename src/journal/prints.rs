@@ -5,8 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
 
 use crate::journal::format::Position;
+use crate::journal::index;
+use crate::journal::rows::RowKey;
+use crate::journal::state::State;
 use crate::time::Timestamp;
 
 /// Fingerprints per table: what 2^20 slots hold before they grow.
@@ -16,7 +20,7 @@ const TABLE_KEYS: usize = (1 << 20) / 8 * 7;
 const TABLES: usize = 4;
 
 /// The most fingerprints kept; about 75 MB.
-pub(super) const DEDUP_KEYS_MAX: usize = TABLE_KEYS * TABLES;
+const DEDUP_KEYS_MAX: usize = TABLE_KEYS * TABLES;
 
 /// Fingerprints are hashes already.
 #[derive(Default)]
@@ -56,6 +60,35 @@ impl Default for Prints {
 }
 
 impl Prints {
+    /// The newest fingerprints of the journal, as many as are kept.
+    pub(super) fn load(state: &State) -> io::Result<Self> {
+        let mut room = (DEDUP_KEYS_MAX as u64).saturating_sub(state.open.summary.prints);
+        let mut segments = Vec::new();
+        for summary in state.sealed.iter().rev() {
+            if room == 0 {
+                break;
+            }
+            room = room.saturating_sub(summary.prints);
+            segments.push(*summary);
+        }
+        let mut prints = Self::default();
+        for summary in segments.into_iter().rev() {
+            let number = summary.number;
+            let since = (summary.events > 0).then(|| Timestamp::from_millis(summary.received.0));
+            for page in state.pages(|page| RowKey::Prints(number, page))? {
+                for (print, offset) in index::prints(&page)? {
+                    prints.insert(print, Position { segment: number, offset }, since);
+                }
+            }
+        }
+        let (number, open) = (state.open.summary.number, &state.open);
+        let since = (open.summary.events > 0).then(|| Timestamp::from_millis(open.summary.received.0));
+        for (print, offset) in &open.prints {
+            prints.insert(*print, Position { segment: number, offset: *offset }, since);
+        }
+        Ok(prints)
+    }
+
     /// With this many fingerprints per table.
     fn bounded(table_keys: usize) -> Self {
         Self { tables: VecDeque::from([Table::default()]), table_keys }

@@ -14,34 +14,42 @@ use crate::journal::events::{self, OpenFile, Segments};
 use crate::journal::fold::{FoldRow, Heads, Record, Rows, RunRow, fold, fold_copy};
 use crate::journal::format::{HeadError, Kind, Position, SegmentHead};
 use crate::journal::index::{Block, SegmentIndex, Summary};
+use crate::journal::repair;
 use crate::journal::rows::RunHead;
 use crate::journal::runs;
-use crate::journal::scan::{damaged, journal_dir, read_frame, segment_numbers, segment_path, verified, walk};
-use crate::journal::words::{EventQuery, Kept, Page, RunQuery};
+use crate::journal::scan::{Gap, damaged, journal_dir, read_frame, read_head, segment_numbers, segment_path, verified, walk};
+use crate::journal::words::{Damage, EventQuery, Kept, Page, RunQuery};
 use crate::runs::Run;
 
-/// Reads the segments of a state folder without the daemon: no lock, no sled, no secrets. Stops at the first record
-/// that does not verify.
+/// Reads the segments of a state folder without the daemon: no lock, no sled, no secrets. What does not verify is left
+/// out and can be asked for.
 #[derive(Debug)]
 pub struct Reader {
     journal: PathBuf,
+    damage: RefCell<BTreeMap<(u32, u64), Damage>>,
 }
 
 impl Reader {
     /// For the state folder `dir`.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { journal: journal_dir(dir) }
+        Self { journal: journal_dir(dir), damage: RefCell::default() }
+    }
+
+    /// The damage that was met so far, in order.
+    #[must_use]
+    pub fn damage(&self) -> Vec<Damage> {
+        self.damage.borrow().values().cloned().collect()
     }
 
     /// As [`super::Journal::events`].
     pub fn events(&self, query: &EventQuery) -> io::Result<Page<Event, EventId>> {
-        events::list(&Scanned::new(&self.journal)?, query)
+        events::list(&Scanned::new(self)?, query)
     }
 
     /// As [`super::Journal::event`].
     pub fn event(&self, id: EventId) -> io::Result<Option<Event>> {
-        events::by_id(&Scanned::new(&self.journal)?, id)
+        events::by_id(&Scanned::new(self)?, id)
     }
 
     /// As [`super::Journal::runs`].
@@ -56,10 +64,10 @@ impl Reader {
         self.fold()?.runs.remove(&id).map(|row| runs::whole(row, &|at| self.record(at))).transpose()
     }
 
-    /// Runs of the whole journal. Stops at the first record that does not verify.
+    /// Runs of the whole journal.
     fn fold(&self) -> io::Result<RunRows> {
         let mut rows = RunRows::default();
-        for number in segment_numbers(&self.journal)? {
+        for number in self.numbers()? {
             let Some((bytes, head)) = load_if_there(&self.journal, number)? else { continue };
             let walked = walk(&bytes, head, |at, frame| {
                 if matches!(frame.kind, Kind::Plan | Kind::Fact | Kind::Carried | Kind::Dropped)
@@ -69,16 +77,45 @@ impl Reader {
                 }
                 Ok::<_, io::Error>(())
             })?;
-            if !walked.sealed {
-                break;
-            }
+            self.note(number, &walked.gaps);
         }
         Ok(rows)
     }
 
+    /// The segments that can be read. One that is missing between others is damage, and so is one without a head.
+    fn numbers(&self) -> io::Result<Vec<u32>> {
+        let mut numbers = segment_numbers(&self.journal)?;
+        let mut damage = self.damage.borrow_mut();
+        for pair in numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1) {
+            damage.insert((pair[0] + 1, 0), Damage::missing(&segment_path(&self.journal, pair[0] + 1)));
+        }
+        let mut unreadable = None;
+        numbers.retain(|number| {
+            let path = segment_path(&self.journal, *number);
+            match read_head(&path) {
+                Ok(Ok(_)) => return true,
+                Ok(Err(HeadError::Unreadable)) => {
+                    damage.insert((*number, 0), Damage::all_of(&path));
+                }
+                Ok(Err(error)) => unreadable = Some(head_error(*number, error)),
+                // Dropped meanwhile: a daemon may run.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => unreadable = Some(error),
+            }
+            false
+        });
+        unreadable.map_or(Ok(numbers), Err)
+    }
+
+    fn note(&self, number: u32, gaps: &[Gap]) {
+        let path = segment_path(&self.journal, number);
+        let found = gaps.iter().map(|gap| ((number, gap.offset.into()), repair::damage(&path, gap)));
+        self.damage.borrow_mut().extend(found);
+    }
+
     fn record(&self, at: Position) -> io::Result<(Kind, Vec<u8>)> {
         let path = segment_path(&self.journal, at.segment);
-        let head = crate::journal::scan::read_head(&path)?.map_err(|error| head_error(at.segment, error))?;
+        let head = read_head(&path)?.map_err(|error| head_error(at.segment, error))?;
         let bytes = read_frame(&File::open(path)?, at.offset)?;
         let found = verified(&bytes, head.seed(), at)?;
         Ok((found.kind, found.payload.to_vec()))
@@ -157,7 +194,7 @@ struct ScannedSegment {
 /// Segments that are read when they are first asked for. Lists ask for the newest first, so the copies of an event are
 /// known before the event is: they are in its segment or in newer ones.
 struct Scanned<'a> {
-    journal: &'a Path,
+    reader: &'a Reader,
     numbers: Vec<u32>,
     segments: RefCell<BTreeMap<u32, ScannedSegment>>,
     folds: RefCell<BTreeMap<EventId, Vec<(Position, FoldRecord)>>>,
@@ -166,16 +203,16 @@ struct Scanned<'a> {
 }
 
 impl<'a> Scanned<'a> {
-    fn new(journal: &'a Path) -> io::Result<Self> {
-        let numbers = segment_numbers(journal)?;
-        Ok(Self { journal, numbers, segments: RefCell::default(), folds: RefCell::default(), carried: RefCell::default() })
+    fn new(reader: &'a Reader) -> io::Result<Self> {
+        let numbers = reader.numbers()?;
+        Ok(Self { reader, numbers, segments: RefCell::default(), folds: RefCell::default(), carried: RefCell::default() })
     }
 
     fn scan(&self, number: u32) -> io::Result<()> {
         if self.segments.borrow().contains_key(&number) {
             return Ok(());
         }
-        let Some((bytes, head)) = load_if_there(self.journal, number)? else { return Ok(()) };
+        let Some((bytes, head)) = load_if_there(&self.reader.journal, number)? else { return Ok(()) };
         let mut index = SegmentIndex::new(number);
         let mut folds = self.folds.borrow_mut();
         let end = walk(&bytes, head, |at, frame| {
@@ -195,7 +232,8 @@ impl<'a> Scanned<'a> {
             Ok::<_, Undecodable>(())
         })?;
         index.summary.end = end.end;
-        let file = Arc::new(File::open(segment_path(self.journal, number))?);
+        self.reader.note(number, &end.gaps);
+        let file = Arc::new(File::open(segment_path(&self.reader.journal, number))?);
         self.segments.borrow_mut().insert(number, ScannedSegment { index, seed: head.seed(), file });
         Ok(())
     }

@@ -8,38 +8,54 @@ use crate::journal::codec;
 use crate::journal::fold::RunRow;
 use crate::journal::format::{Kind, Position};
 use crate::journal::rows::RunHead;
+use crate::journal::scan::is_damage;
 use crate::journal::words::{Page, RunQuery};
 use crate::runs::{Fact, Run};
 
 /// Reads the record at a position.
 pub(super) type ReadRecord<'a> = dyn Fn(Position) -> io::Result<(Kind, Vec<u8>)> + 'a;
 
-/// The whole run: values that stayed in the journal are put back.
+/// The whole run: values that stayed in the journal are put back. One that is damaged stays null, so that neither this
+/// run nor others are held up.
 pub(super) fn whole(row: RunRow, read: &ReadRecord<'_>) -> io::Result<Run> {
     let mut run = row.run;
     for (step, at) in row.values {
         let step = step as usize;
-        let value = match read(at)? {
-            (Kind::Carried, payload) => carried(&payload)?.and_then(|mut run| run.steps.get_mut(step).map(|view| view.value.take())),
-            (_, payload) => match codec::fact(&payload)? {
+        let value = match read_if_whole(&run, at, read)? {
+            Some((Kind::Carried, payload)) => carried(&payload)?.and_then(|mut run| run.steps.get_mut(step).map(|view| view.value.take())),
+            Some((Kind::Fact, payload)) => match codec::fact(&payload)? {
                 (_, Fact::StepDone { value, .. }) => Some(value),
                 _ => None,
             },
+            _ => None,
         };
         if let (Some(view), Some(value)) = (run.steps.get_mut(step), value) {
             view.value = value;
         }
     }
     if let Some(at) = row.would {
-        run.would = match read(at)? {
-            (Kind::Carried, payload) => carried(&payload)?.map(|run| run.would).unwrap_or_default(),
-            (_, payload) => match codec::fact(&payload)? {
+        run.would = match read_if_whole(&run, at, read)? {
+            Some((Kind::Carried, payload)) => carried(&payload)?.map(|run| run.would).unwrap_or_default(),
+            Some((Kind::Fact, payload)) => match codec::fact(&payload)? {
                 (_, Fact::Settled { would, .. }) => would,
                 _ => Vec::new(),
             },
+            _ => Vec::new(),
         };
     }
     Ok(run)
+}
+
+/// The record at a position; `None`, and a word in the log, when it is damaged.
+fn read_if_whole(run: &Run, at: Position, read: &ReadRecord<'_>) -> io::Result<Option<(Kind, Vec<u8>)>> {
+    match read(at) {
+        Ok(record) => Ok(Some(record)),
+        Err(error) if is_damage(&error) => {
+            tracing::error!(run = %run.id(), %error, "a value of a run is damaged");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn carried(payload: &[u8]) -> io::Result<Option<Run>> {

@@ -48,8 +48,8 @@ pub(super) fn read_head(path: &Path) -> io::Result<Result<SegmentHead, HeadError
     Ok(SegmentHead::from_bytes(&bytes))
 }
 
-/// How a segment ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a segment ended, and what in it does not verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScanEnd {
     /// Behind the last valid group.
     pub(super) end: u32,
@@ -59,54 +59,95 @@ pub(super) struct ScanEnd {
     pub(super) sealed: bool,
     /// Bytes from `end` to the last one that is not zero.
     pub(super) tail: u64,
-    /// A valid head of a later group behind `end`: what is at `end` was acknowledged and is damaged.
-    pub(super) later: Option<u32>,
+    /// Damage: what stood there was acknowledged, since a later group follows.
+    pub(super) gaps: Vec<Gap>,
 }
 
-/// Walks the valid groups of a segment's `bytes` in order and hands each frame but the groups' heads to `visit`.
+/// A stretch of a segment from the beginning of a group that does not verify to the next later one that does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) offset: u32,
+    pub(super) end: u32,
+    /// The number of the group that should begin here.
+    pub(super) group: u64,
+    /// Offset and length of what is no valid record; the records between are whole, each has a CRC of its own.
+    pub(super) lost: Vec<(u32, u32)>,
+    /// How many records of it are whole.
+    pub(super) whole: u32,
+}
+
+/// Walks the valid records of a segment's `bytes` in order and hands each frame but the groups' heads to `visit`. Records in
+/// a group that does not verify as a whole count where a later group shows that it was acknowledged.
 pub(super) fn walk<E>(bytes: &[u8], head: SegmentHead, mut visit: impl FnMut(Position, Frame<'_>) -> Result<(), E>) -> Result<ScanEnd, E> {
     let seed = head.seed();
-    let mut at = SEGMENT_HEAD;
-    let mut next_group = head.first_group;
-    let mut sealed = false;
-    while let Some((size, group)) = whole_group(&bytes[at.min(bytes.len())..], seed, next_group) {
+    let place = |offset: usize| Position { segment: head.number, offset: offset as u32 };
+    let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1).max(SEGMENT_HEAD.min(bytes.len()));
+    let mut at = SEGMENT_HEAD.min(bytes.len());
+    let (mut next_group, mut sealed, mut gaps) = (head.first_group, false, Vec::new());
+    // Behind a hole, groups may be missing.
+    let mut hole = false;
+    while !sealed {
+        if let Some((size, group)) = whole_group(&bytes[at..], seed, next_group, hole) {
+            hole = false;
+            let mut inside = at + GROUP_HEAD;
+            for _ in 0..group.count {
+                let Some(found) = frame(&bytes[inside..at + size], seed) else { break };
+                sealed = found.kind == Kind::Seal;
+                hole |= found.kind == Kind::Hole;
+                visit(place(inside), found)?;
+                inside += found.size();
+            }
+            at += size;
+            next_group = group.number + 1;
+            continue;
+        }
+        let Some((offset, number)) = later_group(bytes.get(at..used).unwrap_or_default(), seed, next_group) else { break };
+        let end = at + offset;
+        let mut gap = Gap { offset: at as u32, end: end as u32, group: next_group, lost: Vec::new(), whole: 0 };
         let mut inside = at + GROUP_HEAD;
-        let mut frames = &bytes[inside..at + size];
-        for _ in 0..group.count {
-            let Some(found) = frame(frames, seed) else { break };
-            sealed = found.kind == Kind::Seal;
-            visit(Position { segment: head.number, offset: inside as u32 }, found)?;
-            inside += found.size();
-            frames = &frames[found.size()..];
+        while inside < end {
+            let lost = next_frame(&bytes[inside..end], seed);
+            if lost > 0 {
+                gap.lost.push((inside as u32, lost as u32));
+                inside += lost;
+            }
+            if let Some(found) = frame(&bytes[inside..end], seed) {
+                gap.whole += 1;
+                visit(place(inside), found)?;
+                inside += found.size();
+            }
         }
-        at += size;
-        next_group += 1;
-        if sealed {
-            break;
-        }
+        gaps.push(gap);
+        (at, next_group) = (end, number);
     }
-    let rest = &bytes[at.min(bytes.len())..];
-    let tail = rest.iter().rposition(|b| *b != 0).map_or(0, |last| last as u64 + 1);
-    let later = if sealed { None } else { later_group(&rest[..tail as usize], seed, next_group).map(|o| (at + o) as u32) };
-    Ok(ScanEnd { end: at as u32, next_group, sealed, tail, later })
+    let tail = used.saturating_sub(at) as u64;
+    Ok(ScanEnd { end: at as u32, next_group, sealed, tail, gaps })
 }
 
-/// The size and head of the group at the beginning of `bytes`, when all of it verifies and it is number `number`.
-fn whole_group(bytes: &[u8], seed: u32, number: u64) -> Option<(usize, GroupHead)> {
-    let group = GroupHead::of(frame(bytes, seed)?).filter(|group| group.number == number)?;
+/// The size and head of the group at the beginning of `bytes`, when all of it verifies and it is number `number`, or a later
+/// one where that may be.
+fn whole_group(bytes: &[u8], seed: u32, number: u64, or_later: bool) -> Option<(usize, GroupHead)> {
+    let group = GroupHead::of(frame(bytes, seed)?).filter(|group| group.number == number || (or_later && group.number > number))?;
     let size = GROUP_HEAD + group.bytes as usize;
     let frames = bytes.get(GROUP_HEAD..size)?;
     (crc32c::crc32c_append(seed, frames) == group.crc).then_some((size, group))
 }
 
-/// Where a valid head of a group later than `expected` is: group n+1 is written only after n is synced.
-fn later_group(bytes: &[u8], seed: u32, expected: u64) -> Option<usize> {
+/// Where a valid head of a group later than `expected` is, and its number: group n+1 is written only after n is synced.
+fn later_group(bytes: &[u8], seed: u32, expected: u64) -> Option<(usize, u64)> {
     const LENGTH: [u8; 4] = ((GROUP_HEAD - FRAME_HEAD) as u32).to_le_bytes();
-    (0..bytes.len().saturating_sub(GROUP_HEAD - 1)).find(|&at| {
-        bytes[at..at + 4] == LENGTH
-            && bytes[at + 8] == Kind::Group as u8
-            && frame(&bytes[at..], seed).and_then(GroupHead::of).is_some_and(|group| group.number > expected)
+    // What is damaged begins with the head of a group at least.
+    (GROUP_HEAD..bytes.len().saturating_sub(GROUP_HEAD - 1)).find_map(|at| {
+        let found = bytes[at..at + 4] == LENGTH && bytes[at + 8] == Kind::Group as u8;
+        let group = found.then(|| frame(&bytes[at..], seed).and_then(GroupHead::of)).flatten()?;
+        (group.number > expected).then_some((at, group.number))
     })
+}
+
+/// How many bytes come before the next frame that verifies: none, or room for the head of a frame at least.
+pub(super) fn next_frame(bytes: &[u8], seed: u32) -> usize {
+    let verifies = |at: usize| frame(&bytes[at..], seed).is_some();
+    if verifies(0) { 0 } else { (FRAME_HEAD..bytes.len()).find(|at| verifies(*at)).unwrap_or(bytes.len()) }
 }
 
 /// Reads one frame of a file; its bytes come whole, for [`frame`].
@@ -133,6 +174,11 @@ pub(super) fn read_frame(file: &File, offset: u32) -> io::Result<Vec<u8>> {
     }
     bytes.truncate(size);
     Ok(bytes)
+}
+
+/// Whether an error says that what stands on the disk is damaged, not that it cannot be read at all.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// An error that says where a record does not verify.

@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) open_head: SegmentHead,
     pub(super) open_file: Option<Arc<File>>,
     pub(super) dedup_since: Option<Timestamp>,
+    /// Places where records were lost; changes only while the journal is opened.
+    pub(super) losses: u64,
     /// The writer has ended and given the checkpoints free: rows that are not in memory cannot be read any more.
     closed: bool,
 }
@@ -69,6 +71,7 @@ impl State {
             open_head: SegmentHead { number: 0, first_group: 0, salt: 0 },
             open_file: None,
             dedup_since: None,
+            losses: 0,
             closed: false,
         }
     }

@@ -1,5 +1,7 @@
 //! The words of the store: what is handed in, what comes back, and why it may not.
 
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -65,12 +67,24 @@ pub enum Space {
     Dedupe = 8,
     /// Timers of watches.
     Watch = 9,
+    /// Places of the journal where records were lost.
+    Loss = 10,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 9] =
-        [Self::Cursor, Self::Item, Self::Ledger, Self::Pause, Self::Breaker, Self::Token, Self::Order, Self::Dedupe, Self::Watch];
+    pub const ALL: [Self; 10] = [
+        Self::Cursor,
+        Self::Item,
+        Self::Ledger,
+        Self::Pause,
+        Self::Breaker,
+        Self::Token,
+        Self::Order,
+        Self::Dedupe,
+        Self::Watch,
+        Self::Loss,
+    ];
 
     pub(super) fn of(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|space| *space as u8 == byte)
@@ -243,8 +257,58 @@ pub struct OpenReport {
     pub replayed: u64,
     /// Bytes of a torn tail that were cut.
     pub cut: u64,
+    /// Damage that was mended: what could not be read any more is kept aside, the rest goes on.
+    pub damage: Vec<Damage>,
     /// Runs that are not settled.
     pub open_runs: u64,
+}
+
+/// A place of the journal where bytes that were acknowledged do not verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where the group begins that does not verify.
+    pub offset: u64,
+    /// Bytes from there to the next good group.
+    pub bytes: u64,
+    /// Records in between that are whole all the same.
+    pub whole: u64,
+    /// Bytes of the records that are lost.
+    pub lost: u64,
+    /// Whether the whole file is gone.
+    pub missing: bool,
+    /// Where the bytes were put aside when the place was mended.
+    pub aside: Option<PathBuf>,
+}
+
+impl Damage {
+    /// A segment that is gone.
+    pub(super) fn missing(file: &Path) -> Self {
+        Self { file: file.to_owned(), offset: 0, bytes: 0, whole: 0, lost: 0, missing: true, aside: None }
+    }
+
+    /// A segment whose head does not verify, so that nothing in it can be told.
+    pub(super) fn all_of(file: &Path) -> Self {
+        let bytes = std::fs::metadata(file).map_or(0, |file| file.len());
+        Self { bytes, lost: bytes, missing: false, ..Self::missing(file) }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, bytes, whole, lost, missing, aside } = self;
+        if *missing {
+            return write!(f, "`{}` is missing", file.display());
+        }
+        write!(f, "`{}` is damaged at byte {offset}: {bytes} bytes do not verify", file.display())?;
+        match (lost, whole) {
+            (0, _) => f.write_str("; no record is lost")?,
+            (_, 0) => f.write_str("; what they held is lost")?,
+            _ => write!(f, "; {whole} records in there are whole, {lost} bytes are lost")?,
+        }
+        aside.as_ref().map_or(Ok(()), |aside| write!(f, "; kept aside in `{}`", aside.display()))
+    }
 }
 
 /// Numbers about the store.
@@ -260,4 +324,6 @@ pub struct Gauges {
     pub unrouted: u64,
     /// Bytes of all segments.
     pub bytes: u64,
+    /// Places where acknowledged records were lost, ever.
+    pub losses: u64,
 }

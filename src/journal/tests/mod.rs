@@ -4,6 +4,7 @@ mod accept;
 mod damage;
 mod faults;
 mod kept;
+mod mend;
 mod model;
 mod reopen;
 
