@@ -55,7 +55,10 @@ fn a_damaged_segment_gives_only_what_was_written() {
         if let Some((found_head, found)) = frames(&damaged)
             && found_head == head
         {
-            assert!(written.starts_with(&found), "a frame that nobody wrote, or one that was skipped");
+            // Records may be missing or stand elsewhere; none is made up, and none is torn.
+            for (at, kind, payload) in found {
+                assert!(written.iter().any(|(_, k, p)| (*k, p) == (kind, &payload)), "a record at {at:?} that nobody wrote");
+            }
         }
     });
 }

@@ -112,8 +112,10 @@ pub(super) fn walk<E>(bytes: &[u8], head: SegmentHead, mut visit: impl FnMut(Pos
                 inside += lost;
             }
             if let Some(found) = frame(&bytes[inside..end], seed) {
-                gap.whole += 1;
-                visit(place(inside), found)?;
+                if found.kind != Kind::Group {
+                    gap.whole += 1;
+                    visit(place(inside), found)?;
+                }
                 inside += found.size();
             }
         }
