@@ -63,9 +63,12 @@ pub(super) enum Command {
     },
     /// Run the tests inside rule files
     Test {
-        /// Only these rules
+        /// Only these rules; `*` in a name stands for any text
         #[arg(value_name = "RULE")]
         rules: Vec<String>,
+        /// Write a report in JUnit's XML, for CI
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
         /// One JSON object: {"passed", "failed", "tests": […]}
         #[arg(long)]
         json: bool,
@@ -229,6 +232,12 @@ pub(super) enum EventsCommand {
         /// The event's id
         #[arg(value_name = "EVENT")]
         id: String,
+        /// Print it as a test to paste into a rule file: what the rules do with it, secrets masked
+        #[arg(long, conflicts_with = "json")]
+        as_test: bool,
+        /// The rule to print a test for [default: each that it meets]
+        #[arg(long, value_name = "RULE", requires = "as_test")]
+        rule: Option<String>,
         #[command(flatten)]
         admin: AdminArgs,
         /// On one line

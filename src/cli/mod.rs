@@ -4,12 +4,14 @@
 //! 78 when `run` refuses its configuration or state. Nothing else in the program prints or ends the process.
 
 mod args;
+mod as_test;
 mod check;
 mod client;
 mod demo;
 mod events;
 mod explain;
 mod init;
+mod junit;
 mod later;
 mod listing;
 mod output;
@@ -78,11 +80,15 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Init { dir } => init::run(dir, out),
         Command::Check { online: true, .. } => Err(later::refuse("check --online")),
         Command::Check { json, .. } => check::run(config, *json, out),
-        Command::Test { rules, json, require_tests } => test::run(config, rules, *json, *require_tests, out),
+        Command::Test { rules, junit, json, require_tests } => {
+            let asked = test::Asked { only: rules, junit: junit.as_deref(), json: *json, require_tests: *require_tests };
+            test::run(config, &asked, out)
+        }
         Command::Explain { event, source, json } => explain::run(config, event, source.as_deref(), *json, out),
         Command::Events { command } => match command {
             EventsCommand::List { filters, admin, json } => events::list(config, admin, filters, *json, out),
-            EventsCommand::Show { id, admin, json } => events::show(config, admin, id, *json, out),
+            EventsCommand::Show { id, as_test: true, rule, admin, .. } => as_test::run(config, admin, id, rule.as_deref(), out),
+            EventsCommand::Show { id, admin, json, .. } => events::show(config, admin, id, *json, out),
             EventsCommand::Tail { event_type, source, after, admin, json } => {
                 let wanted = events::Wanted { event_type: event_type.as_deref(), source: source.as_deref() };
                 events::tail(config, admin, &wanted, after.as_deref(), *json, out)

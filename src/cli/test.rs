@@ -7,26 +7,39 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::output::{BAD, GOOD, Out, Stop, clean, paint};
-use super::setup;
+use super::{junit, setup};
 use crate::clock::Clock;
 use crate::fault::nearest;
+use crate::rules::pattern::Wildcard;
 use crate::rules::{RuleSet, TestReport};
 
-pub(super) fn run(config: Option<&Path>, only: &[String], as_json: bool, require_tests: bool, out: &mut Out) -> Result<u8, Stop> {
+/// What is asked of the command.
+pub(super) struct Asked<'a> {
+    /// Names of rules, perhaps with `*`; none means all.
+    pub(super) only: &'a [String],
+    /// Where a report for CI goes.
+    pub(super) junit: Option<&'a Path>,
+    /// One JSON object.
+    pub(super) json: bool,
+    /// A rule file without tests fails.
+    pub(super) require_tests: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, asked: &Asked<'_>, out: &mut Out) -> Result<u8, Stop> {
     let (config, rules) = setup::project(config)?;
-    let unknown: Vec<&String> = only.iter().filter(|name| rules.get(name).is_none()).collect();
-    if let Some(name) = unknown.first() {
-        let names = rules.rules().iter().map(|rule| &*rule.name);
-        let near = nearest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        return Err(Stop::no(format!("there is no rule `{name}`{near}")));
+    let only = chosen(&rules, asked.only)?;
+    let mut reports = rules.test(&only, &config.vars, Clock::system().now());
+    if asked.require_tests {
+        reports.extend(untested(&rules, &only));
     }
-    let mut reports = rules.test(only, &config.vars, Clock::system().now());
-    if require_tests {
-        reports.extend(untested(&rules, only));
+    if let Some(path) = asked.junit {
+        let report = junit::report(&reports, |rule| rules.get(rule).map(|rule| rule.place.clone()));
+        let failed = |error: std::io::Error| Stop::unknown(format!("cannot write `{}`: {error}", path.display()));
+        std::fs::write(path, report).map_err(failed)?;
     }
     let failed = reports.iter().filter(|report| !report.passed).count();
     let passed = reports.len() - failed;
-    if as_json {
+    if asked.json {
         out.json(&json!({ "passed": passed, "failed": failed, "tests": reports }))?;
     } else {
         for report in &reports {
@@ -50,6 +63,30 @@ fn show(report: &TestReport, out: &mut Out) -> Result<(), Stop> {
         out.line(&format!("       {}", clean(line)))?;
     }
     Ok(())
+}
+
+/// The rules that are asked for by name or with `*`; each must mean at least one.
+fn chosen(rules: &RuleSet, asked: &[String]) -> Result<Vec<String>, Stop> {
+    let mut only = Vec::new();
+    for name in asked {
+        if rules.get(name).is_some() {
+            only.push(name.clone());
+            continue;
+        }
+        let names = || rules.rules().iter().map(|rule| &*rule.name);
+        if name.contains('*') {
+            let glob = Wildcard::parse(name).map_err(|message| Stop::unknown(format!("`{}`: {message}", clean(name))))?;
+            let before = only.len();
+            only.extend(names().filter(|rule| glob.fits(rule)).map(str::to_owned));
+            if only.len() == before {
+                return Err(Stop::no(format!("no rule is named like `{}`", clean(name))));
+            }
+            continue;
+        }
+        let near = nearest(name, names()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        return Err(Stop::no(format!("there is no rule `{}`{near}", clean(name))));
+    }
+    Ok(only)
 }
 
 /// A failure for each rule file without any test.

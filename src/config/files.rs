@@ -49,7 +49,7 @@ fn tidy(path: &Path) -> PathBuf {
 /// Reads a text file of at most `max` bytes, or says why not.
 pub(super) fn read_text(path: &Path, what: &str, max: usize, world: &dyn World) -> Result<Arc<SourceText>, Fault> {
     let shown = path.display();
-    let bytes = world.read(path).map_err(|error| {
+    let bytes = world.read_at_most(path, max).map_err(|error| {
         let fault = |message: String| Fault::general(FILE_UNREADABLE, message);
         match error.kind() {
             io::ErrorKind::NotFound => fault(format!("{what} `{shown}` does not exist")),
@@ -61,8 +61,8 @@ pub(super) fn read_text(path: &Path, what: &str, max: usize, world: &dyn World) 
         }
     })?;
     if bytes.len() > max {
-        let message = format!("{what} `{shown}` has {} bytes; at most {max} are read", bytes.len());
-        return Err(Fault::general("file-too-large", message));
+        let message = format!("{what} `{shown}` has more than {max} bytes, which is the most that is read");
+        return Err(Fault::general("file-too-large", message).help("split it into several files"));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Arc::new(SourceText { path: path.to_owned(), text })),

@@ -1,7 +1,7 @@
 //! What the configuration reads besides its text: the environment and files. The only file of this module that
 //! touches either.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// What the configuration reads besides its text: the environment and files. Tests give their own.
@@ -13,9 +13,19 @@ pub trait World {
     /// # Errors
     /// As the operating system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// A file's bytes, and no more than one beyond `max`: enough to tell that it is too large.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn read_at_most(&self, path: &Path, max: usize) -> io::Result<Vec<u8>> {
+        self.read(path).map(|mut bytes| {
+            bytes.truncate(max.saturating_add(1));
+            bytes
+        })
+    }
     /// The permission bits of a file, where the system has them.
     fn mode(&self, path: &Path) -> Option<u32>;
-    /// The files directly in a folder, symbolic links followed, in no order.
+    /// The files directly in a folder, symbolic links followed, in no order; links that lead nowhere too.
     ///
     /// # Errors
     /// As the operating system says; `NotADirectory` for a file.
@@ -38,6 +48,12 @@ impl World for RealWorld {
         std::fs::read(path)
     }
 
+    fn read_at_most(&self, path: &Path, max: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(max as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     #[cfg(unix)]
     fn mode(&self, path: &Path) -> Option<u32> {
         use std::os::unix::fs::PermissionsExt;
@@ -53,7 +69,8 @@ impl World for RealWorld {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            if std::fs::metadata(&path).is_ok_and(|meta| meta.is_file()) {
+            // A link that leads nowhere or in a circle is not left out: reading it says what is wrong.
+            if std::fs::metadata(&path).map_or(true, |meta| meta.is_file()) {
                 files.push(path);
             }
         }

@@ -14,6 +14,7 @@ mod functions;
 mod fuzz;
 mod helpers;
 mod moments;
+mod parts;
 mod result;
 mod scan;
 mod stack;
@@ -180,6 +181,18 @@ impl Expression {
     #[must_use]
     pub fn references(&self) -> Vec<String> {
         compile::references(&self.code)
+    }
+
+    /// The conditions that all have to hold: what `&&` joins. For `explain`.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<Self> {
+        parts::conditions(&self.text)
+    }
+
+    /// The two sides and the operator, where it is one comparison. For `explain`.
+    #[must_use]
+    pub fn comparison(&self) -> Option<(Self, &'static str, Self)> {
+        parts::comparison(&self.text)
     }
 
     /// A path that is compared with two different literals at once: the condition never holds. For `check`.

@@ -25,6 +25,7 @@ pub(super) fn across(documents: &[Document], known: &Known, faults: &mut Faults)
             loops(&document.node, rule, known, faults);
         }
     }
+    super::loops::between(documents, known, faults);
 }
 
 fn unique_names(documents: &[Document], faults: &mut Faults) {
@@ -44,7 +45,7 @@ fn unique_names(documents: &[Document], faults: &mut Faults) {
 }
 
 /// The value of a template that depends on nothing but `vars`.
-fn known_text(template: &Template, known: &Known) -> Option<String> {
+pub(super) fn known_text(template: &Template, known: &Known) -> Option<String> {
     template.render_text(&Scope::new().bind("vars", &known.vars), |_, value| value).ok()
 }
 
@@ -143,7 +144,7 @@ fn is_own_ingress(url: &str, ingress: SocketAddr) -> bool {
 }
 
 /// Whether the rule waits for some type that begins like this.
-fn means_any(rule: &Rule, prefix: &str, emitted: bool) -> bool {
+pub(super) fn means_any(rule: &Rule, prefix: &str, emitted: bool) -> bool {
     rule.filter.events.iter().any(|pattern| match pattern {
         TypePattern::Any => !emitted,
         TypePattern::Family(own) => !emitted && **own == *prefix,
@@ -153,9 +154,17 @@ fn means_any(rule: &Rule, prefix: &str, emitted: bool) -> bool {
 
 /// Whether items of this queue come through the shorthand and through literals of the pattern.
 fn of_queue(rule: &Rule, node: &Node, queue: &str) -> bool {
-    if rule.filter.queues.as_ref().is_some_and(|queues| !queues.iter().any(|own| own == queue)) {
-        return false;
+    queue_names(rule, node).is_none_or(|names| names.iter().any(|name| name == queue))
+}
+
+/// The queues whose items come through the shorthand and through literals of the pattern; `None` where that is any.
+pub(super) fn queue_names(rule: &Rule, node: &Node) -> Option<Vec<String>> {
+    let items = node.get("match").and_then(|m| m.get("Queue")).and_then(|q| q.get("Name")).and_then(Node::as_list);
+    // Anything but a literal may mean any name.
+    let literals = items.and_then(|items| items.iter().map(|item| item.as_text().map(str::to_owned)).collect::<Option<Vec<_>>>());
+    match (&rule.filter.queues, literals) {
+        (Some(queues), Some(literals)) => Some(queues.iter().filter(|queue| literals.contains(queue)).cloned().collect()),
+        (Some(queues), None) => Some(queues.clone()),
+        (None, literals) => literals,
     }
-    let names = node.get("match").and_then(|m| m.get("Queue")).and_then(|q| q.get("Name")).and_then(Node::as_list);
-    names.is_none_or(|names| names.iter().any(|name| name.as_text().is_none_or(|text| text == queue)))
 }

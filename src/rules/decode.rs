@@ -108,7 +108,15 @@ impl Decoder<'_> {
         match Template::parse(text) {
             Ok(template) => {
                 self.names(node, text, &template.references());
+                if is_foreign(text) {
+                    let message = "`{{…}}` is not evaluated: it is sent as it stands";
+                    self.warning("foreign-template", &node.place, message, "templates are written `${…}` here");
+                }
                 Some(template)
+            }
+            Err(error) if text.contains("${{") => {
+                let help = Some("templates are written `${…}` here, with one pair of braces".to_owned());
+                self.syntax(node, SyntaxError { help, ..error })
             }
             Err(error) => self.syntax(node, error),
         }
@@ -219,6 +227,11 @@ impl Decoder<'_> {
             None => fault.help("add it to `vars` of the configuration"),
         });
     }
+}
+
+/// Whether a text has a template of other tools in it: `{{ x }}`, closed behind it.
+fn is_foreign(text: &str) -> bool {
+    text.find("{{").is_some_and(|at| !text[..at].ends_with('$') && text[at..].contains("}}"))
 }
 
 /// Where a path stands in a text, in characters.

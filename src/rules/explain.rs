@@ -4,10 +4,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::at::explain as words;
+use super::pattern::short;
 use super::render::event_scope;
 use super::{ExpressionFault, Mode, Rule};
 use crate::event::{Event, RuleName};
-use crate::expr::{EvalError, Expression};
+use crate::expr::{EvalError, Expression, Scope};
 use crate::time::Timestamp;
 
 /// Why a rule did not match, or that it did.
@@ -41,7 +42,7 @@ pub(super) enum When {
     /// It does not.
     Not,
     /// A field it needs is missing.
-    Missing(EvalError),
+    Missing,
     /// It cannot be evaluated for this event.
     Fault(ExpressionFault),
 }
@@ -55,7 +56,7 @@ impl Rule {
         match when.holds(&scope) {
             Ok(true) => When::Holds,
             Ok(false) => When::Not,
-            Err(error @ EvalError::Missing { .. }) => When::Missing(error),
+            Err(EvalError::Missing { .. }) => When::Missing,
             Err(error) => When::Fault(ExpressionFault { place: "when".to_owned(), message: words(error) }),
         }
     }
@@ -86,27 +87,68 @@ impl Rule {
         self.filter.refuses(event).or_else(of_pattern).or_else(|| self.unmet_when(event, vars, now))
     }
 
-    /// The values that `when` saw, by path; false where it names none.
-    fn seen(&self, event: &Event, vars: &Value, now: Timestamp) -> Value {
-        let Some(when) = &self.when else { return json!(false) };
+    fn unmet_when(&self, event: &Event, vars: &Value, now: Timestamp) -> Option<Because> {
+        let when = self.when.as_ref()?;
         let json = self.when_wants_event.then(|| event.to_json());
         let scope = event_scope(event, json.as_ref(), now).bind("vars", vars).bind("rule", &self.as_value);
-        let value =
-            |path: &String| Expression::compile(path).ok()?.eval(&scope).ok().filter(|value| !value.is_object() && !value.is_array());
-        let seen: Map<String, Value> = when.references().into_iter().filter_map(|path| value(&path).map(|v| (path, v))).collect();
-        if seen.is_empty() { json!(false) } else { Value::Object(seen) }
-    }
-
-    fn unmet_when(&self, event: &Event, vars: &Value, now: Timestamp) -> Option<Because> {
-        let text = self.when.as_ref().map(|when| when.text().trim().to_owned());
-        let because = |found: Value, hint: Option<String>| Because { path: "when".to_owned(), expected: json!(text), found, hint };
-        match self.when(event, vars, now) {
-            When::Holds => None,
-            When::Fault(fault) => {
-                Some(because(Value::Null, Some(format!("{}; such an event gives a run that is dead at once", fault.message))))
-            }
-            When::Not => Some(because(self.seen(event, vars, now), None)),
-            When::Missing(error) => Some(because(Value::Null, Some(words(error)))),
+        let answer = when.holds(&scope);
+        if answer == Ok(true) {
+            return None;
         }
+        let part = failing_part(when, &answer, &scope);
+        let (found, hint) = match answer {
+            Ok(_) => (seen(&part, &scope).unwrap_or(json!(false)), hint(&part, &scope)),
+            Err(error @ EvalError::Missing { .. }) => (seen(&part, &scope).unwrap_or(Value::Null), Some(words(error))),
+            Err(error) => {
+                let hint = format!("{}; such an event gives a run that is dead at once", words(error));
+                (seen(&part, &scope).unwrap_or(Value::Null), Some(hint))
+            }
+        };
+        Some(Because { path: "when".to_owned(), expected: json!(part.text().trim()), found, hint })
+    }
+}
+
+/// Of what `&&` joins the first part that gives the whole its answer.
+fn failing_part(when: &Expression, answer: &Result<bool, EvalError>, scope: &Scope<'_>) -> Expression {
+    let same = |part: &Expression| match (answer, part.holds(scope)) {
+        (Ok(_), found) => found == Ok(false),
+        (Err(error), Err(found)) => std::mem::discriminant(error) == std::mem::discriminant(&found),
+        (Err(_), Ok(_)) => false,
+    };
+    let conditions = when.conditions();
+    conditions.into_iter().find(|part| same(part)).unwrap_or_else(|| when.clone())
+}
+
+/// What a condition saw: the values of its paths, and the sides of a comparison where they are more than a path. Nothing
+/// where there are none.
+fn seen(part: &Expression, scope: &Scope<'_>) -> Option<Value> {
+    let mut seen = Map::new();
+    let mut add = |side: &Expression| {
+        if !side.references().is_empty()
+            && let Ok(value) = side.eval(scope)
+        {
+            seen.insert(side.text().trim().to_owned(), short(&value));
+        }
+    };
+    if let Some((left, _, right)) = part.comparison() {
+        [left, right].iter().for_each(&mut add);
+    }
+    part.references().iter().filter_map(|path| Expression::compile(path).ok()).for_each(|path| add(&path));
+    (!seen.is_empty()).then_some(Value::Object(seen))
+}
+
+/// A trap that a comparison of two texts fell into.
+fn hint(part: &Expression, scope: &Scope<'_>) -> Option<String> {
+    let (left, operator, right) = part.comparison()?;
+    let (Ok(Value::String(left)), Ok(Value::String(right))) = (left.eval(scope), right.eval(scope)) else { return None };
+    match operator {
+        "==" if left.to_lowercase() == right.to_lowercase() => {
+            Some("the two differ only in case; compare x.lower() where that does not matter".to_owned())
+        }
+        "==" if left.trim() == right.trim() => Some("the two differ only in spaces at the ends; compare x.trim()".to_owned()),
+        "<" | "<=" | ">" | ">=" if left.parse::<f64>().is_ok() && right.parse::<f64>().is_ok() => {
+            Some("both are text and compared by their characters; convert them: double(…)".to_owned())
+        }
+        _ => None,
     }
 }

@@ -79,6 +79,12 @@ impl Filter {
         self.refuses_data(event)
     }
 
+    /// The types that are named in full, in lower case.
+    pub(super) fn exact_types(&self) -> Vec<String> {
+        let exact = |pattern: &TypePattern| if let TypePattern::Exact(own) = pattern { Some(own.to_string()) } else { None };
+        self.events.iter().filter_map(exact).collect()
+    }
+
     /// Whether nothing of it stands against the event.
     pub(super) fn meets(&self, event: &Event, lower_type: &str) -> bool {
         self.means_type(lower_type, event) && self.means_source(event) && self.refuses_data(event).is_none()

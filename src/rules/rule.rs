@@ -99,6 +99,17 @@ pub struct Step {
     pub(super) wants_event: bool,
 }
 
+impl Rule {
+    /// The paths that its condition and its steps refer to.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let steps = self.steps.iter().flat_map(|step| {
+            let condition = step.condition.iter().flat_map(Expression::references);
+            condition.chain(step.action.references())
+        });
+        self.when.iter().flat_map(Expression::references).chain(steps).collect()
+    }
+}
+
 impl Step {
     /// Its id, or its number from 1: how runs, logs and `ParentOperationId` name it.
     #[must_use]

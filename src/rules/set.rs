@@ -82,6 +82,11 @@ impl RuleSet {
         &self.rules
     }
 
+    /// `vars` of the configuration.
+    pub(super) fn vars(&self) -> &Value {
+        &self.vars
+    }
+
     /// A rule by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Rule>> {
@@ -111,7 +116,7 @@ impl RuleSet {
             match rule.when(event, &self.vars, now) {
                 When::Holds => met.push(Met { rule: Arc::clone(rule), fault: None }),
                 When::Fault(fault) => met.push(Met { rule: Arc::clone(rule), fault: Some(fault) }),
-                When::Missing(_) => metrics::counter!(metric::EXPRESSION_MISSING, "rule" => rule.name.to_string()).increment(1),
+                When::Missing => metrics::counter!(metric::EXPRESSION_MISSING, "rule" => rule.name.to_string()).increment(1),
                 When::Not => {}
             }
         }

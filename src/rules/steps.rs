@@ -9,7 +9,7 @@ use super::action::{
     TargetAction,
 };
 use super::decode::Decoder;
-use super::limits::{CONTENT_KEY_FORBIDDEN, EVENT_TYPE_MAX, REFERENCE_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
+use super::limits::{CONTENT_KEY_FORBIDDEN, CONTENT_MAX, EVENT_TYPE_MAX, REFERENCE_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
 use super::tree::Tree;
 use super::{RetryPolicy, Step, http, retry, shapes};
 use crate::event::is_plain_name;
@@ -313,6 +313,14 @@ pub(super) fn read_moment(text: &str) -> Result<Moment, String> {
 }
 
 fn content(node: &Node, decoder: &mut Decoder<'_>) -> Option<Tree> {
+    let written = node.to_json().to_string();
+    if !written.contains("${") && written.encode_utf16().count() > CONTENT_MAX {
+        decoder.error(
+            "content-size",
+            &node.place,
+            format!("`content` is longer than {CONTENT_MAX} characters, which Orchestrator refuses"),
+        );
+    }
     if let Yaml::Map(entries) = &node.value {
         for (key, value) in entries {
             check_content_key(&key.name, &key.place, decoder);

@@ -193,29 +193,44 @@ impl TestCase {
             expect::Verdict::Done(why) => return why,
             expect::Verdict::CompareSteps => {}
         }
-        match self.requests(rule, vars, now) {
+        match requests(rule, &self.event, &self.replies, vars, now) {
             Ok(requests) => expect.of_steps(&requests),
             Err(fault) => Some(fault.to_string()),
         }
     }
+}
 
-    /// What the steps would send, as JSON, with the replies as their values.
-    fn requests(&self, rule: &Rule, vars: &Value, now: Timestamp) -> Result<Vec<Value>, super::ExpressionFault> {
-        let mut values = Map::new();
-        let mut requests = Vec::new();
-        for (index, step) in rule.steps.iter().enumerate() {
-            let steps = Value::Object(values.clone());
-            let run = Some(RunId::of(self.event.id, &rule.name));
-            let input = RenderInput { event: &self.event, steps: &steps, vars, run, now };
-            match rule.render(index, &input)? {
-                Rendered::Skip { .. } => continue,
-                Rendered::Request(request) => requests.push(Request::to_json(&request)),
-            }
-            if let Some(id) = &step.id {
-                let reply = self.replies.get(&**id).cloned().unwrap_or_else(|| Value::Object(Map::new()));
-                values.insert(id.to_string(), reply);
-            }
+/// What the steps would send, as JSON, with the replies as their values.
+fn requests(rule: &Rule, event: &Event, replies: &Value, vars: &Value, now: Timestamp) -> Result<Vec<Value>, super::ExpressionFault> {
+    let mut values = Map::new();
+    let mut requests = Vec::new();
+    for (index, step) in rule.steps.iter().enumerate() {
+        let steps = Value::Object(values.clone());
+        let run = Some(RunId::of(event.id, &rule.name));
+        let input = RenderInput { event, steps: &steps, vars, run, now };
+        match rule.render(index, &input)? {
+            Rendered::Skip { .. } => continue,
+            Rendered::Request(request) => requests.push(Request::to_json(&request)),
         }
-        Ok(requests)
+        if let Some(id) = &step.id {
+            let reply = replies.get(&**id).cloned().unwrap_or_else(|| Value::Object(Map::new()));
+            values.insert(id.to_string(), reply);
+        }
     }
+    Ok(requests)
+}
+
+/// What a rule does with an event, in the words of `expect`; nothing where its condition fails, which no test can expect.
+pub(super) fn outcome(rule: &Rule, event: &Event, replies: &Value, vars: &Value, now: Timestamp) -> Option<Value> {
+    if let super::explain::When::Fault(_) = rule.when_if_met(event, vars, now) {
+        return None;
+    }
+    Some(match rule.first_unmet(event, vars, now) {
+        Some(because) => serde_json::json!({"matched": false, "because": because.path}),
+        None => match requests(rule, event, replies, vars, now) {
+            Ok(requests) => Value::Array(requests),
+            // A step needs a reply that nobody has: that the rule matches can be told.
+            Err(_) => serde_json::json!({"matched": true}),
+        },
+    })
 }

@@ -8,12 +8,14 @@ mod fields;
 pub(crate) mod fuzz;
 mod inside;
 mod parse;
+mod print;
 pub mod shape;
 
 use serde_json::{Map, Value};
 
 pub use fields::{Fields, Later};
 pub use parse::{NODES_MAX, TEXT_MAX, parse};
+pub use print::print;
 
 use crate::fault::Place;
 

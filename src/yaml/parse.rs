@@ -120,13 +120,42 @@ fn trap(line: &str, here: &str) -> Option<String> {
     if value.starts_with("{{") {
         return Some("templates are written `${…}` here, in quotes".to_owned());
     }
-    if value.contains(": ") {
+    if let Some(help) = quote_too_many(value) {
+        return Some(help);
+    }
+    if value.contains(": ") && value.chars().nth(QUOTED_MAX).is_none() && !value.starts_with(['"', '\'', '{', '[']) {
         return Some(format!(
             "a colon and a space inside a plain value begin a mapping; quote the whole value: '{}'",
             value.replace('\'', "''")
         ));
     }
     None
+}
+
+/// The longest value that a hint repeats, in characters.
+const QUOTED_MAX: usize = 120;
+
+/// A value in quotes with something behind the closing one: a quote too many, or one inside that is not doubled.
+fn quote_too_many(value: &str) -> Option<String> {
+    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let inner = &value[1..];
+    let mut chars = inner.char_indices().peekable();
+    let end = loop {
+        match chars.next()? {
+            (_, '\\') if quote == '"' => drop(chars.next()),
+            (_, c) if c == quote => match chars.peek() {
+                Some((_, next)) if quote == '\'' && *next == quote => drop(chars.next()),
+                _ => break chars.peek().map(|(at, _)| *at)?,
+            },
+            _ => {}
+        }
+    };
+    let rest = inner[end..].trim_start();
+    if rest.is_empty() || rest.starts_with(['#', ',', '}', ']', ':']) {
+        return None;
+    }
+    let inside = if quote == '"' { "\\\" inside a value in double quotes" } else { "'' inside a value in single quotes" };
+    Some(format!("the value ends at the second quote, and something stands behind it: remove a quote too many, or write {inside}"))
 }
 
 /// Whether an unquoted `${` stands inside a flow mapping or list.
@@ -329,6 +358,9 @@ mod tests {
             ("when: a ? b : c\n", "quote the whole value: 'a ? b : c'"),
             ("a:\n\tb: 1\n", "tab"),
             ("a: b: c\n", "quote"),
+            ("a: \"b\"\"\nc: 1\n", "a quote too many"),
+            ("a: 'it's'\nc: 1\n", "'' inside"),
+            ("a: {{ b }}\n", "`${…}`"),
             ("a: {b: ${c}}\n", "put it in quotes"),
             ("a: [{b: {c: https://x/${d}, e: 1}}]\n", "put it in quotes"),
         ] {

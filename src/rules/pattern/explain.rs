@@ -83,7 +83,7 @@ fn at<'v>(data: &'v Value, path: &str) -> Option<&'v Value> {
 }
 
 /// A value as it is shown: long texts cut, objects and arrays by their kind.
-fn short(value: &Value) -> Value {
+pub(in crate::rules) fn short(value: &Value) -> Value {
     match value {
         Value::String(text) if text.chars().nth(TEXT_MAX).is_some() => {
             Value::String(text.chars().take(TEXT_MAX).chain(std::iter::once('…')).collect())

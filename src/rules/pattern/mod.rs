@@ -32,6 +32,7 @@ use crate::yaml::Node;
 pub use address::{Block, parse as parse_address};
 pub use compile::BRANCHES_MAX;
 pub use condition::{Branch, Condition};
+pub(in crate::rules) use explain::short;
 pub use number::{Number, Range};
 pub use schema::schema;
 pub use search::holds;

@@ -1,7 +1,9 @@
 //! Tests of the rules module, by what they are about.
 
+mod draft;
 mod examples;
 mod faults;
+mod loops;
 mod matching;
 mod rendering;
 mod samples;
