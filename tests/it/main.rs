@@ -18,6 +18,8 @@ mod docs;
 mod families;
 /// Slow peers, overload, guesses.
 mod floods;
+/// The rule language and its tools.
+mod language;
 /// Start, reload, stop, two at once.
 mod life;
 /// What people do to runs: try again, accept, put aside, pause, replay.

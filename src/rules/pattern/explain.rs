@@ -15,9 +15,9 @@ const SHOWN_MAX: usize = 8;
 /// The longest string that is shown, in characters.
 const TEXT_MAX: usize = 200;
 
-/// Of the branches the one that comes furthest is explained. `data` matches none of them.
+/// Of the branches the one that comes furthest is explained, of several the first. `data` matches none of them.
 pub(super) fn explain(branches: &[Branch], data: &Value) -> Because {
-    let best = branches.iter().map(|branch| failure(branch, data)).max_by_key(|failure| failure.held);
+    let best = branches.iter().rev().map(|branch| failure(branch, data)).max_by_key(|failure| failure.held);
     match best {
         Some(failure) => failure.because,
         None => Because { path: "match".to_owned(), expected: Value::Null, found: Value::Null, hint: None },

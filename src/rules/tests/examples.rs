@@ -10,7 +10,7 @@ fn the_examples_pass_their_own_tests() {
     let read = |path: &PathBuf| Arc::new(SourceText { path: path.clone(), text: std::fs::read_to_string(path).expect("text") });
     let files: Vec<_> = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "yaml")).map(read).collect();
     let vars = json!({"review_queue": "Invoices-Review", "ledger": "https://ledger.example.com", "alerts": "https://alerts.example.com"});
-    let known = Known { vars: vars.clone(), ..known() };
+    let known = Known { vars: vars.clone(), orchestrators: vec!["prod".into(), "test".into()], ..known() };
     let samples = |path: &Path| std::fs::read_to_string(path).map_err(|error| error.to_string());
     let (rules, faults) = RuleSet::load(&files, &known, &samples);
     assert!(faults.is_empty(), "{}", lines(&faults));
