@@ -67,17 +67,17 @@ impl Decoder<'_> {
             let message = format!("`{what}` can never hold: `{path}` would have to be two things at once");
             self.warning("never-matches", &node.place, message, "use `||`, or path in [a, b]");
         }
-        if !expression.references().is_empty() {
-            return;
-        }
-        match expression.holds(&Scope::new().at(Timestamp::EPOCH)) {
-            Ok(true) => {
-                self.warning("always-matches", &node.place, format!("`{what}` always holds"), "remove it");
+        for part in expression.conditions().iter().filter(|part| part.references().is_empty()) {
+            let shown = part.text().trim();
+            let what = if shown == expression.text().trim() { format!("`{what}`") } else { format!("`{shown}` in `{what}`") };
+            match part.holds(&Scope::new().at(Timestamp::EPOCH)) {
+                Ok(true) => self.warning("always-matches", &node.place, format!("{what} always holds"), "remove it"),
+                Ok(false) => {
+                    let message = format!("{what} can never hold");
+                    self.warning("never-matches", &node.place, message, "use `mode: off` to switch a rule off");
+                }
+                Err(error) => self.error("expression", &node.place, format!("{what}: {}", explain(error))),
             }
-            Ok(false) => {
-                self.warning("never-matches", &node.place, format!("`{what}` can never hold"), "use `mode: off` to switch a rule off");
-            }
-            Err(error) => self.error("expression", &node.place, format!("`{what}`: {}", explain(error))),
         }
     }
 

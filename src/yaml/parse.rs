@@ -76,7 +76,7 @@ fn syntax_fault(place: Place, error: &serde_saphyr::Error) -> Fault {
         Some(cut) => message[..cut].to_owned(),
         None => message,
     };
-    let place = at_its_tag(place, &message);
+    let place = at_its_tab(at_its_tag(place, &message), &message);
     let line = place.source.text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or_default().to_owned();
     let here = line.chars().skip(place.column.saturating_sub(1) as usize).collect::<String>();
     let fault = Fault::error("yaml", place, message.trim_end_matches('.').to_owned());
@@ -99,11 +99,28 @@ fn at_its_tag(place: Place, message: &str) -> Place {
     }
 }
 
+/// A tab is reported where the value before it begins; the tab is what to look at.
+fn at_its_tab(place: Place, message: &str) -> Place {
+    if !message.contains("tab") {
+        return place;
+    }
+    let lines = place.source.text.lines().enumerate().skip(place.line.saturating_sub(1) as usize);
+    let indented = |line: &str| line.find('\t').is_some_and(|byte| line[..byte].trim().is_empty());
+    let found = lines.take(TAB_LINES_MAX).find(|(_, line)| indented(line)).map(|(at, line)| (at, line.find('\t').unwrap_or(0)));
+    match found {
+        Some((line, column)) => Place { line: line as u32 + 1, column: column as u32 + 1, length: 1, source: place.source.clone() },
+        None => place,
+    }
+}
+
+/// How many lines below a place a tab is looked for.
+const TAB_LINES_MAX: usize = 50;
+
 /// A named hint where the line, or what stands `here` in it, shows one of the well-known traps.
 fn trap(line: &str, here: &str) -> Option<String> {
     let value = line.split_once(':').map_or(line.trim(), |(_, v)| v.trim());
     let dash = line.trim_start().strip_prefix("- ").map(str::trim);
-    if line.trim_start().starts_with('\t') || line.starts_with('\t') {
+    if here.starts_with('\t') || line.starts_with('\t') {
         return Some("YAML is indented with spaces; replace the tab".to_owned());
     }
     if value.starts_with('*') || here.starts_with('*') || dash.is_some_and(|d| d.starts_with('*')) {

@@ -55,6 +55,8 @@ fn faults_of_rules() {
         (&rule(&format!("mode: ^of\n{STEP}")), "bad-value", "live, shadow or off"),
         (&rule(&format!("when: ^false\n{STEP}")), "never-matches", "never hold"),
         (&rule(&format!("when: ^data.a == 1 && (data.b && 2 == data.a)\n{STEP}")), "never-matches", "`data.a` would have to be two things"),
+        (&rule(&format!("when: ^data.a == 1 && (data.b || data.c) && 2 > 1\n{STEP}")), "always-matches", "`2 > 1` in `when`"),
+        (&rule(&format!("when: ^\"data.a == 1 && 1 > 'x'\"\n{STEP}")), "expression", "`1 > 'x'` in `when`"),
         (&rule(&format!("when: ^true\n{STEP}")), "always-matches", "always holds"),
         (&rule(&format!("folders: ^[Finance, Shared/Sub]\n{STEP}")), "folder-path", "name it by its id"),
         (&rule(&format!("when: ^\"'5' > 4\"\n{STEP}")), "expression", "double("),
