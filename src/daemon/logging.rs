@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 use crate::config::{Log, LogFormat};
 
 /// Lines that may wait for standard error; further ones are dropped.
-const LINES_WAITING_MAX: usize = 16_384;
+const LINES_WAITING_MAX: usize = 4_096;
 
 /// Keeps the writing thread alive; dropping it writes what is waiting.
 pub(super) struct Logging {

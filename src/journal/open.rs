@@ -4,6 +4,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -27,13 +28,13 @@ use crate::journal::segment::{NextSegment, OpenSegment};
 use crate::journal::shared::Shared;
 use crate::journal::state::State;
 use crate::journal::words::{Health, OpenError, OpenReport, Options};
-use crate::journal::writer::Writer;
+use crate::journal::writer::{Meters, Writer};
 
 /// Segments are addressed with 32 bits, with room for one group beyond the limit.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// While segments are folded, this many changed rows go to the checkpoints at once.
-const REPLAY_ROWS_MAX: usize = 16_384;
+const REPLAY_ROWS_MAX: usize = 2_048;
 
 type Opened<T> = Result<T, OpenError>;
 
@@ -330,6 +331,8 @@ impl Opening<'_> {
             memory: Memory { journal: self.journal, prints, ids, generation: (heads.generation, heads.rules_hash), last_read: None },
             drain: None,
             pace: Pace::default(),
+            drained: Instant::now(),
+            meters: Meters::new(),
             buffer: Vec::new(),
             full: None,
             ahead_failed: None,

@@ -1,7 +1,7 @@
 //! The fingerprints by which copies are found: a map from fingerprint to the newest record that has it.
 //!
-//! Bounded: the oldest fingerprints go first, a table at a time. A hit is only a hint; the writer reads the record and
-//! compares the keys.
+//! Bounded: the oldest fingerprints go first, a table at a time. A table that is full never changes again and is packed: 12
+//! bytes a fingerprint instead of 20. A hit is only a hint; the writer reads the record and compares the keys.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -19,7 +19,7 @@ const TABLE_KEYS: usize = (1 << 20) / 8 * 7;
 /// How many tables there are at most.
 const TABLES: usize = 4;
 
-/// The most fingerprints kept; about 75 MB.
+/// The most fingerprints kept; about 52 MB.
 const DEDUP_KEYS_MAX: usize = TABLE_KEYS * TABLES;
 
 /// Fingerprints are hashes already.
@@ -40,6 +40,7 @@ impl Hasher for AsIs {
     }
 }
 
+/// The table that is being filled.
 #[derive(Default)]
 struct Table {
     keys: HashMap<u64, u64, BuildHasherDefault<AsIs>>,
@@ -47,9 +48,107 @@ struct Table {
     since: Option<Timestamp>,
 }
 
-/// The map; newest table first.
+/// A full table, sorted into buckets by the upper 16 bits of the fingerprints.
+struct Packed {
+    /// Where each bucket begins in `slots`, and where the last one ends.
+    begins: Vec<u32>,
+    slots: Vec<Slot>,
+    /// The smallest segment in it.
+    segment: u32,
+    since: Option<Timestamp>,
+}
+
+/// The rest of a fingerprint and where its record is.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// Bits 16 to 47 of the fingerprint.
+    upper: u32,
+    offset: u32,
+    /// Bits 0 to 15.
+    lower: u16,
+    /// The segment, counted from the smallest one of the table.
+    segment: u16,
+}
+
+/// Buckets of a packed table.
+const BUCKETS: usize = 1 << 16;
+
+fn bucket(print: u64) -> usize {
+    (print >> 48) as usize
+}
+
+impl Packed {
+    /// Packs a table; `None` where its segments lie too far apart.
+    fn of(table: &Table) -> Option<Self> {
+        let positions = || table.keys.values().map(|packed| Position::unpacked(*packed));
+        let segment = positions().map(|at| at.segment).min()?;
+        if positions().any(|at| at.segment - segment > u32::from(u16::MAX)) {
+            return None;
+        }
+        let mut begins = vec![0_u32; BUCKETS + 1];
+        for print in table.keys.keys() {
+            begins[bucket(*print) + 1] += 1;
+        }
+        for at in 0..BUCKETS {
+            begins[at + 1] += begins[at];
+        }
+        let mut next = begins.clone();
+        let mut slots = vec![Slot::default(); table.keys.len()];
+        for (print, at) in &table.keys {
+            let at = Position::unpacked(*at);
+            let place = &mut next[bucket(*print)];
+            slots[*place as usize] =
+                Slot { upper: (print >> 16) as u32, offset: at.offset, lower: *print as u16, segment: (at.segment - segment) as u16 };
+            *place += 1;
+        }
+        Some(Self { begins, slots, segment, since: table.since })
+    }
+
+    fn get(&self, print: u64) -> Option<Position> {
+        let at = bucket(print);
+        let slots = self.slots.get(self.begins[at] as usize..self.begins[at + 1] as usize)?;
+        let found = slots.iter().find(|slot| slot.upper == (print >> 16) as u32 && slot.lower == print as u16)?;
+        Some(Position { segment: self.segment + u32::from(found.segment), offset: found.offset })
+    }
+}
+
+/// A table that is full.
+enum Full {
+    Packed(Packed),
+    AsItWas(Table),
+}
+
+impl Full {
+    fn of(table: Table) -> Self {
+        Packed::of(&table).map_or(Self::AsItWas(table), Self::Packed)
+    }
+
+    fn get(&self, print: u64) -> Option<Position> {
+        match self {
+            Self::Packed(packed) => packed.get(print),
+            Self::AsItWas(table) => table.get(print),
+        }
+    }
+
+    fn since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Packed(packed) => packed.since,
+            Self::AsItWas(table) => table.since,
+        }
+    }
+}
+
+impl Table {
+    fn get(&self, print: u64) -> Option<Position> {
+        self.keys.get(&print).map(|packed| Position::unpacked(*packed))
+    }
+}
+
+/// The map.
 pub(super) struct Prints {
-    tables: VecDeque<Table>,
+    table: Table,
+    /// Full tables, newest first.
+    full: VecDeque<Full>,
     table_keys: usize,
 }
 
@@ -91,31 +190,29 @@ impl Prints {
 
     /// With this many fingerprints per table.
     fn bounded(table_keys: usize) -> Self {
-        Self { tables: VecDeque::from([Table::default()]), table_keys }
+        Self { table: Table::default(), full: VecDeque::new(), table_keys }
     }
 
     /// The newest record with this fingerprint.
     pub(super) fn get(&self, print: u64) -> Option<Position> {
-        self.tables.iter().find_map(|table| table.keys.get(&print)).map(|packed| Position::unpacked(*packed))
+        self.table.get(print).or_else(|| self.full.iter().find_map(|table| table.get(print)))
     }
 
     /// Adds one; newer ones win.
     pub(super) fn insert(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
-        if self.tables.front().is_none_or(|table| table.keys.len() >= self.table_keys) {
-            self.tables.push_front(Table::default());
-            self.tables.truncate(TABLES);
+        if self.table.keys.len() >= self.table_keys {
+            self.full.truncate(TABLES - 2);
+            self.full.push_front(Full::of(std::mem::take(&mut self.table)));
         }
-        if let Some(table) = self.tables.front_mut() {
-            table.keys.insert(print, at.packed());
-            if let Some(received) = received {
-                table.since = Some(table.since.map_or(received, |since| since.min(received)));
-            }
+        self.table.keys.insert(print, at.packed());
+        if let Some(received) = received {
+            self.table.since = Some(self.table.since.map_or(received, |since| since.min(received)));
         }
     }
 
     /// How far back copies are recognised; `None` when there is nothing yet.
     pub(super) fn since(&self) -> Option<Timestamp> {
-        self.tables.iter().filter_map(|table| table.since).min()
+        self.full.iter().map(Full::since).chain([self.table.since]).flatten().min()
     }
 }
 
@@ -136,5 +233,27 @@ mod tests {
         assert_eq!(prints.since(), Some(Timestamp::from_millis(60)));
         prints.insert(60, at(1000), None);
         assert_eq!(prints.get(60), Some(at(1000)), "the newer record wins");
+    }
+
+    #[test]
+    fn packed_tables_say_what_the_map_said() {
+        let print = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let at = |n: u32| Position { segment: 3 + n % 50, offset: n.wrapping_mul(77) };
+        let mut prints = Prints::bounded(5_000);
+        (0..12_000).for_each(|n| prints.insert(print(n), at(n), None));
+        assert!(matches!(prints.full.make_contiguous(), [Full::Packed(_), Full::Packed(_)]));
+        assert!((0..12_000).all(|n| prints.get(print(n)) == Some(at(n))));
+        assert!((12_000..50_000).all(|n| prints.get(print(n)).is_none()));
+        // They differ in one bit each.
+        let beside = |n: u32, bit: u32| print(n) ^ (1 << bit);
+        assert!((0..64).all(|bit| prints.get(beside(7, bit)).is_none()));
+    }
+
+    #[test]
+    fn segments_too_far_apart_to_be_packed_are_found_all_the_same() {
+        let mut prints = Prints::bounded(2);
+        let at = |segment: u32| Position { segment, offset: 1 };
+        [1, 1 << 20, 2].into_iter().for_each(|segment| prints.insert(u64::from(segment), at(segment), None));
+        assert!([1, 1 << 20, 2].into_iter().all(|segment| prints.get(u64::from(segment)) == Some(at(segment))));
     }
 }

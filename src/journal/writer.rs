@@ -37,6 +37,9 @@ const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// This many changed rows are written as soon as nobody waits …
 const DRAIN_ROWS: usize = 256;
 
+/// … or after this long, a batch at a time, when somebody always waits: an open after a crash has that much less to fold …
+const BUSY_DRAIN: Duration = Duration::from_millis(250);
+
 /// … and this many are written before anything else is taken.
 const OVERLAY_ROWS_MAX: usize = 16_384;
 
@@ -53,6 +56,9 @@ pub(super) struct Writer {
     pub(super) memory: Memory,
     pub(super) drain: Option<Drain>,
     pub(super) pace: Pace,
+    /// When rows were last moved into the checkpoints.
+    pub(super) drained: Instant,
+    pub(super) meters: Meters,
     pub(super) buffer: Vec<u8>,
     /// When to try again, and for how many bytes.
     pub(super) full: Option<(Instant, u64, String)>,
@@ -62,6 +68,19 @@ pub(super) struct Writer {
     pub(super) distrusted: bool,
     /// Held for the life of the journal.
     pub(super) _lock: std::fs::File,
+}
+
+/// Handles of the writer's metrics.
+pub(super) struct Meters {
+    commit: metrics::Histogram,
+    batch: metrics::Histogram,
+}
+
+impl Meters {
+    /// The recorder must be installed before.
+    pub(super) fn new() -> Self {
+        Self { commit: metrics::histogram!(JOURNAL_COMMIT), batch: metrics::histogram!(JOURNAL_BATCH) }
+    }
 }
 
 /// The journal cannot be written any more.
@@ -91,6 +110,8 @@ impl Writer {
             }
             if changed > OVERLAY_ROWS_MAX && !self.distrusted {
                 self.drain_all();
+            } else if (self.drain.is_some() || changed >= DRAIN_ROWS) && self.drained.elapsed() >= BUSY_DRAIN {
+                self.drain_step();
             }
             let wait = if self.full.is_some() {
                 FULL_RETRY
@@ -247,7 +268,7 @@ impl Writer {
                 replies.into_iter().for_each(|reply| reply.send(Some(&AppendError::Ended(broken.clone()))));
                 return Err(Broken(broken));
             }
-            metrics::histogram!(JOURNAL_COMMIT).record(started.elapsed().as_secs_f64());
+            self.meters.commit.record(started.elapsed().as_secs_f64());
             self.next_group += 1;
             self.publish(formed);
         }
@@ -295,7 +316,7 @@ impl Writer {
             self.lose_checkpoints(&error);
         }
         if let Some(newest) = newest {
-            metrics::histogram!(JOURNAL_BATCH).record(events as f64);
+            self.meters.batch.record(events as f64);
             self.shared.newest.send_replace(newest);
         }
         if due {
@@ -308,6 +329,7 @@ impl Writer {
         if self.distrusted {
             return;
         }
+        self.drained = Instant::now();
         let drain = match &mut self.drain {
             Some(drain) => drain,
             none => match Drain::begin(&mut self.shared.write()) {
