@@ -69,6 +69,7 @@ metrics! {
     BREAKER_OPEN = "tripline_breaker_open", Gauge ["target"], "1 while a target's breaker is open.";
     PAUSED = "tripline_paused", Gauge ["what"], "1 while a target, a rule or all is paused.";
     RULES_GENERATION = "tripline_rules_generation", Gauge [], "The rule generation in force.";
+    HELD = "tripline_held_total", Counter ["rule", "reason"], "Rules that an event met and that did not run, by `dedupe` or `expires`.";
     EXPRESSION_MISSING = "tripline_expression_missing_total", Counter ["rule"], "Conditions that did not hold because a field is missing.";
     ROUTER_BACKLOG = "tripline_router_backlog_events", Gauge [], "Events accepted and not yet routed.";
     SIGNATURES = "tripline_signatures_total", Counter ["source", "secret"], "Deliveries with a good signature, by the name of the secret.";

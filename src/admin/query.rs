@@ -95,6 +95,16 @@ pub(super) fn events(uri: &Uri, now: Timestamp) -> Result<EventQuery, Problem> {
     })
 }
 
+/// Of `/api/v1/events/{id}`: whether the rules are asked for too.
+pub(super) fn explained(uri: &Uri) -> Result<bool, Problem> {
+    let p = Parameters::of(uri, &["explain"])?;
+    match p.text("explain") {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(bad("explain", format_args!("expected true or false"))),
+    }
+}
+
 /// Of `/api/v1/runs`.
 pub(super) fn runs(uri: &Uri, now: Timestamp) -> Result<RunQuery, Problem> {
     let p = Parameters::of(uri, &["since", "until", "state", "rule", "event", "limit", "cursor", "before"])?;

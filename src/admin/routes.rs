@@ -12,7 +12,7 @@ use hyper::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use super::{Api, health, operate, people, query, stream};
-use crate::event::RunId;
+use crate::event::{EventId, RunId};
 use crate::fault::Fault;
 use crate::http::server::Problem;
 use crate::journal::{AppendError, Journal};
@@ -32,6 +32,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/events", get(events))
         .route("/api/v1/events/stream", get(follow))
         .route("/api/v1/events/{id}", get(event))
+        .route("/api/v1/events/{id}/explain", get(explain))
         .route("/api/v1/runs", get(runs))
         .route("/api/v1/runs/{id}", get(run))
         .route("/api/v1/runs/retry", post(people::retry_many))
@@ -67,16 +68,36 @@ async fn events(State(api): State<Arc<Api>>, uri: Uri) -> Answer {
     let query = query::events(&uri, api.admin.clock.now())?;
     let page = read(api.journal()?, move |journal| {
         let page = journal.events(&query)?;
-        let items: Vec<_> = page.items.iter().map(crate::event::Event::to_json).collect();
+        let routings = journal.routings()?;
+        let items: Vec<_> = page.items.iter().map(|event| routings.to_json(event)).collect();
         Ok(json!({"items": items, "next": page.next}).to_string())
     });
     Ok(text(StatusCode::OK, page.await?))
 }
 
-async fn event(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+async fn event(State(api): State<Arc<Api>>, Path(id): Path<String>, uri: Uri) -> Answer {
     let id = query::event_id(&id)?;
-    let event = read(api.journal()?, move |journal| Ok(journal.event(id)?.map(|event| event.to_json().to_string()))).await?;
-    found(event)
+    if query::explained(&uri)? {
+        return explanation(&api, id).await;
+    }
+    let event = read(api.journal()?, move |journal| {
+        let Some(event) = journal.event(id)? else { return Ok(None) };
+        Ok(Some(journal.routings()?.to_json(&event).to_string()))
+    });
+    found(event.await?)
+}
+
+async fn explain(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    explanation(&api, query::event_id(&id)?).await
+}
+
+/// An event with each rule of the generation that it was routed under: whether it ran, or the first condition that failed.
+async fn explanation(api: &Api, id: EventId) -> Answer {
+    let explained = read(api.journal()?, move |journal| {
+        let Some(event) = journal.event(id)? else { return Ok(None) };
+        Ok(Some(journal.routing(id)?.explain(&event).to_string()))
+    });
+    found(explained.await?)
 }
 
 async fn runs(State(api): State<Arc<Api>>, uri: Uri) -> Answer {

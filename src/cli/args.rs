@@ -238,6 +238,9 @@ pub(super) enum EventsCommand {
         /// The rule to print a test for [default: each that it meets]
         #[arg(long, value_name = "RULE", requires = "as_test")]
         rule: Option<String>,
+        /// For each rule of that time: whether it ran, or the first condition that failed
+        #[arg(long, conflicts_with = "as_test")]
+        explain: bool,
         #[command(flatten)]
         admin: AdminArgs,
         /// On one line

@@ -83,6 +83,19 @@ pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, json: boo
     Ok(YES)
 }
 
+/// Prints a stored event with what its rules made of it.
+pub(super) fn explain(config: Option<&Path>, admin: &AdminArgs, id: &str, json: bool, out: &mut Out) -> Result<u8, Stop> {
+    let id: crate::event::EventId = id.parse().map_err(Stop::unknown)?;
+    let store = open(config, admin, out)?;
+    let explained = store.explained(id)?.ok_or_else(|| Stop::no(format!("there is no event `{id}` in the journal")))?;
+    if json {
+        out.json(&explained)?;
+    } else {
+        super::explain::show_stored(&explained, out)?;
+    }
+    Ok(YES)
+}
+
 /// Which events `tail` prints.
 pub(super) struct Wanted<'a> {
     pub(super) event_type: Option<&'a str>,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::output::{DIM, GOOD, Out, STRONG, Stop, WARN, clean, cut, paint, say};
@@ -101,6 +102,21 @@ fn delivered(bytes: &[u8], config: &Config, source: Option<&str>, now: Timestamp
         }
     }
     Ok(events)
+}
+
+/// A stored event, as the API explains it.
+pub(super) fn show_stored(explained: &Value, out: &mut Out) -> Result<(), Stop> {
+    let wrong = |error: &dyn std::fmt::Display| Stop::unknown(format!("this is no explanation: {error}"));
+    let event = Event::from_json(&explained["event"]).map_err(|error| wrong(&error))?;
+    let rules = explained["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let explanations: Vec<Explanation> =
+        rules.iter().map(Explanation::deserialize).collect::<Result<_, _>>().map_err(|error| wrong(&error))?;
+    show(&event, &explanations, out)?;
+    match (explained["note"].as_str(), explained["generation"].as_u64()) {
+        (Some(note), _) => out.line(&format!("  {} {}", paint(WARN, "note:"), clean(note))),
+        (None, Some(generation)) => out.line(&format!("  {}", paint(DIM, &format!("rules of generation {generation}")))),
+        (None, None) => Ok(()),
+    }
 }
 
 fn show(event: &Event, explanations: &[Explanation], out: &mut Out) -> Result<(), Stop> {

@@ -170,6 +170,10 @@ mod tests {
     struct Ten;
 
     impl Store for Ten {
+        fn explained(&self, _: crate::event::EventId) -> Result<Option<Value>, Stop> {
+            Ok(None)
+        }
+
         fn page_max(&self) -> usize {
             3
         }

@@ -88,6 +88,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Events { command } => match command {
             EventsCommand::List { filters, admin, json } => events::list(config, admin, filters, *json, out),
             EventsCommand::Show { id, as_test: true, rule, admin, .. } => as_test::run(config, admin, id, rule.as_deref(), out),
+            EventsCommand::Show { id, explain: true, admin, json, .. } => events::explain(config, admin, id, *json, out),
             EventsCommand::Show { id, admin, json, .. } => events::show(config, admin, id, *json, out),
             EventsCommand::Tail { event_type, source, after, admin, json } => {
                 let wanted = events::Wanted { event_type: event_type.as_deref(), source: source.as_deref() };

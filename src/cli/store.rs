@@ -1,7 +1,7 @@
 //! Where events and runs are read from: the daemon while it runs, else the journal's segments (no lock, no checkpoints,
 //! no secrets).
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::client::{Asked, Client, meant};
 use super::listing::{Page, Query};
 use super::output::{Out, Stop, say};
 use crate::event::EventId;
-use crate::journal::{EventQuery, Reader, RunQuery};
+use crate::journal::{EventQuery, Reader, Routings, RunQuery};
 
 /// What is asked of the daemon at once; each of its answers is built in memory.
 const ANSWERED_MAX: usize = 500;
@@ -28,6 +28,8 @@ pub(super) trait Store {
     fn events(&self, query: &Query) -> Result<Page, Stop>;
     /// One event.
     fn event(&self, id: &str) -> Result<Option<Value>, Stop>;
+    /// One event with what its rules made of it.
+    fn explained(&self, id: EventId) -> Result<Option<Value>, Stop>;
     /// The events with these ids, as far as they are there.
     fn events_with(&self, ids: &BTreeSet<String>) -> Result<BTreeMap<String, Value>, Stop>;
     /// The newest runs that fit, older than the cursor.
@@ -91,6 +93,10 @@ impl Store for Client {
         self.json(&format!("/api/v1/events/{id}"), &[])
     }
 
+    fn explained(&self, id: EventId) -> Result<Option<Value>, Stop> {
+        self.json(&format!("/api/v1/events/{id}/explain"), &[])
+    }
+
     fn runs(&self, query: &Query) -> Result<Page, Stop> {
         let more = [("rule", query.rule.clone()), ("state", query.state.map(|state| state.as_str().to_owned()))];
         self.page("/api/v1/runs", query, &more)
@@ -102,23 +108,37 @@ impl Store for Client {
 }
 
 /// The segments of a state folder.
-pub(super) struct Files(Reader, RefCell<BTreeSet<String>>);
+pub(super) struct Files {
+    reader: Reader,
+    /// Which rules routed which events; read when it is asked for first.
+    routings: OnceCell<Routings>,
+    /// Damage that was told of.
+    told: RefCell<BTreeSet<String>>,
+}
 
 impl Files {
     /// Of this state folder.
     pub(super) fn of(state: &Path) -> Self {
-        Self(Reader::new(state), RefCell::default())
+        Self { reader: Reader::new(state), routings: OnceCell::new(), told: RefCell::default() }
     }
 }
 
 impl Files {
     /// Says once what is damaged, on stderr.
     fn say_damage(&self) {
-        for damage in self.0.damage() {
-            if self.1.borrow_mut().insert(damage.to_string()) {
+        for damage in self.reader.damage() {
+            if self.told.borrow_mut().insert(damage.to_string()) {
                 say(&format!("warning: {damage}"));
             }
         }
+    }
+
+    fn routings(&self) -> Result<&Routings, Stop> {
+        if let Some(known) = self.routings.get() {
+            return Ok(known);
+        }
+        let read = self.reader.routings().map_err(unreadable)?;
+        Ok(self.routings.get_or_init(|| read))
     }
 }
 
@@ -142,7 +162,7 @@ impl Store for Files {
         let (Some(first), Some(last)) = (parsed.first(), parsed.last()) else { return Ok(found) };
         let mut query = EventQuery { limit: SCANNED_MAX, before: Some(EventId(last.0.saturating_add(1))), ..EventQuery::default() };
         loop {
-            let page = self.0.events(&query).map_err(unreadable)?;
+            let page = self.reader.events(&query).map_err(unreadable)?;
             let wanted = page.items.iter().filter(|event| parsed.contains(&event.id));
             found.extend(wanted.map(|event| (event.id.to_string(), event.to_json())));
             match page.next {
@@ -162,16 +182,25 @@ impl Store for Files {
             limit: query.limit,
             before: cursor(query)?,
         };
-        let page = self.0.events(&asked).map_err(unreadable)?;
+        let page = self.reader.events(&asked).map_err(unreadable)?;
+        let routings = self.routings()?;
         self.say_damage();
-        Ok(Page { items: page.items.iter().map(crate::event::Event::to_json).collect(), next: page.next.map(|id| id.to_string()) })
+        Ok(Page { items: page.items.iter().map(|event| routings.to_json(event)).collect(), next: page.next.map(|id| id.to_string()) })
     }
 
     fn event(&self, id: &str) -> Result<Option<Value>, Stop> {
         let id = id.parse().map_err(Stop::no)?;
-        let event = self.0.event(id).map_err(unreadable)?;
+        let Some(event) = self.reader.event(id).map_err(unreadable)? else { return Ok(None) };
+        let routings = self.routings()?;
         self.say_damage();
-        Ok(event.map(|event| event.to_json()))
+        Ok(Some(routings.to_json(&event)))
+    }
+
+    fn explained(&self, id: EventId) -> Result<Option<Value>, Stop> {
+        let Some(event) = self.reader.event(id).map_err(unreadable)? else { return Ok(None) };
+        let explained = self.reader.routing(id).map_err(unreadable)?.explain(&event);
+        self.say_damage();
+        Ok(Some(explained))
     }
 
     fn runs(&self, query: &Query) -> Result<Page, Stop> {
@@ -184,14 +213,14 @@ impl Store for Files {
             limit: query.limit,
             before: cursor(query)?,
         };
-        let page = self.0.runs(&asked).map_err(unreadable)?;
+        let page = self.reader.runs(&asked).map_err(unreadable)?;
         self.say_damage();
         Ok(Page { items: page.items.iter().map(crate::runs::Run::to_json).collect(), next: page.next.map(|id| id.to_string()) })
     }
 
     fn run(&self, id: &str) -> Result<Option<Value>, Stop> {
         let id = id.parse().map_err(Stop::no)?;
-        let run = self.0.run(id).map_err(unreadable)?;
+        let run = self.reader.run(id).map_err(unreadable)?;
         self.say_damage();
         Ok(run.map(|run| run.to_json()))
     }

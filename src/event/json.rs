@@ -32,6 +32,7 @@ pub const EVENT_FIELDS: &[&str] = &[
     "origin",
     "problem",
     "raw",
+    "generation",
 ];
 
 /// Why a JSON value is no event.

@@ -13,7 +13,8 @@
 //!        with flag 4 the rest: data as JSON; else data is found again in the body
 //! fold   16 id of the original · str source · 1 via · opt 8 folder · time received ·
 //!        opt str delivery id, when nothing else knows it · 16 first bytes of the body's SHA-256, or zeros
-//! plan   16 id of the newest event routed · the rest: the runs as a JSON list
+//! plan   16 id of the newest event routed · the rest: the runs as a JSON list,
+//!        or {"runs": […], "held": […]} where rules were held back
 //! fact   26 run · the rest: the fact as JSON
 //! rules  8 generation · 32 SHA-256 of the JSON · the rest: files and names as JSON
 //! kept   1 space · str key · opt value (the rest)
@@ -29,8 +30,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::event::{Change, EventId, Folder, Key, Origin, Problem, RunId, SourceName, Verified, Via};
+use crate::journal::routing::Held;
 use crate::journal::words::{Kept, Plan, Space};
-use crate::runs::Fact;
+use crate::runs::{Fact, NewRun};
 use crate::time::Timestamp;
 
 pub(super) const CONFLICT: u8 = 1;
@@ -98,9 +100,13 @@ pub(super) fn put_fold(out: &mut Vec<u8>, fold: &FoldRecord, delivery_id: Option
 }
 
 /// The payload of a plan. `None` when the runs have no JSON form, which their types rule out.
-pub(super) fn plan_bytes(plan: &Plan) -> serde_json::Result<Vec<u8>> {
+pub(super) fn plan_bytes(plan: &Plan, held: &[Held]) -> serde_json::Result<Vec<u8>> {
     let mut out = plan.through.to_bytes().to_vec();
-    serde_json::to_writer(&mut out, &plan.runs)?;
+    if held.is_empty() {
+        serde_json::to_writer(&mut out, &plan.runs)?;
+    } else {
+        serde_json::to_writer(&mut out, &serde_json::json!({"runs": plan.runs, "held": held}))?;
+    }
     Ok(out)
 }
 
@@ -319,7 +325,27 @@ impl FoldRecord {
 
 pub(super) fn plan(payload: &[u8]) -> Decoded<Plan> {
     let mut take = Take(payload);
-    Ok(Plan { through: take.id()?, runs: serde_json::from_slice(take.0).map_err(|_| Undecodable)? })
+    Ok(Plan { through: take.id()?, runs: stored_plan(take.0)?.0 })
+}
+
+/// The newest event that a plan routed, and what the plan held back.
+pub(super) fn plan_held(payload: &[u8]) -> Decoded<(EventId, Vec<Held>)> {
+    let mut take = Take(payload);
+    let through = take.id()?;
+    Ok((through, if take.0.first() == Some(&b'{') { stored_plan(take.0)?.1 } else { Vec::new() }))
+}
+
+fn stored_plan(json: &[u8]) -> Decoded<(Vec<NewRun>, Vec<Held>)> {
+    #[derive(serde::Deserialize)]
+    struct Stored {
+        runs: Vec<NewRun>,
+        held: Vec<Held>,
+    }
+    if json.first() != Some(&b'{') {
+        return Ok((serde_json::from_slice(json).map_err(|_| Undecodable)?, Vec::new()));
+    }
+    let stored: Stored = serde_json::from_slice(json).map_err(|_| Undecodable)?;
+    Ok((stored.runs, stored.held))
 }
 
 pub(super) fn fact(payload: &[u8]) -> Decoded<(RunId, Fact)> {

@@ -1,5 +1,7 @@
 //! Damaged segments and any payload under any kind.
 
+use bytes::Bytes;
+
 use crate::clock::Clock;
 use crate::event::fuzz::near;
 use crate::journal::codec::{BodyRecord, EventRecord};

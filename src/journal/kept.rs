@@ -1,4 +1,4 @@
-//! Lists of kept values: what lies in memory over what is in the checkpoints.
+//! Kept values: how they are kept and found. Lists are what lies in memory over what is in the checkpoints.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -6,12 +6,45 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::journal::fold::Record;
+use crate::journal::format::Kind;
+use crate::journal::queue::Op;
 use crate::journal::rows::{RowKey, kept_of_key, kept_prefix, kept_row};
 use crate::journal::state::State;
-use crate::journal::words::Space;
+use crate::journal::words::{AppendError, Kept, Space};
+use crate::journal::{Journal, codec};
 
 /// Names that are looked for at once in each place.
 const PAGE_NAMES: usize = 256;
+
+impl Journal {
+    /// Keeps values under their names, in one group.
+    ///
+    /// # Errors
+    /// Full (also for a value over its limits), or ended; nothing was kept then.
+    pub async fn keep(&self, kept: Vec<Kept>) -> Result<(), AppendError> {
+        kept.iter().try_for_each(Kept::check)?;
+        let records = kept.into_iter().map(kept_record).collect();
+        self.ask(|answer| Op::Records(records, answer)).await
+    }
+
+    /// The value kept under a name.
+    pub fn kept(&self, space: Space, key: &str) -> io::Result<Option<Bytes>> {
+        value(&self.0.shared.read(), space, key)
+    }
+
+    /// Values whose names begin with `prefix`, by name, from behind `after` on, at most `max`.
+    pub fn kept_after(&self, space: Space, prefix: &str, after: Option<&str>, max: usize) -> io::Result<Vec<(String, Bytes)>> {
+        self::after(&self.0.shared.read(), space, prefix, after, max)
+    }
+}
+
+/// A kept value as a record.
+pub(super) fn kept_record(kept: Kept) -> (Kind, Vec<u8>, Record) {
+    let mut payload = Vec::new();
+    codec::put_kept(&mut payload, &kept);
+    (Kind::Kept, payload, Record::Kept(kept))
+}
 
 /// The value under a name.
 pub(super) fn value(state: &State, space: Space, name: &str) -> io::Result<Option<Bytes>> {

@@ -39,12 +39,14 @@ mod queue;
 mod read;
 mod rebuild;
 mod repair;
+mod routing;
 mod rows;
 mod runs;
 mod scan;
 mod segment;
 mod shared;
 mod state;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -58,12 +60,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::event::{Event, EventId, RuleHash, RunId};
-use crate::journal::carried::Carried;
-use crate::journal::codec::{fact_bytes, plan_bytes};
+use crate::journal::codec::fact_bytes;
 use crate::journal::events::Segments as _;
 use crate::journal::files::Files;
 use crate::journal::fold::Record;
@@ -75,6 +75,7 @@ use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
 pub use read::Reader;
+pub use routing::{Held, MetBy, ROUTINGS_MAX, Routing, Routings};
 pub use words::{
     Accepted, AppendError, Damage, Delivery, EventQuery, Gauges, Health, KEPT_KEY_MAX, KEPT_VALUE_MAX, Kept, OpenError, OpenReport,
     Options, Page, Plan, RuleTexts, RunQuery, Space, Unrouted,
@@ -177,30 +178,6 @@ impl Journal {
     pub async fn accept_keeping(&self, delivery: Delivery, kept: Vec<Kept>) -> Result<Accepted, AppendError> {
         kept.iter().try_for_each(Kept::check)?;
         self.accept_parcel(Parcel::of(delivery, 0, kept)).await
-    }
-
-    /// Keeps values under their names, in one group.
-    ///
-    /// # Errors
-    /// Full (also for a value over its limits), or ended; nothing was kept then.
-    pub async fn keep(&self, kept: Vec<Kept>) -> Result<(), AppendError> {
-        kept.iter().try_for_each(Kept::check)?;
-        let with_bytes = |kept: Kept| {
-            let mut payload = Vec::new();
-            codec::put_kept(&mut payload, &kept);
-            (Kind::Kept, payload, Record::Kept(kept))
-        };
-        let records = kept.into_iter().map(with_bytes).collect();
-        self.ask(|answer| Op::Records(records, answer)).await
-    }
-
-    /// Records what the router decided: runs and position in one group. Runs that exist already are left as they are.
-    ///
-    /// # Errors
-    /// Full, or ended.
-    pub async fn plan(&self, plan: Plan) -> Result<(), AppendError> {
-        let payload = plan_bytes(&plan).map_err(no_form)?;
-        self.ask(|answer| Op::Records(vec![(Kind::Plan, payload, Record::Plan(plan))], answer)).await
     }
 
     /// Records facts of a run in order, in one group.
@@ -369,29 +346,12 @@ impl Journal {
         runs::list(query, newest_first, row, &|at| self.0.shared.read().record(at))
     }
 
-    /// The value kept under a name.
-    pub fn kept(&self, space: Space, key: &str) -> io::Result<Option<Bytes>> {
-        kept::value(&self.0.shared.read(), space, key)
-    }
-
-    /// Values whose names begin with `prefix`, by name, from behind `after` on, at most `max`.
-    pub fn kept_after(&self, space: Space, prefix: &str, after: Option<&str>, max: usize) -> io::Result<Vec<(String, Bytes)>> {
-        kept::after(&self.0.shared.read(), space, prefix, after, max)
-    }
-
     /// The texts of a rule generation.
     pub fn rule_texts(&self, generation: u64) -> io::Result<Option<RuleTexts>> {
         let state = self.0.shared.read();
         let Some(at) = state.generation_at(generation)? else { return Ok(None) };
         let (kind, payload) = state.record(at)?;
-        let rules = match kind {
-            Kind::Carried => match Carried::decode(&payload)? {
-                Carried::Rules(rules) => rules,
-                _ => return Ok(None),
-            },
-            _ => &payload,
-        };
-        Ok(Some(texts::from_json(codec::rules(rules)?.2)?))
+        texts::of_record(kind, &payload)
     }
 
     /// Numbers for metrics, kept up to date by the writer: never reads the store.

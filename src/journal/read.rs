@@ -25,7 +25,7 @@ use crate::runs::Run;
 /// out and can be asked for.
 #[derive(Debug)]
 pub struct Reader {
-    journal: PathBuf,
+    pub(super) journal: PathBuf,
     damage: RefCell<BTreeMap<(u32, u64), Damage>>,
 }
 
@@ -83,7 +83,7 @@ impl Reader {
     }
 
     /// The segments that can be read. One that is missing between others is damage, and so is one without a head.
-    fn numbers(&self) -> io::Result<Vec<u32>> {
+    pub(super) fn numbers(&self) -> io::Result<Vec<u32>> {
         let mut numbers = segment_numbers(&self.journal)?;
         let mut damage = self.damage.borrow_mut();
         for pair in numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1) {
@@ -107,13 +107,13 @@ impl Reader {
         unreadable.map_or(Ok(numbers), Err)
     }
 
-    fn note(&self, number: u32, gaps: &[Gap]) {
+    pub(super) fn note(&self, number: u32, gaps: &[Gap]) {
         let path = segment_path(&self.journal, number);
         let found = gaps.iter().map(|gap| ((number, gap.offset.into()), repair::damage(&path, gap)));
         self.damage.borrow_mut().extend(found);
     }
 
-    fn record(&self, at: Position) -> io::Result<(Kind, Vec<u8>)> {
+    pub(super) fn record(&self, at: Position) -> io::Result<(Kind, Vec<u8>)> {
         let path = segment_path(&self.journal, at.segment);
         let head = read_head(&path)?.map_err(|error| head_error(at.segment, error))?;
         let bytes = read_frame(&File::open(path)?, at.offset)?;
@@ -129,7 +129,7 @@ fn load(journal: &Path, number: u32) -> io::Result<(Vec<u8>, SegmentHead)> {
 }
 
 /// The same; `None` when retention removed the segment since it was listed.
-fn load_if_there(journal: &Path, number: u32) -> io::Result<Option<(Vec<u8>, SegmentHead)>> {
+pub(super) fn load_if_there(journal: &Path, number: u32) -> io::Result<Option<(Vec<u8>, SegmentHead)>> {
     match load(journal, number) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         loaded => loaded.map(Some),

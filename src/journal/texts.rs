@@ -4,6 +4,7 @@
 //! {"files": [{"path", "text"}], "known": {"orchestrators": [], "sources": [{"name", "unsigned", "reconciles", "orchestrator"}], "vars": {}}}
 //! ```
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,9 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::fault::SourceText;
+use crate::fault::{Faults, SourceText};
+use crate::journal::carried::Carried;
+use crate::journal::codec;
+use crate::journal::format::Kind;
 use crate::journal::words::RuleTexts;
-use crate::rules::{Known, KnownSource};
+use crate::rules::{Known, KnownSource, RuleSet};
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -42,6 +46,17 @@ struct StoredSource {
     orchestrator: Option<Arc<str>>,
 }
 
+impl RuleTexts {
+    /// The rules again. Samples of their own tests play no part.
+    ///
+    /// # Errors
+    /// Faults: an older version may have taken what this one refuses.
+    pub fn compile(&self) -> Result<RuleSet, Faults> {
+        let (set, faults) = RuleSet::load(&self.files, &self.known, &|_| Ok(r#"{"type":"test","data":{}}"#.to_owned()));
+        set.ok_or(faults)
+    }
+}
+
 /// The JSON of rule texts and its SHA-256.
 pub(super) fn to_json(texts: &RuleTexts) -> serde_json::Result<(Vec<u8>, [u8; 32])> {
     let files = texts.files.iter().map(|file| StoredFile { path: file.path.to_string_lossy().into_owned(), text: file.text.clone() });
@@ -56,6 +71,18 @@ pub(super) fn to_json(texts: &RuleTexts) -> serde_json::Result<(Vec<u8>, [u8; 32
     let json = serde_json::to_vec(&Stored { files: files.collect(), known })?;
     let hash = Sha256::digest(&json).into();
     Ok((json, hash))
+}
+
+/// The texts in a record, written for the first time or again.
+pub(super) fn of_record(kind: Kind, payload: &[u8]) -> io::Result<Option<RuleTexts>> {
+    let rules = match kind {
+        Kind::Carried => match Carried::decode(payload)? {
+            Carried::Rules(rules) => rules,
+            _ => return Ok(None),
+        },
+        _ => payload,
+    };
+    Ok(Some(from_json(codec::rules(rules)?.2)?))
 }
 
 /// The texts again.

@@ -69,11 +69,13 @@ pub enum Space {
     Watch = 9,
     /// Places of the journal where records were lost.
     Loss = 10,
+    /// The first event that each rule generation routed.
+    Routed = 11,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cursor,
         Self::Item,
         Self::Ledger,
@@ -84,6 +86,7 @@ impl Space {
         Self::Dedupe,
         Self::Watch,
         Self::Loss,
+        Self::Routed,
     ];
 
     pub(super) fn of(byte: u8) -> Option<Self> {

@@ -4,24 +4,29 @@
 //! recorded in one group, so that neither a crash nor a full disk loses or repeats one. Knows nothing of what runs do.
 
 mod chain;
+mod memory;
 mod replay;
 
 pub use replay::{Asked, NotReplayed, REPLAY_EVENTS_MAX, Replay, again};
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::event::{Event, EventId, HOPS_MAX, RunId};
-use crate::journal::{AppendError, Journal, Plan};
+use crate::journal::{AppendError, Held, Journal, Kept, Plan, Routings, Space};
 use crate::metric;
-use crate::rules::{Met, RulesInForce};
+use crate::rules::{Met, RulesInForce, Verdict};
 use crate::runs::{Cause, NewRun, expression};
 use crate::time::Timestamp;
+
+use memory::Memory;
 
 /// The most events that are routed in one go; between two goes others get the processor.
 const BATCH_MAX: usize = 256;
@@ -34,19 +39,24 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The journal has ended.
 pub async fn run(journal: Journal, rules: Arc<ArcSwap<RulesInForce>>, clock: Clock, stop: CancellationToken) -> Result<(), AppendError> {
     let mut newest = journal.newest();
+    let mut notes = Notes::default();
     while !stop.is_cancelled() {
         // Marked as seen before reading, so that what arrives meanwhile wakes again.
         newest.borrow_and_update();
         let in_force = rules.load_full();
-        let found = match journal.unrouted(BATCH_MAX, in_force.generation) {
-            Ok(found) => found,
+        let found = journal.unrouted(BATCH_MAX, in_force.generation).and_then(|found| {
+            let Some(through) = found.through else { return Ok(None) };
+            planned(&journal, through, &found.events, &in_force, clock.now(), &mut notes).map(Some)
+        });
+        let planned = match found {
+            Ok(planned) => planned,
             Err(error) => {
                 tracing::error!(%error, "cannot read the events to be routed; trying again");
                 pause(&stop).await;
                 continue;
             }
         };
-        let Some(through) = found.through else {
+        let Some(planned) = planned else {
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = newest.changed() => {
@@ -55,19 +65,67 @@ pub async fn run(journal: Journal, rules: Arc<ArcSwap<RulesInForce>>, clock: Clo
             }
             continue;
         };
-        let find = |id: EventId| journal.event(id).ok().flatten();
-        let runs = runs_of(&found.events, &in_force, clock.now(), &find);
-        record(&journal, Plan { through, runs }, &stop).await?;
+        record(&journal, planned, &stop).await?;
+        notes.generation = Some(in_force.generation);
         tokio::task::yield_now().await;
     }
     Ok(())
 }
 
+/// What the router remembers between two plans.
+#[derive(Default)]
+struct Notes {
+    /// The generation that the journal has noted last; `None` until it was asked.
+    generation: Option<u64>,
+    /// Where the last look at old entries of the memory ended.
+    swept: Option<String>,
+}
+
+/// What is to be recorded for some events.
+struct Planned {
+    plan: Plan,
+    held: Vec<Held>,
+    kept: Vec<Kept>,
+}
+
+/// Decides about events.
+fn planned(
+    journal: &Journal,
+    through: EventId,
+    events: &[Arc<Event>],
+    rules: &RulesInForce,
+    now: Timestamp,
+    notes: &mut Notes,
+) -> io::Result<Planned> {
+    let mut kept = Vec::new();
+    if notes.generation != Some(rules.generation) {
+        kept = generation_noted(&journal.routings()?, rules.generation);
+    }
+    let find = |id: EventId| journal.event(id).ok().flatten();
+    let mut memory = Memory::new(journal);
+    let (runs, held) = runs_of(events, rules, now, &find, Some(&mut memory))?;
+    kept.extend(memory.kept(now, &mut notes.swept)?);
+    Ok(Planned { plan: Plan { through, runs }, held, kept })
+}
+
+/// What is to be kept so that the events from here on belong to this generation.
+fn generation_noted(routings: &Routings, generation: u64) -> Vec<Kept> {
+    if routings.newest() == Some(generation) {
+        return Vec::new();
+    }
+    let kept = |first: EventId, value| Kept { space: Space::Routed, key: first.to_string(), value };
+    let mut all: Vec<Kept> = routings.surplus().iter().map(|(first, _)| kept(*first, None)).collect();
+    let first = EventId(routings.routed().0.saturating_add(1));
+    all.push(kept(first, Some(Bytes::from(generation.to_string()))));
+    all
+}
+
 /// Records a plan; while there is no space, again and again. A stop leaves the events unrouted: they are routed at the
 /// next start.
-async fn record(journal: &Journal, plan: Plan, stop: &CancellationToken) -> Result<(), AppendError> {
+async fn record(journal: &Journal, planned: Planned, stop: &CancellationToken) -> Result<(), AppendError> {
+    let Planned { plan, held, kept } = planned;
     loop {
-        match journal.plan(plan.clone()).await {
+        match journal.plan_holding(plan.clone(), &held, kept.clone()).await {
             Ok(()) => break,
             Err(AppendError::Full(why)) if !stop.is_cancelled() => {
                 tracing::warn!(%why, "no space to record planned runs; trying again");
@@ -84,6 +142,10 @@ async fn record(journal: &Journal, plan: Plan, stop: &CancellationToken) -> Resu
             tracing::warn!(run = %run.id, rule = %run.rule, cause = %cause.code, "a run is dead from the start");
         }
     }
+    for held in &held {
+        let reason = if held.because.path == "expires" { "expires" } else { "dedupe" };
+        metrics::counter!(metric::HELD, "rule" => held.rule.to_string(), "reason" => reason).increment(1);
+    }
     Ok(())
 }
 
@@ -94,18 +156,39 @@ async fn pause(stop: &CancellationToken) {
     }
 }
 
-/// The runs that events ask for, in event order then rule order. `find` reads events for the chain of a loop.
-fn runs_of(events: &[Arc<Event>], rules: &RulesInForce, now: Timestamp, find: &dyn Fn(EventId) -> Option<Arc<Event>>) -> Vec<NewRun> {
-    let mut runs = Vec::new();
+/// The runs that events ask for, in event order then rule order, and what is held back. `find` reads events for the chain
+/// of a loop. Without a `memory` nothing is held back: a person asked for it.
+fn runs_of(
+    events: &[Arc<Event>],
+    rules: &RulesInForce,
+    now: Timestamp,
+    find: &dyn Fn(EventId) -> Option<Arc<Event>>,
+    mut memory: Option<&mut Memory<'_>>,
+) -> io::Result<(Vec<NewRun>, Vec<Held>)> {
+    let (mut runs, mut held) = (Vec::new(), Vec::new());
     // An emitter of events that loop is told once per event, however many rules it met.
     let mut chains: HashMap<EventId, Cause> = HashMap::new();
     for event in events {
-        for met in rules.set.matching(event, now) {
+        for mut met in rules.set.matching(event, now) {
             let too_long = (event.hops() > HOPS_MAX).then(|| chains.entry(event.id).or_insert_with(|| chain::cause(event, find)).clone());
+            if let Some(memory) = memory.as_deref_mut()
+                && too_long.is_none()
+                && met.fault.is_none()
+            {
+                match rules.set.verdict(&met.rule, event, now, |name| memory.ran(name))? {
+                    Verdict::Runs(None) => {}
+                    Verdict::Runs(Some((name, ran))) => memory.add(name, ran),
+                    Verdict::Fault(fault) => met.fault = Some(fault),
+                    Verdict::Held(because) => {
+                        held.push(Held { event: event.id, rule: met.rule.name.clone(), because });
+                        continue;
+                    }
+                }
+            }
             runs.push(new_run(event, &met, rules.generation, too_long, now));
         }
     }
-    runs
+    Ok((runs, held))
 }
 
 fn new_run(event: &Event, met: &Met, generation: u64, too_long: Option<Cause>, now: Timestamp) -> NewRun {

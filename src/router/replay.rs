@@ -116,7 +116,7 @@ fn find(journal: &Journal, rules: &RulesInForce, asked: &Asked, now: Timestamp) 
     let read = |id: EventId| journal.event(id).ok().flatten();
     let mut planned = Vec::new();
     for event in &events {
-        let met = runs_of(std::slice::from_ref(event), rules, now, &read);
+        let met = runs_of(std::slice::from_ref(event), rules, now, &read, None)?.0;
         let met: Vec<NewRun> = met.into_iter().filter(|run| asked.rule.as_deref().is_none_or(|rule| *run.rule == *rule)).collect();
         if met.is_empty() {
             continue;

@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::event::{Change, Key, Origin, Verified, Via};
 use crate::fault::SourceText;
-use crate::journal::{Delivery, Options};
-use crate::rules::{Known, Mode, RuleSet};
+use crate::journal::{Delivery, MetBy, Options};
+use crate::rules::{Known, Mode, Ran, RuleSet};
 use crate::runs::{Run, RunState};
 
 /// Long enough for a busy machine.
@@ -40,7 +40,7 @@ struct Bench {
     rules: Arc<ArcSwap<RulesInForce>>,
     stop: CancellationToken,
     task: JoinSet<Result<(), AppendError>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Bench {
@@ -49,7 +49,7 @@ impl Bench {
         let options = Options { segment_bytes: 4 << 20, clock: Clock::system(), boot_id: "boot".to_owned() };
         let (journal, _) = Journal::open(dir.path(), options).unwrap();
         let rules = Arc::new(ArcSwap::from_pointee(rules(RULES, 1)));
-        Self { journal, rules, stop: CancellationToken::new(), task: JoinSet::new(), _dir: dir }
+        Self { journal, rules, stop: CancellationToken::new(), task: JoinSet::new(), dir }
     }
 
     fn start(&mut self) {
@@ -178,4 +178,101 @@ async fn what_a_generation_cannot_meet_is_passed_over_by_that_generation_only() 
     bench.rules.store(Arc::new(rules(RULES, 2)));
     bench.start();
     assert_eq!(bench.planned(again, "large").await.planned.generation, 2, "generation 2 had not");
+}
+
+const ONCE: &str = "
+rule: once
+events: order.placed
+dedupe: {key: '${data.Amount}', window: 1h}
+steps:
+  - http: {method: POST, url: 'https://host/x'}
+---
+rule: any
+events: order.placed
+steps:
+  - http: {method: POST, url: 'https://host/x'}
+";
+
+/// The rules that held an event back, as explained from the journal.
+fn held(bench: &Bench, event: EventId) -> Vec<(String, String, Value)> {
+    let routing = bench.journal.routing(event).unwrap();
+    assert!(routing.routed);
+    let MetBy::Rules(held) = routing.met else { panic!("it was routed") };
+    held.into_iter().map(|held| (held.rule.to_string(), held.because.path, held.because.found["event"].clone())).collect()
+}
+
+#[tokio::test]
+async fn a_second_event_of_a_key_is_held_back_also_after_a_restart() {
+    let mut bench = Bench::new();
+    bench.rules.store(Arc::new(rules(ONCE, 1)));
+    let (first, copy) = (bench.accept(1, json!(5), 0).await, bench.accept(2, json!(5), 0).await);
+    bench.start();
+    assert_eq!(bench.planned(first, "once").await.state, RunState::Pending);
+    bench.planned(copy, "any").await;
+    assert_eq!(bench.journal.run(RunId::of(copy, "once")).unwrap(), None);
+    assert_eq!(held(&bench, copy), [("once".to_owned(), "dedupe".to_owned(), json!(first))]);
+    assert_eq!(held(&bench, first), []);
+    bench.stop().await;
+    // Another router on the same journal knows it too.
+    bench.start();
+    let (later, other) = (bench.accept(3, json!(5), 0).await, bench.accept(4, json!(6), 0).await);
+    bench.planned(other, "once").await;
+    assert_eq!(bench.journal.run(RunId::of(later, "once")).unwrap(), None);
+    assert_eq!(held(&bench, later), [("once".to_owned(), "dedupe".to_owned(), json!(first))]);
+    // What the journal says without the daemon is the same.
+    let reader = crate::journal::Reader::new(bench.dir.path());
+    let (online, offline) = (bench.journal.routing(later).unwrap(), reader.routing(later).unwrap());
+    assert_eq!((online.met, online.generation), (offline.met, offline.generation));
+}
+
+#[tokio::test]
+async fn keys_whose_window_has_ended_are_forgotten_in_passing() {
+    const EVENTS: u64 = 40;
+    let mut bench = Bench::new();
+    let over = Ran { event: EventId(1), at: Timestamp::EPOCH, until: Timestamp::EPOCH };
+    let old = |n: u64| Kept { space: Space::Dedupe, key: format!("{n:020}"), value: Some(Bytes::from(json!(over).to_string())) };
+    bench.journal.keep((0..100).map(old).collect()).await.unwrap();
+    bench.rules.store(Arc::new(rules(ONCE, 1)));
+    bench.start();
+    for number in 0..EVENTS {
+        let event = bench.accept(number, json!(number), 0).await;
+        bench.planned(event, "once").await;
+    }
+    let left = bench.journal.kept_after(Space::Dedupe, "", None, 1000).unwrap();
+    assert_eq!(left.len() as u64, EVENTS, "only what is needed is left");
+}
+
+#[tokio::test]
+async fn a_key_without_a_value_is_a_run_that_is_dead_at_once() {
+    let mut bench = Bench::new();
+    bench.rules.store(Arc::new(rules(&ONCE.replace("data.Amount", "data.Other"), 1)));
+    bench.start();
+    let event = bench.accept(1, json!(5), 0).await;
+    let run = bench.planned(event, "once").await;
+    assert_eq!((run.state, run.cause.map(|c| c.code)), (RunState::Dead, Some("expression".to_owned())));
+}
+
+#[tokio::test]
+async fn events_know_the_generation_that_routed_them() {
+    let mut bench = Bench::new();
+    let mut seen = Vec::new();
+    for generation in [1, 2, 2, 5] {
+        bench.rules.store(Arc::new(rules(RULES, generation)));
+        bench.start();
+        for _ in 0..2 {
+            let event = bench.accept(seen.len() as u64, json!(500), 0).await;
+            bench.planned(event, "large").await;
+            seen.push((event, generation));
+        }
+        bench.stop().await;
+    }
+    let unrouted = bench.accept(99, json!(1), 0).await;
+    let (routings, reader) = (bench.journal.routings().unwrap(), crate::journal::Reader::new(bench.dir.path()));
+    assert_eq!(routings, reader.routings().unwrap());
+    for (event, generation) in &seen {
+        assert_eq!(routings.of(*event), Some(*generation));
+    }
+    assert_eq!(routings.of(unrouted), None);
+    assert!(!bench.journal.routing(unrouted).unwrap().routed);
+    assert_eq!(bench.journal.kept_after(Space::Routed, "", None, 10).unwrap().len(), 3, "noted where it changed only");
 }

@@ -1,6 +1,6 @@
 //! Why a rule did not match.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::at::explain as words;
@@ -12,7 +12,7 @@ use crate::expr::{EvalError, Expression, Scope};
 use crate::time::Timestamp;
 
 /// Why a rule did not match, or that it did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The rule's name.
     pub rule: RuleName,
@@ -23,9 +23,9 @@ pub struct Explanation {
 }
 
 /// The first condition that failed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Because {
-    /// Path of the condition: `match.QueueItem.ProcessingException.Type`, `when`, `events`, `sources`, `queues`, `mode`.
+    /// Path of the condition: `match.QueueItem.ProcessingException.Type`, `when`, `events`, `sources`, `queues`, `mode`, `dedupe`, `expires`.
     pub path: String,
     /// What the rule asks for.
     pub expected: Value,

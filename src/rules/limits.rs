@@ -22,6 +22,14 @@ pub const URL_MAX: usize = 8_192;
 pub const HEADER_MAX: usize = 8_192;
 /// The most headers of an `http` step.
 pub const HEADERS_MAX: usize = 50;
+/// The shortest window of `dedupe`.
+pub const DEDUPE_WINDOW_MIN: Duration = Duration::from_secs(1);
+/// The longest window of `dedupe`.
+pub const DEDUPE_WINDOW_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The shortest `expires`.
+pub const EXPIRES_MIN: Duration = Duration::from_secs(1);
+/// The longest `expires`.
+pub const EXPIRES_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The shortest time limit of an attempt.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// The longest time limit of an attempt.

@@ -10,6 +10,7 @@ mod draft;
 mod expect;
 mod explain;
 mod filter;
+mod hold;
 #[cfg(test)]
 mod fuzz;
 mod http;
@@ -33,6 +34,7 @@ mod tree;
 pub use action::Action;
 pub use draft::{Draft, MASK};
 pub use explain::{Because, Explanation};
+pub use hold::{Ran, Verdict};
 pub use known::{Known, KnownSource};
 pub use render::{ExpressionFault, RenderInput, Rendered};
 pub use request::{Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, Request, StartJob, Target};

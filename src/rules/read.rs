@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::decode::Decoder;
 use super::filter::Filter;
+use super::hold::{self, Dedupe};
 use super::pattern::Pattern;
 use super::{Known, Mode, RetryPolicy, Rule, indexed, retry, shapes, steps, testing};
 use crate::event::RULE_NAME_MAX;
@@ -33,6 +34,8 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
     let when = fields.get("when").map(|node| decoder.expression(node, "when"));
     let retry = fields.get("retry").map_or(Some(RetryPolicy::default()), |node| retry::read(node, &RetryPolicy::default(), decoder.faults));
     let mode = mode(&fields, &mut decoder);
+    let dedupe = fields.get("dedupe").map(|node| Dedupe::read(node, &mut decoder));
+    let expires = hold::expires(&fields, &mut decoder);
     let steps = match fields.require("steps", "the rule", decoder.faults) {
         Some(node) => steps::steps(node, retry.as_ref().unwrap_or(&RetryPolicy::default()), &mut decoder),
         None => None,
@@ -71,6 +74,11 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
         },
         when,
         when_wants_event,
+        dedupe: match dedupe {
+            Some(dedupe) => Some(dedupe?),
+            None => None,
+        },
+        expires,
         as_value,
     })
 }

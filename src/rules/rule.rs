@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::filter::Filter;
+use super::hold::Dedupe;
 use super::pattern::Pattern;
 use super::{Action, TestCase};
 use crate::event::RuleName;
@@ -39,6 +40,10 @@ pub struct Rule {
     pub(super) when: Option<Expression>,
     /// Whether `when` reads `event`, which has to be made for it.
     pub(super) when_wants_event: bool,
+    /// Of events with the same key, one runs in a while.
+    pub(super) dedupe: Option<Dedupe>,
+    /// Events older than this do not run.
+    pub(super) expires: Option<Duration>,
     /// `rule` in expressions.
     pub(super) as_value: Value,
 }

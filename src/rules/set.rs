@@ -123,6 +123,12 @@ impl RuleSet {
         met
     }
 
+    /// `vars` of the configuration it was loaded with.
+    #[must_use]
+    pub fn vars(&self) -> &Value {
+        &self.vars
+    }
+
     /// Rules whose pattern gives the index nothing to look up: they are tried on every event of their types.
     #[must_use]
     pub fn unindexed(&self) -> Vec<RuleName> {
@@ -133,7 +139,7 @@ impl RuleSet {
     #[must_use]
     pub fn explain(&self, event: &Event, now: Timestamp) -> Vec<Explanation> {
         let explained = self.rules.iter().map(|rule| {
-            let because = rule.first_failure(event, &self.vars, now);
+            let because = rule.first_failure(event, &self.vars, now).or_else(|| rule.expired(event, now));
             Explanation { rule: rule.name.clone(), matched: because.is_none(), because }
         });
         explained.collect()

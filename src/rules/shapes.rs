@@ -43,10 +43,12 @@ pub(super) static RULE: Shape = Shape {
             Form::AnyOf(&[Form::Words(&["live", "shadow", "off"]), Form::Bool]),
             "live (the default), shadow (records what it would do), or off.",
         ),
+        key("dedupe", Form::Object(&DEDUPE), "Of events with the same key, only the first one runs in a while."),
+        key("expires", Form::Duration, "Events that happened longer ago do not run."),
         key("steps", Form::List(&Form::Object(&STEP)), "What is done, one after the other.").required(),
         key("tests", Form::List(&Form::Object(&TEST)), "Tests of the rule: `tripline test` runs them; nothing is called."),
     ],
-    later: &["ordered_by", "limits", "on_give_up", "dedupe", "expires", "skip_if_newer", "record", "enabled", "priority"],
+    later: &["ordered_by", "limits", "on_give_up", "skip_if_newer", "record", "enabled", "priority"],
     // Not one of ours, but what people try first.
     answered: &["on"],
     ..Shape::EMPTY
@@ -70,6 +72,17 @@ pub(super) static FOLDER_OF_EVENT: Shape = Shape {
         key("path", Form::Text, "Its path."),
         key("id", Form::Integer(1..=u64::MAX >> 1), "Its id."),
         key("key", Form::Text, "Its key, a GUID."),
+    ],
+    ..Shape::EMPTY
+};
+
+/// `dedupe`.
+pub(super) static DEDUPE: Shape = Shape {
+    name: "dedupe",
+    about: "Of events with the same key, only the first one runs in a while.",
+    keys: &[
+        key("key", Form::Scalar, "What makes events the same, such as ${item.Reference}.").required(),
+        key("window", Form::Duration, "From the event that ran on; 1s to 90d.").required(),
     ],
     ..Shape::EMPTY
 };

@@ -12,6 +12,8 @@ mod crash;
 mod demo;
 /// The units and the image.
 mod deploy;
+/// Modes, dedupe, expires, explanations of stored events.
+mod engine;
 /// The examples of the documentation.
 mod docs;
 /// Every family of events, signed.

@@ -52,6 +52,11 @@ fn set(text: &str) -> RuleSet {
     set.unwrap_or_else(|| panic!("{text}\n{}", lines(&faults)))
 }
 
+/// As [`set`], for tests beside their code.
+pub(in crate::rules) fn load_set(text: &str) -> RuleSet {
+    set(text)
+}
+
 fn lines(faults: &Faults) -> String {
     faults.iter().map(|fault| format!("{} [{}]\n", fault.one_line(), fault.code)).collect()
 }
