@@ -11,10 +11,10 @@ use crate::journal::codec::{self, EventRecord};
 use crate::journal::events::{OpenFile, Segments, place_of};
 use crate::journal::fold::Record;
 use crate::journal::format::{Kind, Position, SEGMENT_HEAD};
+use crate::journal::kept::{self, kept_record};
 use crate::journal::queue::Op;
 use crate::journal::scan::{read_frame, verified};
 use crate::journal::words::{AppendError, Kept, Plan, RuleTexts, Space};
-use crate::journal::kept::{self, kept_record};
 use crate::journal::{Journal, no_form};
 use crate::rules::{Because, RuleSet};
 
@@ -116,7 +116,9 @@ impl Routing {
         let mut json = json!({"event": event_json, "generation": self.generation, "rules": []});
         let mut note = None;
         match (&self.met, &self.texts) {
-            (MetBy::Nobody, _) => note = Some("it is shown only: its EventId came before with another body, so no rule was asked".to_owned()),
+            (MetBy::Nobody, _) => {
+                note = Some("it is shown only: its EventId came before with another body, so no rule was asked".to_owned())
+            }
             (MetBy::Rules(_), None) => note = Some("no rules are kept to explain it with".to_owned()),
             (MetBy::Rules(held), Some((generation, texts))) => {
                 if !self.routed {

@@ -202,9 +202,14 @@ mod tests {
         let set = load_set(RULE);
         let hour = |hours: u64| now().plus(Duration::from_secs(3600 * hours));
         // (received, happened, now) in hours -> runs
-        for (received, happened, at, runs) in
-            [(0, None, 0, true), (0, None, 2, true), (0, None, 3, false), (3, Some(0), 3, false), (5, Some(9), 5, true), (0, Some(0), 1, true)]
-        {
+        for (received, happened, at, runs) in [
+            (0, None, 0, true),
+            (0, None, 2, true),
+            (0, None, 3, false),
+            (3, Some(0), 3, false),
+            (5, Some(9), 5, true),
+            (0, Some(0), 1, true),
+        ] {
             let event = event(1, &json!("A"), hour(received), happened.map(hour));
             let found = verdict(&set, &event, hour(at), &BTreeMap::new());
             assert_eq!(matches!(found, Verdict::Runs(_)), runs, "{received} {happened:?} {at}: {found:?}");

@@ -10,9 +10,9 @@ mod draft;
 mod expect;
 mod explain;
 mod filter;
-mod hold;
 #[cfg(test)]
 mod fuzz;
+mod hold;
 mod http;
 pub mod index;
 mod indexed;

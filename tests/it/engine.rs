@@ -92,7 +92,8 @@ async fn rules_are_held_back_and_stored_events_say_why() {
     daemon.kill9();
     assert_eq!(explained(&folder.output(&["events", "show", &ids[1], "--explain", "--json"])), second);
     let list = String::from_utf8(folder.output(&["events", "list", "--json", "--source", "hook"]).stdout).expect("text");
-    let generations: Vec<Value> = list.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["generation"].clone()).collect();
+    let generations: Vec<Value> =
+        list.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["generation"].clone()).collect();
     assert_eq!(generations, [1, 1, 2]);
     folder.rule("rules", RULES);
     let daemon = Daemon::start(&folder).await;

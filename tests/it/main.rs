@@ -12,10 +12,10 @@ mod crash;
 mod demo;
 /// The units and the image.
 mod deploy;
-/// Modes, dedupe, expires, explanations of stored events.
-mod engine;
 /// The examples of the documentation.
 mod docs;
+/// Modes, dedupe, expires, explanations of stored events.
+mod engine;
 /// Every family of events, signed.
 mod families;
 /// Slow peers, overload, guesses.
