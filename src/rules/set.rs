@@ -82,11 +82,6 @@ impl RuleSet {
         &self.rules
     }
 
-    /// `vars` of the configuration.
-    pub(super) fn vars(&self) -> &Value {
-        &self.vars
-    }
-
     /// A rule by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Rule>> {
