@@ -43,6 +43,8 @@ pub(super) struct Order {
     pub(super) request: Request,
     pub(super) event: Arc<Event>,
     pub(super) timeout: Duration,
+    /// Whether a later step reads what the answer tells.
+    pub(super) wants_value: bool,
     /// To be made durable before the request leaves.
     pub(super) intent: Option<Fact>,
     /// The open intent whose outcome is to be looked up.
@@ -115,6 +117,22 @@ pub(super) async fn record(journal: &Journal, run: RunId, facts: Vec<Fact>) -> R
         match journal.record(run, facts.clone()).await {
             Err(AppendError::Full(why)) => {
                 tracing::warn!(%run, %why, "no space to record what a run did; trying again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Records facts of many runs in one group; while there is no space, again and again.
+///
+/// # Errors
+/// The journal has ended.
+pub(super) async fn record_all(journal: &Journal, facts: Vec<(RunId, Vec<Fact>)>) -> Result<(), AppendError> {
+    loop {
+        match journal.record_all(facts.clone()).await {
+            Err(AppendError::Full(why)) => {
+                tracing::warn!(runs = facts.len(), %why, "no space to record what runs are about to do; trying again");
                 tokio::time::sleep(AGAIN).await;
             }
             done => return done,

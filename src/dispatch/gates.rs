@@ -144,6 +144,11 @@ impl Gates {
         Ok(())
     }
 
+    /// Whether the breaker that a request would meet is open or half open.
+    pub(super) fn is_open(&self, place: &Place) -> bool {
+        self.gates.get(&place.target).is_some_and(|gate| gate.breaker.is_open() || gate.part(place).is_some_and(Breaker::is_open))
+    }
+
     /// A request ended: gives the permit back, counts the outcome and says under which label.
     pub(super) fn leave(&mut self, place: &Place, failure: Option<&Failure>, took: Duration, now: Timestamp) -> Arc<str> {
         self.in_flight = self.in_flight.saturating_sub(1);

@@ -6,9 +6,11 @@
 //! request that is not idempotent leaves; one slow target does not hold the others; a stop abandons nothing silently.
 
 mod attempt;
+mod batch;
 mod board;
 mod emit;
 mod gates;
+mod gathering;
 mod http;
 mod kept;
 mod labels;

@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 const CLOCKS_APART: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// The client and folder that a step means, or the answer that there is none.
-fn resolve<'t>(
+pub(super) fn resolve<'t>(
     targets: &'t Targets,
     order: &Order,
     wanted: &Target,
@@ -52,7 +52,7 @@ pub(super) async fn enqueue(targets: &Targets, order: &Order, item: &Enqueue) ->
 
 /// What it means that an item with this reference is there. One that cannot be told to be ours counts as ours when we
 /// tried before.
-fn already_there(item: &Enqueue, found: Option<Value>, ours: Option<bool>, first: bool) -> Outcome {
+pub(super) fn already_there(item: &Enqueue, found: Option<Value>, ours: Option<bool>, first: bool) -> Outcome {
     let ours = ours.unwrap_or(!first);
     if !ours && !item.accept_duplicate {
         return Outcome::Failed(Failure {
@@ -74,7 +74,7 @@ fn already_there(item: &Enqueue, found: Option<Value>, ours: Option<bool>, first
     Outcome::Done { value }
 }
 
-async fn is_unique(
+pub(super) async fn is_unique(
     client: &Orchestrator,
     folder: Option<&FolderRef>,
     order: &Order,

@@ -1,5 +1,6 @@
 //! The owner of all runs that are being worked on: `next_step` waits, `apply` decides and never waits.
 
+mod together;
 mod turn;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Dispatch;
 use super::attempt::{Sent, World, record};
 use super::gates::{Gates, Place};
+use super::gathering::Gatherings;
 use super::kept::{self, Open};
 use crate::event::{Event, RunId};
 use crate::journal::AppendError;
@@ -69,6 +71,7 @@ struct Active {
 enum Done {
     Recorded,
     Sent(Box<Sent>),
+    SentTogether(Vec<(RunId, Sent)>),
     Rested,
 }
 
@@ -79,6 +82,8 @@ enum Step {
     Ended(Result<(Id, Ended), JoinError>),
     Wake,
     Due,
+    /// A gathering leaves.
+    Together,
     Stop,
     Over,
 }
@@ -91,6 +96,9 @@ pub(super) struct Owner {
     tasks: JoinSet<Ended>,
     of_task: HashMap<Id, RunId>,
     gates: Gates,
+    gatherings: Gatherings,
+    /// Who goes with whom: by the first of them.
+    together: HashMap<RunId, Vec<RunId>>,
     due: watch::Receiver<u64>,
     /// Something may be due that was not taken.
     hungry: bool,
@@ -115,6 +123,8 @@ impl Owner {
             tasks: JoinSet::new(),
             of_task: HashMap::new(),
             gates: Gates::default(),
+            gatherings: Gatherings::default(),
+            together: HashMap::new(),
             hungry: true,
             next: None,
             rested: Instant::now(),
@@ -177,7 +187,7 @@ impl Owner {
                 () = tokio::time::sleep_until(ends) => Ok(Step::Over),
             };
         }
-        let take_at = self.take_at();
+        let (take_at, together) = (self.take_at(), self.gatherings.next());
         tokio::select! {
             () = self.stop.cancelled() => Ok(Step::Stop),
             Some(ended) = self.tasks.join_next_with_id() => Ok(Step::Ended(ended)),
@@ -186,6 +196,7 @@ impl Owner {
                 Err(_) => Err(AppendError::Ended("it was closed".to_owned())),
             },
             () = tokio::time::sleep_until(take_at) => Ok(Step::Due),
+            () = tokio::time::sleep_until(together.unwrap_or(take_at)), if together.is_some() => Ok(Step::Together),
         }
     }
 
@@ -206,8 +217,10 @@ impl Owner {
         match step {
             Step::Wake => self.hungry = true,
             Step::Due => self.take_due(),
+            Step::Together => self.leave_due(),
             Step::Stop => {
                 self.ends = Some(Instant::now() + self.dispatch.grace);
+                self.gatherings.clear();
                 self.active.retain(|_, active| !matches!(active.phase, Phase::Parked(..)));
                 tracing::info!(in_flight = self.active.len(), "dispatch stops; attempts in flight may finish");
             }
@@ -216,6 +229,7 @@ impl Owner {
                 match ended? {
                     (id, Done::Recorded) => self.recorded(id),
                     (id, Done::Sent(sent)) => self.sent(id, &sent),
+                    (leader, Done::SentTogether(sent)) => self.sent_together(leader, sent),
                     (id, Done::Rested) => {
                         self.release(id);
                         self.hungry = true;
@@ -303,8 +317,12 @@ impl Owner {
     fn died(&mut self, died: &JoinError) {
         let Some(id) = self.of_task.remove(&died.id()) else { return };
         tracing::error!(run = %id, "a task of a run died; the run goes on later");
+        if self.died_together(id) {
+            return;
+        }
         if let Some(Active { phase: Phase::Sending { place, .. }, .. }) = self.active.get(&id) {
             self.gates.abandon(place);
+            self.gatherings.back(place);
         }
         self.rest(id, REST);
     }

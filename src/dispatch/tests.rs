@@ -478,21 +478,5 @@ async fn a_dead_run_that_is_tried_again_goes_on_where_it_stood() {
     assert_eq!((peer.count("AddQueueItem"), run.attempts()), (1, 3), "{run:#?}");
 }
 
-#[tokio::test]
-async fn many_runs_are_all_done_once() {
-    const RUNS: u64 = 300;
-    let peer = Peer::start(|heard, _| says(201, &item(99, heard))).await;
-    let bench = Bench::new(ENQUEUE, &peer);
-    let mut ids = Vec::new();
-    for n in 0..RUNS {
-        ids.push(bench.plan("follow", n).await);
-    }
-    for id in ids {
-        assert_eq!(bench.settled(id).await.state, RunState::Succeeded);
-    }
-    let mut references: Vec<_> = peer.heard().iter().map(|h| h.json()["itemData"]["Reference"].to_string()).collect();
-    assert_eq!(references.len() as u64, RUNS);
-    references.sort();
-    references.dedup();
-    assert_eq!(references.len() as u64, RUNS);
-}
+#[path = "tests/together.rs"]
+mod together;

@@ -118,7 +118,7 @@ impl Orchestrator {
         self.queue_until(folder.or(self.default_folder()), name, Instant::now() + timeout).await
     }
 
-    async fn queue_until(&self, folder: Option<&FolderRef>, name: &str, deadline: Instant) -> Called<Option<QueueInfo>> {
+    pub(super) async fn queue_until(&self, folder: Option<&FolderRef>, name: &str, deadline: Instant) -> Called<Option<QueueInfo>> {
         let key = folder_key(folder);
         if let Some(info) = self.inner.queues.get(&key, name, self.inner.clock.now()) {
             return Called { trace: CallTrace::default(), result: Ok(Some(info)) };

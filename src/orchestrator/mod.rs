@@ -5,6 +5,7 @@
 
 mod answer;
 mod bodies;
+mod bulk;
 mod cache;
 mod call;
 mod grant;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub use bodies::INPUT_MAX;
+pub use bulk::{Addition, BULK_MAX, BulkAdded};
 pub use cache::{CACHE_FOR, CACHE_MAX};
 pub use tokens::TOKEN_TIMEOUT;
 pub use version::PARENT_SINCE;

@@ -48,6 +48,20 @@ pub struct Rule {
     pub(super) as_value: Value,
 }
 
+impl Rule {
+    /// Whether a later step reads the value of this one.
+    #[must_use]
+    pub fn needs_value(&self, step: usize) -> bool {
+        let Some(id) = self.steps.get(step).and_then(|own| own.id.as_deref()) else { return false };
+        let own = format!("steps.{id}");
+        let reads = |path: &String| path == "steps" || path.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        self.steps.iter().skip(step + 1).any(|later| {
+            let condition = later.condition.as_ref().map(Expression::references).unwrap_or_default();
+            later.action.references().iter().chain(&condition).any(reads)
+        })
+    }
+}
+
 /// What happens when a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -94,6 +94,8 @@ pub enum Class {
     Invalid,
     /// The target's breaker is open; nothing was sent. Counts against no limit but `give_up_after`.
     BreakerOpen,
+    /// The batch that it went in was refused, and nothing was done. It goes again, alone.
+    Batch,
     /// 409 that says somebody else is at work (1012…, PendingJobsAlreadyExist). Tried again a few times.
     Conflict,
 }
@@ -112,6 +114,7 @@ impl Class {
             Self::Refused => "refused",
             Self::Invalid => "invalid",
             Self::BreakerOpen => "breaker_open",
+            Self::Batch => "batch",
             Self::Conflict => "conflict",
         }
     }

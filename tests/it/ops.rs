@@ -205,3 +205,45 @@ async fn an_open_breaker_is_seen_and_survives_a_kill() {
     let metrics = daemon.get("/metrics").await;
     assert!(metrics.as_str().expect("text").contains("tripline_breaker_open{target=\"prod\"} 1"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_items_for_one_queue_take_at_most_150_requests() {
+    const ITEMS: usize = 10_000;
+    let sandbox = start_sandbox().await;
+    let folder = Folder::new(&sandbox.url);
+    folder.rule(
+        "follow",
+        "rule: follow\nevents: queueItem.added\nqueues: [Invoices]\nsteps:\n  - id: item\n    enqueue: {queue: Invoices-Review, reference: \"r-${item.Reference}\"}\n",
+    );
+    let daemon = Daemon::start(&folder).await;
+    let count = |name: &'static str| {
+        let sandbox = &sandbox;
+        async move { sandbox.get(&format!("/sandbox/requests?path={name}&limit=1000")).await["items"].as_array().map_or(0, Vec::len) }
+    };
+    for body in 0..100 {
+        let items: Vec<Value> = (0..ITEMS / 100)
+            .map(|n| {
+                let id = body * 100 + n + 1;
+                json!({"Id": id, "QueueDefinitionId": 7, "Status": "New", "Reference": format!("INV-{id}"), "SpecificContent": {"A": id}})
+            })
+            .collect();
+        let body = json!({
+            "Type": "queueItem.added", "EventId": format!("ev-{body}"), "Timestamp": "2026-11-22T10:00:00Z",
+            "Queue": {"Id": 7, "Name": "Invoices"}, "QueueItems": items, "TenantId": 1, "OrganizationUnitId": 2,
+        });
+        let (status, answer) = daemon.deliver(&body).await.expect("an answer");
+        assert_eq!((status, answer["events"].as_array().map(Vec::len)), (202, Some(100)), "{answer}");
+    }
+    crate::support::until_within(std::time::Duration::from_secs(180), "all runs are over", async || {
+        let metrics = daemon.get("/metrics").await;
+        let text = metrics.as_str().expect("text").to_owned();
+        text.contains(&format!("tripline_runs_total{{rule=\"follow\",state=\"succeeded\"}} {ITEMS}")).then_some(())
+    })
+    .await;
+    let mut references = sandbox.references("Invoices-Review").await;
+    references.sort();
+    references.dedup();
+    assert_eq!(references.len(), ITEMS);
+    let adds = count("AddQueueItem").await;
+    assert!(adds <= 150, "{adds} requests");
+}

@@ -11,6 +11,7 @@ use crate::dispatch::targets;
 use crate::event::RunId;
 use crate::http::client::ATTEMPT_TIMEOUT;
 use crate::metric;
+use crate::rules::Request;
 use crate::runs::{Attempt, Cause, Class, Fact, Failure, Next, Outcome, RunState, decide, settle};
 use crate::time::Timestamp;
 
@@ -52,9 +53,18 @@ impl Owner {
             return self.record(id, facts);
         }
         let again = active.run.state == RunState::Pending && active.run.cause.is_some();
+        let gathers = enqueues(&next);
+        if gathers && self.gather(id, &next, &place, now) {
+            return;
+        }
         match self.gates.enter(&place, id, room, again, now) {
-            Entry::Go => self.send(id, next, place, now),
-            Entry::Parked => active.phase = Phase::Parked(Box::new((place, next))),
+            Entry::Go => return self.send(id, next, place, now),
+            Entry::Parked => {
+                if let Some(active) = self.active.get_mut(&id) {
+                    active.phase = Phase::Parked(Box::new((place, next)));
+                }
+                return;
+            }
             Entry::PutBack(wait) => {
                 let message = format!("`{}` has as many requests as it gets at once; its turn comes", place.target);
                 let cause = Cause { code: NO_ROOM.to_owned(), message };
@@ -62,10 +72,13 @@ impl Owner {
             }
             Entry::Refused(until, cause) => self.refused(id, &next, &place, until, &cause, now),
         }
+        if gathers {
+            self.back(&place, now);
+        }
     }
 
     /// The breaker is open: nothing is sent.
-    fn refused(&mut self, id: RunId, next: &Next, place: &Place, until: Timestamp, cause: &Cause, now: Timestamp) {
+    pub(super) fn refused(&mut self, id: RunId, next: &Next, place: &Place, until: Timestamp, cause: &Cause, now: Timestamp) {
         let failure = Failure {
             class: Class::BreakerOpen,
             status: None,
@@ -83,16 +96,23 @@ impl Owner {
     }
 
     /// A run goes through its gate: the request leaves as soon as its intent is on disk.
-    fn send(&mut self, id: RunId, next: Next, place: Place, now: Timestamp) {
-        let Some(active) = self.active.get_mut(&id) else { return self.gates.abandon(&place) };
+    pub(super) fn send(&mut self, id: RunId, next: Next, place: Place, now: Timestamp) {
+        let Some(order) = self.order(id, next, &place, now) else { return self.gates.abandon(&place) };
+        let world = self.world.clone();
+        let targets = self.dispatch.targets.load_full();
+        let task = async move { carry_out(&world, &targets, order).await.map(|sent| (id, Done::Sent(Box::new(sent)))) };
+        self.spawn(id, task);
+    }
+
+    /// What is to be carried out; the run is on its way from here on.
+    pub(super) fn order(&mut self, id: RunId, next: Next, place: &Place, now: Timestamp) -> Option<Order> {
+        let active = self.active.get_mut(&id)?;
         let (step, request, number, intent, look_up) = match next {
             Next::Perform { step, request, attempt, intent } => (step, request, attempt, intent, None),
             Next::LookUp { step, request, intent } => (step, request, intent.attempt, None, Some(intent)),
-            _ => return self.gates.abandon(&place),
+            _ => return None,
         };
-        let Some((context, own)) = active.context.as_ref().and_then(|c| c.rule.steps.get(step).map(|own| (c, own))) else {
-            return self.gates.abandon(&place);
-        };
+        let (context, own) = active.context.as_ref().and_then(|c| c.rule.steps.get(step).map(|own| (c, own)))?;
         let intent = intent.map(|intent| Fact::Intended { id: own.id.as_deref().map(str::to_owned), kind: own.kind().to_owned(), intent });
         let order = Order {
             run: id,
@@ -102,35 +122,42 @@ impl Owner {
             request,
             event: context.event.clone(),
             timeout: own.timeout.unwrap_or(ATTEMPT_TIMEOUT),
+            wants_value: context.rule.needs_value(step),
             intent,
             look_up,
         };
-        active.phase = Phase::Sending { place, step, number, since: now, look_up: order.look_up.is_some() };
+        active.phase = Phase::Sending { place: place.clone(), step, number, since: now, look_up: order.look_up.is_some() };
         if let Some(intent) = &order.intent {
             active.run.apply(intent);
         }
-        let world = self.world.clone();
-        let targets = self.dispatch.targets.load_full();
-        let task = async move { carry_out(&world, &targets, order).await.map(|sent| (id, Done::Sent(Box::new(sent)))) };
-        self.spawn(id, task);
+        Some(order)
     }
 
     /// An answer is there, or why there is none.
     pub(super) fn sent(&mut self, id: RunId, sent: &Sent) {
-        let Some(active) = self.active.get_mut(&id) else { return };
-        let Phase::Sending { place, step, number, look_up, .. } = std::mem::replace(&mut active.phase, Phase::Busy) else { return };
-        let failure = match &sent.outcome {
-            Outcome::Failed(failure) | Outcome::NotLookedUp(failure) => Some(failure),
-            Outcome::Done { .. } | Outcome::Found { .. } | Outcome::NotFound => None,
-        };
+        let Some(Active { phase: Phase::Sending { place, look_up, .. }, .. }) = self.active.get(&id) else { return };
+        let (place, look_up) = (place.clone(), *look_up);
         let now = self.world.clock.now();
         let took = sent.ended.since(sent.started);
-        let label = self.gates.leave(&place, failure, took, now);
+        let label = self.gates.leave(&place, failure_of(sent), took, now);
         self.tell_breakers(true);
+        self.judged(id, sent, &label, now);
+        if !look_up {
+            self.back(&place, now);
+        }
+        self.pump(&place.target, now);
+    }
+
+    /// What an answer means for its run.
+    pub(super) fn judged(&mut self, id: RunId, sent: &Sent, label: &str, now: Timestamp) {
+        let Some(active) = self.active.get_mut(&id) else { return };
+        let Phase::Sending { step, number, look_up, .. } = std::mem::replace(&mut active.phase, Phase::Busy) else { return };
+        let failure = failure_of(sent);
+        let took = sent.ended.since(sent.started);
         if !look_up {
             let outcome = failure.map_or("ok", |failure| failure.class.as_str());
-            metrics::counter!(metric::ATTEMPTS, "target" => label.to_string(), "outcome" => outcome).increment(1);
-            metrics::histogram!(metric::ATTEMPT_SECONDS, "target" => label.to_string()).record(took.as_secs_f64());
+            metrics::counter!(metric::ATTEMPTS, "target" => label.to_owned(), "outcome" => outcome).increment(1);
+            metrics::histogram!(metric::ATTEMPT_SECONDS, "target" => label.to_owned()).record(took.as_secs_f64());
         }
         if let Some(failure) = failure {
             tracing::debug!(run = %id, step, attempt = number, class = failure.class.as_str(), status = failure.status, "an attempt failed");
@@ -146,7 +173,6 @@ impl Owner {
             bytes: sent.trace.bytes,
         };
         self.settle(id, step, &attempt, &sent.outcome, sent.unique, now);
-        self.pump(&place.target, now);
     }
 
     fn settle(&mut self, id: RunId, step: usize, attempt: &Attempt, outcome: &Outcome, unique: Option<bool>, now: Timestamp) {
@@ -160,22 +186,34 @@ impl Owner {
     }
 
     /// Lets runs through that queue before a free gate.
-    fn pump(&mut self, target: &str, now: Timestamp) {
+    pub(super) fn pump(&mut self, target: &str, now: Timestamp) {
         if self.ends.is_some() {
             return;
         }
         while let Some(id) = self.gates.pop(target) {
+            if let Some(ids) = self.together.remove(&id) {
+                self.pump_together(id, ids, now);
+                continue;
+            }
             let Some(active) = self.active.get_mut(&id) else { continue };
             let Phase::Parked(parked) = std::mem::replace(&mut active.phase, Phase::Busy) else { continue };
             let (place, next) = *parked;
             if let Some(cause) = self.dispatch.board.pauses().of_target(&place.target) {
                 let facts = paused(&active.run, cause, now);
                 self.record(id, facts);
+                if enqueues(&next) {
+                    self.back(&place, now);
+                }
                 continue;
             }
             match self.gates.start(&place, now) {
                 Ok(()) => self.send(id, next, place, now),
-                Err((until, cause)) => self.refused(id, &next, &place, until, &cause, now),
+                Err((until, cause)) => {
+                    self.refused(id, &next, &place, until, &cause, now);
+                    if enqueues(&next) {
+                        self.back(&place, now);
+                    }
+                }
             }
         }
     }
@@ -209,5 +247,17 @@ impl Owner {
             return self.release(id);
         }
         self.advance(id);
+    }
+}
+
+/// Whether an item is to be added, which may go together with others.
+pub(super) fn enqueues(next: &Next) -> bool {
+    matches!(next, Next::Perform { request: Request::Enqueue(_), .. })
+}
+
+fn failure_of(sent: &Sent) -> Option<&Failure> {
+    match &sent.outcome {
+        Outcome::Failed(failure) | Outcome::NotLookedUp(failure) => Some(failure),
+        Outcome::Done { .. } | Outcome::Found { .. } | Outcome::NotFound => None,
     }
 }

@@ -37,7 +37,7 @@ fn failure(class: Class) -> Failure {
         Class::Server => Some(503),
         Class::Auth => Some(401),
         Class::Configuration => Some(403),
-        Class::Refused => Some(400),
+        Class::Refused | Class::Batch => Some(400),
         Class::Conflict => Some(409),
         Class::Connect | Class::Unknown | Class::Invalid | Class::BreakerOpen => None,
     };
@@ -107,7 +107,7 @@ fn code(run: &Run) -> &str {
 
 #[test]
 fn each_failure_leads_where_the_table_says() {
-    use Class::{Auth, BreakerOpen, Configuration, Conflict, Connect, Invalid, Refused, Server, Throttled, Unknown};
+    use Class::{Auth, Batch, BreakerOpen, Configuration, Conflict, Connect, Invalid, Refused, Server, Throttled, Unknown};
     use RunState::{Dead, Retrying, Waiting};
     let same_for_all = [
         (Connect, Retrying, "connect"),
@@ -116,6 +116,7 @@ fn each_failure_leads_where_the_table_says() {
         (Configuration, Waiting, "configuration"),
         (BreakerOpen, Waiting, "breaker_open"),
         (Conflict, Retrying, "conflict"),
+        (Batch, Retrying, "batch"),
         (Refused, Dead, "refused"),
     ];
     for kind in ["enqueue", "start_job", "http", "get_item", "emit"] {
