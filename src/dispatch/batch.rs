@@ -44,11 +44,8 @@ async fn enqueue(targets: &Targets, orders: &[(RunId, Order)]) -> Vec<Answered> 
         }
     };
     let parents: Vec<String> = items.iter().map(|(order, _)| order.parent()).collect();
-    let additions: Vec<Addition<'_>> = items
-        .iter()
-        .zip(&parents)
-        .map(|((order, item), parent)| Addition { item, parent, wants_id: order.wants_value })
-        .collect();
+    let additions: Vec<Addition<'_>> =
+        items.iter().zip(&parents).map(|((order, item), parent)| Addition { item, parent, wants_id: order.wants_value }).collect();
     let timeout = items.iter().map(|(order, _)| order.timeout).max().unwrap_or(first.timeout);
     let Called { trace, result } = client.bulk_add(folder.as_ref(), &one.queue, &additions, timeout).await;
     let known = match &result {

@@ -126,7 +126,11 @@ impl Gatherings {
 
     /// A run of each gathering whose time has come.
     pub(super) fn due(&mut self, now: Instant) -> Vec<RunId> {
-        self.0.values().filter(|one| one.leaves.is_some_and(|leaves| leaves <= now)).filter_map(|one| one.waiting.front().copied()).collect()
+        self.0
+            .values()
+            .filter(|one| one.leaves.is_some_and(|leaves| leaves <= now))
+            .filter_map(|one| one.waiting.front().copied())
+            .collect()
     }
 
     /// Nobody waits any more: the process stops.

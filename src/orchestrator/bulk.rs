@@ -287,7 +287,9 @@ mod tests {
 
     #[test]
     fn of_a_failure_without_a_place_nothing_is_known() {
-        for row in [json!({"Ordinal": null, "ErrorCode": "X"}), json!({"ErrorCode": "X"}), json!({"Ordinal": 0}), json!({"Ordinal": 9}), json!(7)] {
+        for row in
+            [json!({"Ordinal": null, "ErrorCode": "X"}), json!({"ErrorCode": "X"}), json!({"Ordinal": 0}), json!({"Ordinal": 9}), json!(7)]
+        {
             let answer = json!({"Success": false, "FailedItems": [{"Ordinal": 1, "ErrorCode": "DuplicateReference"}, row]});
             assert_eq!(said(&answer, 3), ["duplicate", "unknown", "unknown"], "{answer}");
         }

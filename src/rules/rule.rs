@@ -54,7 +54,9 @@ impl Rule {
     pub fn needs_value(&self, step: usize) -> bool {
         let Some(id) = self.steps.get(step).and_then(|own| own.id.as_deref()) else { return false };
         let own = format!("steps.{id}");
-        let reads = |path: &String| path == "steps" || path.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let reads = |path: &String| {
+            path == "steps" || path.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
         self.steps.iter().skip(step + 1).any(|later| {
             let condition = later.condition.as_ref().map(Expression::references).unwrap_or_default();
             later.action.references().iter().chain(&condition).any(reads)

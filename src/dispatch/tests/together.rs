@@ -128,7 +128,9 @@ async fn a_failure_without_a_place_is_looked_up_and_no_item_is_added_twice() {
         path if path.contains("QueueDefinitions") => {
             says(200, &json!({"value": [{"Id": 5, "Name": "Review", "EnforceUniqueReference": true}]}))
         }
-        _ if is_bulk(heard) => says(200, &json!({"Success": false, "FailedItems": [{"Ordinal": null, "ErrorCode": "X", "ErrorMessage": "who?"}]})),
+        _ if is_bulk(heard) => {
+            says(200, &json!({"Success": false, "FailedItems": [{"Ordinal": null, "ErrorCode": "X", "ErrorMessage": "who?"}]}))
+        }
         path if path.contains("AddQueueItem") && items(heard)[0]["Reference"] == "review-A-4" => {
             says(409, &json!({"message": "Duplicate Reference", "errorCode": 1016}))
         }
@@ -153,7 +155,9 @@ async fn ids_are_looked_up_only_where_a_later_step_reads_them() {
         path if path.contains("QueueDefinitions") => says(200, &json!({"value": [{"Id": 5, "Name": "Review"}]})),
         path if path.contains("QueueItems") && heard.method == "GET" => {
             let query = &heard.target;
-            let rows = (0..20).filter(|n| query.contains(&format!("review-A-{n}%27"))).map(|n| json!({"Id": 700 + n, "Reference": format!("review-A-{n}")}));
+            let rows = (0..20)
+                .filter(|n| query.contains(&format!("review-A-{n}%27")))
+                .map(|n| json!({"Id": 700 + n, "Reference": format!("review-A-{n}")}));
             says(200, &json!({"value": rows.collect::<Vec<_>>()}))
         }
         _ if is_bulk(heard) => says(200, &success()),
