@@ -73,8 +73,19 @@ impl Files {
         file.write_all_at(bytes, offset)
     }
 
-    /// Writes zeros in `from..to`, so that the blocks exist.
+    /// Has the file system keep space for `from..to` without writing it: what is there reads as zeros. Where it cannot do
+    /// that, zeros are written.
     pub(super) fn reserve(&self, file: &File, path: &Path, from: u64, to: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        self.ask(FileOp::Reserve, path)?;
+        match fallocate(file, FallocateFlags::empty(), from, to.saturating_sub(from)) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.zero(file, path, from, to),
+            reserved => Ok(reserved?),
+        }
+    }
+
+    /// Writes zeros in `from..to`, so that the blocks are there and written.
+    pub(super) fn zero(&self, file: &File, path: &Path, from: u64, to: u64) -> io::Result<()> {
         const ZEROS: &[u8] = &[0; 1 << 18];
         self.ask(FileOp::Reserve, path)?;
         let mut at = from;

@@ -144,7 +144,7 @@ impl Writer {
             return self.room(bytes).map(|_| ());
         }
         if self.may_reserve_ahead()
-            && let Err(error) = self.segment.reserve_ahead(&self.files)
+            && let Err(error) = self.segment.zero_ahead(&self.files)
         {
             if !is_full(&error) {
                 return Err(Broken(format!("cannot prepare space: {error}")));
