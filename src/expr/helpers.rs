@@ -102,7 +102,7 @@ fn hash<'b, 'v, D: Digest>(args: &Args<'b, 'v>) -> Answer<'b, 'v> {
 /// A number rounded; a whole one stays what it is. With decimals the result is a decimal number.
 fn rounded<'b, 'v>(args: &Args<'b, 'v>, name: &str, round: fn(f64) -> f64) -> Answer<'b, 'v> {
     let value = args.first().map(AsRef::as_ref);
-    let Some(double) = value.and_then(|value| value.downcast_ref::<CelDouble>()) else {
+    let Some(double) = value.and_then(<dyn Val>::downcast_ref::<CelDouble>) else {
         return number(args, name).map(|value| CowVal::Owned(value.clone_as_boxed()));
     };
     let double = *double.inner();

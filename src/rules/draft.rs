@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::pattern::Pattern;
 use super::{Rule, RuleSet, testing};
 use crate::event::Event;
 use crate::time::Timestamp;
@@ -108,7 +109,7 @@ fn data_paths(rule: &Rule) -> Vec<Vec<String>> {
         Some(full)
     };
     let dotted = |path: &str| path.split('.').map(str::to_owned).collect::<Vec<_>>();
-    let patterns = rule.pattern.iter().flat_map(|pattern| pattern.branches()).flat_map(|branch| &branch.conditions);
+    let patterns = rule.pattern.iter().flat_map(Pattern::branches).flat_map(|branch| &branch.conditions);
     let mut paths: Vec<Vec<String>> = patterns.map(|condition| dotted(&condition.path)).collect();
     paths.extend(["Queue.Name", "Job.Release.Name", "Job.ReleaseName", "Release.Name"].map(dotted));
     // What says which thing it was, for whoever reads the test.

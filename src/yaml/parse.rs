@@ -32,7 +32,7 @@ pub fn parse(source: &Arc<SourceText>) -> Result<Vec<Node>, Faults> {
         ));
         return Err(faults);
     }
-    let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    let text = without_mark(&source.text);
     match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(text, options(text.len())) {
         Ok(documents) => {
             let nodes =
@@ -45,6 +45,11 @@ pub fn parse(source: &Arc<SourceText>) -> Result<Vec<Node>, Faults> {
             Err(faults)
         }
     }
+}
+
+/// Without the byte order mark that some editors put first.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn options(bytes: usize) -> serde_saphyr::Options {
@@ -189,12 +194,13 @@ fn tag_help(value: &str) -> String {
 }
 
 /// Whether a `!` of its own stands before a value: YAML takes it for a tag and drops it, its writer meant "not".
-fn negated(at: &Place) -> bool {
-    let line = at.source.text.lines().nth(at.line.saturating_sub(1) as usize).unwrap_or_default();
-    let column = at.column.saturating_sub(1) as usize;
-    let before: String = line.chars().take(column).collect();
-    let word = before.trim_end().rsplit([' ', '\t']).next().unwrap_or_default();
-    word == "!"
+///
+/// Looks back from the value and no further than the blanks before it, however long line and file are.
+fn negated(text: &str, at: Location) -> bool {
+    let before = at.span().byte_offset().and_then(|offset| text.as_bytes().get(..usize::try_from(offset).ok()?));
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let mut back = before.unwrap_or_default().iter().rev().skip_while(|byte| is_blank(byte));
+    back.next() == Some(&b'!') && back.next().is_none_or(|byte| is_blank(byte) || *byte == b'\n')
 }
 
 fn place(source: &Arc<SourceText>, at: Location) -> Place {
@@ -213,7 +219,7 @@ fn build(raw: Spanned<Raw>, source: &Arc<SourceText>, faults: &mut Faults) -> No
         Raw::Bool(b) => Yaml::Bool(b),
         Raw::Number(n) => Yaml::Number(n),
         Raw::Text(text) => {
-            if negated(&at) {
+            if negated(without_mark(&source.text), raw.referenced) {
                 let help = tag_help(&format!("!{text}"));
                 faults.push(Fault::error("yaml", at.clone(), "the `!` before the value is a tag, not a negation").help(help));
             }
@@ -394,6 +400,17 @@ mod tests {
         {
             assert!(read(text).is_ok(), "{text}");
         }
+    }
+
+    /// A look back over line or file for each value would take hours here.
+    #[test]
+    fn long_lines_and_long_files_are_read_in_one_pass() {
+        let line = format!("a: [{}x]\n", "x, ".repeat(200_000));
+        assert_eq!(read(&line).expect("reads")[0].get("a").and_then(Node::as_list).map(<[Node]>::len), Some(200_001));
+        let file = "- é\n".repeat(200_000) + "- ! x\n";
+        let faults = read(&file).expect_err("a negation");
+        assert_eq!(faults.iter().filter_map(|fault| Some(fault.place.as_ref()?.line)).collect::<Vec<_>>(), [200_001]);
+        assert!(read("\u{feff}a: ! x\n").is_err() && read("\u{feff}a: é x\n").is_ok());
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn tests_are_chosen_by_name_and_reported_for_ci() {
 fn explain_names_the_part_that_fails_and_what_it_saw() {
     let folder = folder();
     let rule = |name: &str, lines: &str| {
-        folder.rule(name, &format!("rule: {name}\nevents: queueItem.*\n{lines}\nsteps: [{{emit: {{type: acme.seen}}}}]\n"))
+        folder.rule(name, &format!("rule: {name}\nevents: queueItem.*\n{lines}\nsteps: [{{emit: {{type: acme.seen}}}}]\n"));
     };
     rule("part", "when: content.Amount > 1000 && item.RetryNumber >= 5");
     rule("number", "match: {QueueItem: {RetryNumber: [\"2\"]}}");
