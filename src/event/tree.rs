@@ -94,6 +94,19 @@ impl Json for Tree<'_> {
 }
 
 impl<'t> Tree<'t> {
+    /// A value that is there already, without copying its texts.
+    #[must_use]
+    pub fn of(value: &'t Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(truth) => Self::Bool(*truth),
+            Value::Number(number) => Self::Number(number.clone()),
+            Value::String(text) => Self::Text(Cow::Borrowed(text)),
+            Value::Array(items) => Self::List(items.iter().map(Self::of).collect()),
+            Value::Object(map) => Self::Object(Fields(map.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), Self::of(value))).collect())),
+        }
+    }
+
     /// A field of an object.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Self> {

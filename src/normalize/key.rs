@@ -88,11 +88,17 @@ fn queue_item(item: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
             repeated(item, &own, &status, None, facts)
         }
         "queueItem.updated" => {
-            let values = ITEM_VALUES.iter().map(|name| field(name).unwrap_or(&Tree::Null));
-            repeated(item, &own, &digest(values), None, facts)
+            let values: Vec<Tree<'_>> = ITEM_VALUES.iter().map(|name| comparable(name, field(name))).collect();
+            repeated(item, &own, &digest(&values), None, facts)
         }
         _ => repeated(item, &own, &digest([item.fields]), None, facts),
     }
+}
+
+/// A value as two sights of one change agree on it: dates are rounded differently in different answers.
+fn comparable<'t>(name: &str, value: Option<&Tree<'t>>) -> Tree<'t> {
+    let date = name.ends_with("Date").then(|| stamp_of(value)).flatten();
+    date.map_or_else(|| value.cloned().unwrap_or(Tree::Null), |stamp| Tree::Number((stamp.as_millis() / 1000).into()))
 }
 
 /// The attempt that was retried. A delivery shows that attempt itself, or the new one with its ancestor.

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fuzz;
+pub mod feed;
 mod json;
 mod key;
 mod origin;
