@@ -182,8 +182,20 @@ fn one(key: &KeyNode, node: &Node, base: &Base, faults: &mut Faults) -> Option<O
         tenant,
         auth: auth?,
         folder,
-        list_rate: None,
+        list_rate: fields.get("rate").and_then(|node| list_rate(node, faults)),
     })
+}
+
+fn list_rate(node: &Node, faults: &mut Faults) -> Option<Rate> {
+    let fields = Fields::read(node, "`rate`", &shapes::RATE, faults)?;
+    let (text, place) = fields.text("list", faults)?;
+    match Rate::parse(text) {
+        Ok(rate) => Some(rate),
+        Err(message) => {
+            faults.push(Fault::error("rate", place.clone(), format!("`list`: {message}")).help("expected one such as `50/min`"));
+            None
+        }
+    }
 }
 
 fn is_cloud(url: &Url) -> bool {
@@ -207,7 +219,7 @@ fn check_path(url: &Url, place: &crate::fault::Place, faults: &mut Faults) {
 }
 
 /// A folder by path, `{id: 1964513}` or `{key: GUID}`.
-fn folder(node: &Node, faults: &mut Faults) -> Option<FolderRef> {
+pub(super) fn folder(node: &Node, faults: &mut Faults) -> Option<FolderRef> {
     const EXPECTED: &str = "expected a path such as `Finance/Invoices`, `{id: 1964513}` or `{key: GUID}`";
     let place = node.place.clone();
     let fail = |message: String| Fault::error("folder", place.clone(), message);

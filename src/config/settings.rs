@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::orchestrators::OrchestratorConfig;
+use super::polls::PollSource;
 use super::secrets::SecretRef;
 use super::sources::WebhookSource;
 use crate::event::SourceName;
@@ -43,8 +44,10 @@ pub struct Config {
     pub vars: Value,
     /// Orchestrators by name.
     pub orchestrators: BTreeMap<Arc<str>, OrchestratorConfig>,
-    /// Sources by name.
+    /// Webhook sources by name.
     pub sources: BTreeMap<SourceName, WebhookSource>,
+    /// Polled sources by name.
+    pub polls: BTreeMap<SourceName, PollSource>,
 }
 
 impl Config {
@@ -62,6 +65,12 @@ impl Config {
                     reconciles: None,
                     orchestrator: source.orchestrator.clone(),
                 })
+                .chain(self.polls.values().map(|source| KnownSource {
+                    name: Arc::clone(&source.name),
+                    unsigned: false,
+                    reconciles: source.reconciles.clone(),
+                    orchestrator: Some(Arc::clone(&source.orchestrator)),
+                }))
                 .collect(),
             vars: self.vars.clone(),
             ingress: Some(self.listen).filter(|address| address.port() != 0),

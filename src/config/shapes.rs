@@ -98,8 +98,16 @@ pub(super) static ORCHESTRATOR: Shape = Shape {
         key("tenant", Form::Text, "The tenant's name, sent where the edition needs it."),
         key("auth", Form::Object(&AUTH), "How to authenticate: exactly one way.").required(),
         key("folder", DEFAULT_FOLDER, "Default folder of steps: a path, {id: …} or {key: GUID}."),
+        key("rate", Form::Object(&RATE), "Our share of the API's limits."),
     ],
-    later: &["rate"],
+    ..Shape::EMPTY
+};
+
+/// `rate`.
+pub(super) static RATE: Shape = Shape {
+    name: "rate",
+    about: "Our share of the API's limits.",
+    keys: &[key("list", Form::Text, "Requests to the lists of items and jobs, such as 50/min (the default; the tenant has 100/min).")],
     ..Shape::EMPTY
 };
 
@@ -165,8 +173,31 @@ pub(super) static PASSWORD: Shape = Shape {
 pub(super) static SOURCE: Shape = Shape {
     name: "source",
     about: "Where events come in.",
-    keys: &[key("webhook", Form::Object(&WEBHOOK), "Deliveries of Orchestrator's webhooks.").required()],
-    later: &["poll", "watch"],
+    keys: &[
+        key("webhook", Form::Object(&WEBHOOK), "Deliveries of Orchestrator's webhooks."),
+        key("poll", Form::Object(&POLL), "Changes read by asking for them."),
+    ],
+    later: &["watch"],
+    one_of: &["webhook", "poll"],
+    ..Shape::EMPTY
+};
+
+const FOLDERS: Form = Form::AnyOf(&[Form::Words(&["all"]), Form::OneOrMore(&DEFAULT_FOLDER)]);
+
+/// A polled source.
+pub(super) static POLL: Shape = Shape {
+    name: "poll",
+    about: "Changes read by asking for them.",
+    keys: &[
+        key("orchestrator", Form::Text, "Which one is read; default: the only one."),
+        key("kind", Form::Words(&["queue_items"]), "What is read.").required(),
+        key("folders", FOLDERS, "Which folders, or `all`; default: the orchestrator's folder."),
+        key("queues", TEXTS, "Which queues, or `all` (the default)."),
+        key("every", Form::Duration, "How often at least; 10s by default."),
+        key("look_back", Form::Duration, "How far back the first start looks; 1h by default."),
+        key("reconciles", Form::Text, "The webhook whose gaps it closes: its events count as that source's in rules."),
+    ],
+    later: &["at", "connector", "trigger"],
     ..Shape::EMPTY
 };
 

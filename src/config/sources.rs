@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::files::Base;
 use super::orchestrators::{OrchestratorConfig, check_name};
+use super::polls::{self, PollSource};
 use super::secrets::{self, SecretRef};
 use super::shapes;
 use super::url::network;
@@ -57,22 +58,41 @@ pub(super) struct Surroundings<'a> {
     pub(super) base: &'a Base,
 }
 
+/// What comes in, by how it does.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    /// Delivered.
+    pub(super) webhooks: BTreeMap<SourceName, WebhookSource>,
+    /// Read.
+    pub(super) polls: BTreeMap<SourceName, PollSource>,
+}
+
 /// Reads `sources`.
-pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults) -> BTreeMap<SourceName, WebhookSource> {
-    let mut sources = BTreeMap::new();
+pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults) -> Sources {
+    let mut sources = Sources::default();
     let Some(entries) = node.as_map() else {
         let message = format!("`sources` is {}; expected a mapping from names to sources", node.kind());
         faults.push(Fault::error("wrong-type", node.place.clone(), message));
         return sources;
     };
     let mut paths: Vec<(String, &KeyNode)> = Vec::new();
+    let mut polls = Vec::new();
     for (key, node) in entries {
         check_name(key, "source", faults);
         let what = format!("source `{}`", key.name);
         let Some(fields) = Fields::read(node, &what, &shapes::SOURCE, faults) else { continue };
+        if let (Some(_), Some(second)) = (fields.get("webhook"), fields.key_place("poll")) {
+            let fault = Fault::error("sources", second.clone(), format!("{what} has both `webhook` and `poll`"));
+            faults.push(fault.help("make two sources of it; the poll then `reconciles` the webhook"));
+        }
+        if let Some(inner) = fields.get("poll") {
+            polls.extend(polls::poll(key, inner, around, faults).map(|poll| (poll, inner)));
+            continue;
+        }
         let Some(inner) = fields.get("webhook") else {
-            if fields.entries().is_empty() || fields.key_place("webhook").is_some() {
-                faults.push(Fault::error("missing-key", key.place.clone(), format!("{what} has no `webhook`")).help("add `webhook:`"));
+            if fields.entries().is_empty() || ["webhook", "poll"].iter().any(|name| fields.key_place(name).is_some()) {
+                let fault = Fault::error("missing-key", key.place.clone(), format!("{what} has neither `webhook` nor `poll`"));
+                faults.push(fault.help("add `webhook:`"));
             }
             continue;
         };
@@ -83,8 +103,14 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
             faults.push(Fault::error("duplicate-path", place, message).help("give each source its own `path`"));
         }
         paths.push((source.path.clone(), key));
-        sources.insert(Arc::clone(&source.name), source);
+        sources.webhooks.insert(Arc::clone(&source.name), source);
     }
+    let names: Vec<&str> = sources.webhooks.keys().map(|name| &**name).collect();
+    for (poll, node) in &polls {
+        let webhook = |name: &str| sources.webhooks.get(name).map(|source| source.orchestrator.clone());
+        polls::check_reconciles(poll, node, webhook, &names, faults);
+    }
+    sources.polls = polls.into_iter().map(|(poll, _)| (Arc::clone(&poll.name), poll)).collect();
     sources
 }
 
@@ -143,7 +169,7 @@ fn scheme(fields: &Fields<'_>, faults: &mut Faults) {
 }
 
 /// The orchestrator that is named; where none is, the only one there is.
-fn orchestrator(
+pub(super) fn orchestrator(
     fields: &Fields<'_>,
     what: &str,
     key: &KeyNode,
