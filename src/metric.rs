@@ -74,6 +74,10 @@ metrics! {
     ROUTER_BACKLOG = "tripline_router_backlog_events", Gauge [], "Events accepted and not yet routed.";
     SIGNATURES = "tripline_signatures_total", Counter ["source", "secret"], "Deliveries with a good signature, by the name of the secret.";
     PANICS = "tripline_panics_total", Counter [], "Requests that ended in a panic.";
+    POLL_CURSOR_AGE = "tripline_poll_cursor_age_seconds", Gauge ["source"], "How long ago everything that a source covers was known.";
+    POLL_REQUESTS = "tripline_poll_requests_total", Counter ["source", "endpoint"], "Requests made for polling.";
+    COVERAGE_GAP = "tripline_coverage_gap_seconds", Gauge ["source"], "How far a source that cannot be read is behind.";
+    API_BUDGET_REMAINING = "tripline_api_budget_remaining", Gauge ["orchestrator", "class"], "Requests of a class that may leave now.";
     BUILD_INFO = "tripline_build_info", Gauge ["version"], "1, with the version as label.";
 }
 

@@ -51,6 +51,10 @@ pub enum What<'a> {
     },
     /// Jobs by a filter.
     ReadJobs,
+    /// The folders of the tenant.
+    ReadFolders,
+    /// The change feed of a folder.
+    ReadFeed,
 }
 
 impl What<'_> {
@@ -67,6 +71,8 @@ impl What<'_> {
             Self::ReadRelease => "reading Releases",
             Self::StartJob { .. } => "StartJobs",
             Self::ReadJobs => "reading Jobs",
+            Self::ReadFolders => "reading Folders",
+            Self::ReadFeed => "reading QueueItemEvents",
         }
     }
 
@@ -74,7 +80,8 @@ impl What<'_> {
     fn needs(self) -> (&'static str, &'static str) {
         match self {
             Self::AddItem { .. } => ("`OR.Queues` or `OR.Queues.Write`", "Queues.View and Transactions.Create"),
-            Self::ReadItem | Self::ReadItems => ("`OR.Queues` or `OR.Queues.Read`", "Queues.View and Transactions.View"),
+            Self::ReadFolders => ("`OR.Folders` or `OR.Folders.Read`", "Units.View"),
+            Self::ReadItem | Self::ReadItems | Self::ReadFeed => ("`OR.Queues` or `OR.Queues.Read`", "Queues.View and Transactions.View"),
             Self::ReadQueue => ("`OR.Queues` or `OR.Queues.Read`", "Queues.View"),
             Self::ReadRelease => ("`OR.Execution` or `OR.Execution.Read`", "Processes.View"),
             Self::StartJob { .. } => ("`OR.Jobs` or `OR.Jobs.Write`", "Jobs.Create"),

@@ -8,9 +8,9 @@ use super::answer::{self, Meaning, What, judge, mask, mask_refusal};
 use super::tokens::Token;
 use super::urls::{folder_header, odata};
 use super::{CallTrace, Inner};
-use crate::http::client::{Answer, Outgoing, request_line};
+use crate::http::client::{Answer, Outgoing, request_line, retry_after};
 use crate::rules::FolderRef;
-use crate::runs::{Class, Failure};
+use crate::runs::{Class, Failure, Who};
 
 /// What is asked of the API.
 #[derive(Debug)]
@@ -31,8 +31,13 @@ pub struct Ask<'a> {
 pub type Said = (CallTrace, Result<Meaning, Failure>);
 
 impl Inner {
-    /// Asks and judges. The whole of it, tokens included, ends at the deadline.
+    /// Asks and judges for a step. The whole of it, tokens included, ends at the deadline.
     pub async fn call(&self, ask: Ask<'_>, deadline: Instant) -> Said {
+        self.call_as(Who::Action, ask, deadline).await
+    }
+
+    /// The same for whoever asks: the lists that are limited are shared.
+    pub async fn call_as(&self, who: Who, ask: Ask<'_>, deadline: Instant) -> Said {
         let method = if ask.body.is_some() { "POST" } else { "GET" };
         let url = odata(&self.config.url, &ask.path, &ask.query);
         let mut trace = CallTrace { request: request_line(method, &url), ..CallTrace::default() };
@@ -47,6 +52,9 @@ impl Inner {
                 Ok(token) => token,
                 Err((trace, failure)) => return (trace, Err(failure)),
             };
+            if let Err(failure) = self.budget.acquire(ask.what, who, &self.clock, deadline).await {
+                return (trace, Err(failure));
+            }
             let outgoing = Outgoing {
                 method: method.to_owned(),
                 url: url.clone(),
@@ -66,6 +74,7 @@ impl Inner {
                 }
             };
             self.version.learn(&answer);
+            self.budget.learn(ask.what, &answer, retry_after(&answer.headers, self.clock.now()), &self.clock);
             if answer.status == 401 && refused.is_none() && self.tokens.can_renew() {
                 refused = Some(token.serial);
                 continue;

@@ -6,12 +6,14 @@
 mod answer;
 mod bodies;
 mod bulk;
+mod budget;
 mod cache;
 mod call;
 mod grant;
 mod items;
 mod jobs;
 mod json;
+mod lists;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 
 pub use bodies::INPUT_MAX;
 pub use bulk::{Addition, BULK_MAX, BulkAdded};
+pub use lists::{FeedFrom, ITEMS_AT_ONCE, PAGE_ROWS};
 pub use cache::{CACHE_FOR, CACHE_MAX};
 pub use tokens::TOKEN_TIMEOUT;
 pub use version::PARENT_SINCE;
@@ -36,6 +39,7 @@ use crate::rules::FolderRef;
 use crate::runs::{Class, Failure};
 use crate::secret::Secret;
 use answer::{Meaning, What};
+use budget::ListBudget;
 use cache::Cache;
 use call::Ask;
 use tokens::Tokens;
@@ -56,6 +60,7 @@ struct Inner {
     version: Version,
     queues: Cache<QueueInfo>,
     releases: Cache<String>,
+    budget: ListBudget,
     http: Client,
     clock: Clock,
 }
@@ -116,6 +121,7 @@ impl Orchestrator {
             version: Version::of(config.edition),
             queues: Cache::default(),
             releases: Cache::default(),
+            budget: ListBudget::of(&config),
             config,
             http,
             clock,

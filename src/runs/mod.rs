@@ -5,6 +5,7 @@
 //! store, no network.
 
 mod breaker;
+mod budget;
 mod decide;
 mod fact;
 mod failure;
@@ -19,6 +20,7 @@ mod settle;
 mod state;
 
 pub use breaker::{BREAKER_FAILURES, Breaker};
+pub use budget::{Budget, Who};
 pub use decide::{Next, decide, event_removed, expression, rule_removed, too_many_hops};
 pub use fact::{Attempt, Cause, Class, Fact, Intent, NewRun};
 pub use failure::{Failure, Outcome};

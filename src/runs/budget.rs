@@ -1,0 +1,161 @@
+//! A share of an API's limit, as a value: how many requests of one class may leave in a rolling period.
+//!
+//! Actions go before polling, and a fifth is kept for polling, so that neither starves the other. What the service says
+//! (429, `Retry-After`, nothing remaining) closes the budget for everybody until then. No clock: `now` comes in.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::{Rate, Timestamp};
+
+/// What part of a budget is kept for polling.
+const POLLING_SHARE: u32 = 5;
+
+/// How long nothing leaves after a 429 that names no time.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// The longest that one answer may close the budget.
+const CLOSED_MAX: Duration = Duration::from_secs(3600);
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A step of a run, or a look-up for one.
+    Action,
+    /// A source that polls.
+    Polling,
+}
+
+/// The budget.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    rate: Rate,
+    /// What left within the last period, oldest first: at most as many as the rate allows.
+    left: VecDeque<(Timestamp, Who)>,
+    closed_until: Option<Timestamp>,
+}
+
+impl Budget {
+    /// A full one.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, left: VecDeque::new(), closed_until: None }
+    }
+
+    /// Takes one, or says when to ask again. `actions_wait` says whether an action is waiting for its turn.
+    ///
+    /// # Errors
+    /// Not now; the time is the earliest at which it may be different.
+    pub fn take(&mut self, who: Who, actions_wait: bool, now: Timestamp) -> Result<(), Timestamp> {
+        self.forget(now);
+        if let Some(until) = self.closed_until {
+            return Err(until);
+        }
+        let reserve = (self.rate.count / POLLING_SHARE).max(1).min(self.rate.count);
+        let of = |who| self.left.iter().filter(|(_, one)| *one == who).count() as u32;
+        let allowed = match who {
+            // What polling has not used of its part stays free for it; with a rate of one they take turns.
+            Who::Action if self.rate.count > 1 => self.rate.count - reserve.saturating_sub(of(Who::Polling)),
+            Who::Polling if actions_wait && of(Who::Polling) >= reserve => 0,
+            Who::Action | Who::Polling => self.rate.count,
+        };
+        if (self.left.len() as u32) < allowed {
+            self.left.push_back((now, who));
+            return Ok(());
+        }
+        // The next one that leaves the window makes room, or at least a moment to look again.
+        Err(self.left.front().map_or(now.plus(Duration::from_secs(1)), |(at, _)| at.plus(self.rate.period)))
+    }
+
+    /// The service refused for want of room.
+    pub fn refused(&mut self, retry_after: Option<Duration>, now: Timestamp) {
+        let until = now.plus(retry_after.unwrap_or(REFUSED_FOR).min(CLOSED_MAX));
+        self.closed_until = Some(self.closed_until.map_or(until, |before| before.max(until)));
+    }
+
+    /// The service says that nothing remains (which it does a little early): others use the same limit.
+    pub fn exhausted(&mut self, now: Timestamp) {
+        self.refused(Some(self.rate.period / 10), now);
+    }
+
+    /// How many may leave now.
+    #[must_use]
+    pub fn remaining(&mut self, now: Timestamp) -> u32 {
+        self.forget(now);
+        if self.closed_until.is_some() { 0 } else { self.rate.count.saturating_sub(self.left.len() as u32) }
+    }
+
+    /// Lets go of what is out of the window; a clock that went back counts as none that passed.
+    fn forget(&mut self, now: Timestamp) {
+        let within = |at: Timestamp| now.since(at) < self.rate.period && at <= now.plus(self.rate.period);
+        self.left.retain(|(at, _)| within(*at));
+        self.closed_until = self.closed_until.filter(|until| *until > now && until.since(now) <= CLOSED_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + millis)
+    }
+
+    fn budget(count: u32) -> Budget {
+        Budget::new(Rate { count, period: Duration::from_secs(60) })
+    }
+
+    #[test]
+    fn actions_leave_polling_its_fifth_and_go_first() {
+        let mut full = budget(10);
+        for n in 0..8 {
+            assert_eq!(full.take(Who::Action, true, at(n)), Ok(()));
+        }
+        assert_eq!(full.take(Who::Action, true, at(9)), Err(at(60_000)), "two are kept for polling");
+        assert_eq!(full.take(Who::Polling, true, at(10)), Ok(()));
+        assert_eq!(full.take(Who::Polling, true, at(11)), Ok(()));
+        assert_eq!(full.take(Who::Polling, true, at(12)), Err(at(60_000)));
+        assert_eq!(full.take(Who::Action, true, at(60_000)), Ok(()), "the window moves on");
+        let mut idle = budget(10);
+        for n in 0..10 {
+            assert_eq!(idle.take(Who::Polling, false, at(n)), Ok(()), "polling may have all when nobody else wants it");
+        }
+        let mut polling = budget(10);
+        for n in 0..2 {
+            assert_eq!(polling.take(Who::Polling, true, at(n)), Ok(()));
+        }
+        assert!(polling.take(Who::Polling, true, at(3)).is_err(), "an action that waits goes first");
+    }
+
+    #[test]
+    fn what_the_service_says_closes_it_for_everybody() {
+        let mut one = budget(10);
+        one.refused(Some(Duration::from_secs(7)), at(0));
+        assert_eq!(one.take(Who::Action, false, at(1)), Err(at(7000)));
+        assert_eq!(one.remaining(at(1)), 0);
+        assert_eq!(one.take(Who::Polling, false, at(7000)), Ok(()));
+        one.refused(Some(Duration::from_secs(86_400)), at(8000));
+        assert_eq!(one.take(Who::Polling, false, at(9000)), Err(at(8000 + 3_600_000)), "no answer closes it for a day");
+        one.exhausted(at(8000));
+        // A clock that jumps back by a year does not keep it closed for one.
+        assert_eq!(one.take(Who::Polling, false, at(-31_536_000_000)), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_holds_more_than_the_rate(count in 1u32..20, asks in prop::collection::vec((0i64..5000, any::<bool>(), any::<bool>()), 1..300)) {
+            let mut one = budget(count);
+            let (mut now, mut left) = (0, Vec::new());
+            for (step, action, wait) in asks {
+                now += step;
+                let who = if action { Who::Action } else { Who::Polling };
+                match one.take(who, wait, at(now)) {
+                    Ok(()) => left.push(now),
+                    Err(again) => prop_assert!(again > at(now)),
+                }
+                prop_assert!(left.iter().filter(|when| now - **when < 60_000).count() <= count as usize);
+            }
+        }
+    }
+}
