@@ -6,7 +6,7 @@
 //! ```text
 //! 10  cli                                           people
 //!  9  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
-//!  8  intake · router · dispatch · admin            edges; they never use each other
+//!  8  intake · poll · router · dispatch · admin            edges; they never use each other
 //!  7  orchestrator                                  API client
 //!  6  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
 //!  5  config                                        text -> checked values, with every fault collected
@@ -43,6 +43,7 @@ pub mod orchestrator;
 pub mod admin;
 pub mod dispatch;
 pub mod intake;
+pub mod poll;
 pub mod router;
 
 pub mod daemon;

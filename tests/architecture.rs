@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["daemon", "sandbox"],
-    &["intake", "router", "dispatch", "admin"],
+    &["intake", "poll", "router", "dispatch", "admin"],
     &["orchestrator"],
     &["journal", "http", "clock"],
     &["config"],

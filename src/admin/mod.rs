@@ -56,6 +56,8 @@ pub trait Control: Send + Sync + 'static {
     fn operate(&self) -> Option<Arc<dyn Operate>> {
         None
     }
+    /// What is known of the sources, as a list.
+    fn sources(&self) -> serde_json::Value;
 }
 
 /// The type of a reload's future.

@@ -44,6 +44,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/resume", post(operate::resume))
         .route("/api/v1/pauses", get(operate::pauses))
         .route("/api/v1/breakers", get(operate::breakers))
+        .route("/api/v1/sources", get(sources))
         .route("/api/v1/reload", post(reload))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not served at this path"))
@@ -62,6 +63,10 @@ async fn readyz(State(api): State<Arc<Api>>) -> Response {
 
 async fn metrics(State(api): State<Arc<Api>>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.admin.control.metrics()).into_response()
+}
+
+async fn sources(State(api): State<Arc<Api>>) -> Response {
+    answer(StatusCode::OK, &api.admin.control.sources())
 }
 
 async fn events(State(api): State<Arc<Api>>, uri: Uri) -> Answer {

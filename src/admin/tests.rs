@@ -24,6 +24,10 @@ struct Fake {
 }
 
 impl Control for Fake {
+    fn sources(&self) -> Value {
+        json!({"items": [], "next": null})
+    }
+
     fn reload(&self) -> futures_reload::Reload<'_> {
         let broken = self.broken;
         Box::pin(async move {

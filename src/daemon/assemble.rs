@@ -13,6 +13,7 @@ use crate::intake::ReadySource;
 use crate::journal::RuleTexts;
 use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
+use crate::poll::Polled;
 use crate::rules::RuleSet;
 use crate::secret::Secret;
 
@@ -22,6 +23,7 @@ pub(super) struct Assembled {
     pub secrets: Secrets,
     pub routes: BTreeMap<String, Arc<ReadySource>>,
     pub targets: Targets,
+    pub polls: Arc<Vec<Arc<Polled>>>,
     pub rules: Arc<RuleSet>,
     pub texts: RuleTexts,
     pub warnings: Faults,
@@ -48,15 +50,19 @@ pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faul
         }
     };
     match (rules, http) {
-        (Some(rules), Some(http)) if !faults.any_error() => Ok(Assembled {
+        (Some(rules), Some(http)) if !faults.any_error() => {
+            let targets = targets(&config, &secrets, &http);
+            Ok(Assembled {
             routes: routes(&config, &secrets),
-            targets: targets(&config, &secrets, &http),
+            polls: polls(&config, &targets),
+            targets,
             rules: Arc::new(rules),
             texts: RuleTexts { files, known },
             warnings: faults,
             config,
             secrets,
-        }),
+        })
+        }
         _ => Err(faults),
     }
 }
@@ -108,4 +114,15 @@ fn targets(config: &Config, secrets: &Secrets, http: &Client) -> Targets {
         Some((Arc::clone(name), Orchestrator::new(one.clone(), credential, http.clone(), Clock::system())))
     });
     Targets { orchestrators: orchestrators.collect(), http: Some(http.clone()) }
+}
+
+fn polls(config: &Config, targets: &Targets) -> Arc<Vec<Arc<Polled>>> {
+    let polls = config.polls.values().filter_map(|source| {
+        // A client shares token and budget with the steps that use the same orchestrator.
+        let orchestrator = targets.orchestrators.get(&source.orchestrator)?.clone();
+        let tenant_url = config.orchestrators.get(&source.orchestrator).map(OrchestratorConfig::canonical_url);
+        let view = SourceView { name: Arc::clone(&source.name), tenant_url };
+        Some(Arc::new(Polled { config: source.clone(), orchestrator, view }))
+    });
+    Arc::new(polls.collect())
 }

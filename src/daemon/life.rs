@@ -28,6 +28,7 @@ use crate::intake::{self, Intake};
 use crate::journal::{Health, Journal, OpenReport, Options};
 use crate::router;
 use crate::rules::RulesInForce;
+use crate::poll::{self, Poll, Statuses};
 
 /// How long open deliveries may go on once draining began.
 const INGRESS_DRAIN: Duration = Duration::from_secs(10);
@@ -42,6 +43,7 @@ const SIGXFSZ: i32 = 25;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Ingress,
+    Poll,
     Router,
     Dispatch,
     Files,
@@ -144,7 +146,8 @@ pub(super) async fn live(
         (Task::Ingress, Ok(()))
     });
 
-    let control = Arc::new(LateControl::new(recorder.clone()));
+    let statuses = Statuses::default();
+    let control = Arc::new(LateControl::new(recorder.clone(), statuses.clone()));
     let admin = Admin {
         journal: journal_seen,
         control: Arc::clone(&control) as Arc<dyn admin::Control>,
@@ -179,12 +182,14 @@ pub(super) async fn live(
     let state = assembled.config.state.clone();
     let rule_count = assembled.rules.rules().len();
     let targets = Arc::new(ArcSwap::from_pointee(assembled.targets));
+    let (polls, polls_in_force) = watch::channel(assembled.polls);
     let marks = Marks::of(&assembled.config.rules);
     let reloader = Arc::new(Reloader {
         file: assembled.config.file.clone(),
         running: Mutex::new(Running { config: assembled.config, admin_token: assembled.secrets.admin_token }),
         routes,
         targets: Arc::clone(&targets),
+        polls,
         rules: Arc::clone(&rules),
         book: Arc::clone(&book),
         journal: journal.clone(),
@@ -203,6 +208,12 @@ pub(super) async fn live(
     control.set(Arc::clone(&reloader), operator);
 
     spawn_work(&mut tasks, &stop, &journal, &clock, rules, book, targets, board, grace, recorder);
+    let poll = Poll { journal: journal.clone(), sources: polls_in_force, clock: clock.clone(), statuses };
+    let token = stop.router.clone();
+    tasks.spawn(async move {
+        poll::run(poll, token).await;
+        (Task::Poll, Ok(()))
+    });
     let (watched, token) = (Arc::clone(&reloader), stop.router.clone());
     tasks.spawn(async move {
         crate::daemon::watch::watch(watched, token).await;
@@ -333,7 +344,7 @@ async fn drain(tasks: &mut JoinSet<(Task, Result<(), String>)>, signals: &mut Si
         wait_for(tasks, &[Task::Ingress], INGRESS_DRAIN + Duration::from_secs(1)).await;
         stop.router.cancel();
         stop.dispatch.cancel();
-        wait_for(tasks, &[Task::Router, Task::Dispatch, Task::Files], grace + Duration::from_secs(2)).await;
+        wait_for(tasks, &[Task::Poll, Task::Router, Task::Dispatch, Task::Files], grace + Duration::from_secs(2)).await;
         stop.admin.cancel();
         wait_for(tasks, &[Task::Admin, Task::Telemetry, Task::Watchdog], ADMIN_DRAIN).await;
     };

@@ -23,6 +23,7 @@ use crate::intake::Routes;
 use crate::journal::Journal;
 use crate::metric;
 use crate::rules::RulesInForce;
+use crate::poll::{Polled, Statuses};
 use crate::secret::Secret;
 
 /// Everything that a reload swaps, and what it must not change.
@@ -32,6 +33,7 @@ pub(super) struct Reloader {
     pub running: Mutex<Running>,
     pub routes: Arc<Routes>,
     pub targets: Arc<ArcSwap<Targets>>,
+    pub polls: watch::Sender<Arc<Vec<Arc<Polled>>>>,
     pub rules: Arc<ArcSwap<RulesInForce>>,
     pub book: Arc<RuleBook>,
     pub journal: Journal,
@@ -104,6 +106,7 @@ impl Reloader {
             .map_err(|e| one(Fault::general("journal", e.to_string()).help("try again when the journal can write")))?;
         self.routes.store(Arc::new(assembled.routes));
         self.targets.store(Arc::new(assembled.targets));
+        self.polls.send_replace(assembled.polls);
         let connections = descriptors::prepare(assembled.config.limits.connections).unwrap_or(assembled.config.limits.connections);
         self.limits.send_replace(Limits { connections, ..assembled.config.limits.clone() });
         self.level.set(&assembled.config.log);
@@ -139,13 +142,14 @@ fn one(fault: Fault) -> Faults {
 /// What the admin listener asks of the daemon: it serves before the journal is open, the reloader comes later.
 pub(super) struct LateControl {
     recorder: PrometheusHandle,
+    sources: Statuses,
     reloader: OnceLock<Arc<Reloader>>,
     operator: OnceLock<Arc<Operator>>,
 }
 
 impl LateControl {
-    pub(super) fn new(recorder: PrometheusHandle) -> Self {
-        Self { recorder, reloader: OnceLock::new(), operator: OnceLock::new() }
+    pub(super) fn new(recorder: PrometheusHandle, sources: Statuses) -> Self {
+        Self { recorder, sources, reloader: OnceLock::new(), operator: OnceLock::new() }
     }
 
     /// From now on reloads, pauses and replays are possible. The first ones set stay.
@@ -173,5 +177,9 @@ impl Control for LateControl {
 
     fn operate(&self) -> Option<Arc<dyn Operate>> {
         self.operator.get().map(|operator| Arc::clone(operator) as Arc<dyn Operate>)
+    }
+
+    fn sources(&self) -> serde_json::Value {
+        self.sources.to_json()
     }
 }

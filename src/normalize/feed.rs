@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::SourceView;
 use super::key::{self, Facts, HashedBody};
 use super::thing::Thing;
-use crate::event::{Change, Folder, STAMP_TOLERANCE};
+use crate::event::{Change, Folder, STAMP_TOLERANCE, Tree};
 use crate::time::Timestamp;
 
 /// What happened to an item, as its row says.
@@ -117,7 +117,7 @@ impl FeedRow {
         Some(Self {
             id: number("Id")?,
             item: number("QueueItemId")?,
-            time: key::stamp_of(row.get("Timestamp")),
+            time: stamp(row.get("Timestamp")),
             action,
             status: Status::of(row.get("Status")?)?,
             review: row.get("ReviewStatus").and_then(Value::as_str).unwrap_or("None").into(),
@@ -134,6 +134,15 @@ pub struct LastState {
     /// Its review status.
     #[serde(rename = "r")]
     pub review: Arc<str>,
+    /// The row that says so.
+    #[serde(rename = "n")]
+    pub row: i64,
+    /// The item's queue, by Id.
+    #[serde(rename = "q")]
+    pub queue: i64,
+    /// When it was seen, in ms.
+    #[serde(rename = "t")]
+    pub seen: i64,
 }
 
 /// The queue that an item is in, as data has it: at least Id and Name.
@@ -156,7 +165,8 @@ pub fn events_of(row: &FeedRow, before: Option<&LastState>, has_ancestor: bool) 
                 events.push("queueItem.retried");
             }
         }
-        (_, Status::InProgress) if moved => events.push("queueItem.transactionStarted"),
+        // Without its past, an edit of an item in progress is one more change of it.
+        (action, Status::InProgress) if moved && (was.is_some() || action != Action::Edit) => events.push("queueItem.transactionStarted"),
         (_, Status::New) if was == Some(Status::InProgress) => events.push("queueItem.deferred"),
         (_, Status::Successful) if moved => events.push("queueItem.transactionCompleted"),
         (_, Status::Failed) if moved => events.push("queueItem.transactionFailed"),
@@ -181,10 +191,19 @@ pub fn events_of(row: &FeedRow, before: Option<&LastState>, has_ancestor: bool) 
     events
 }
 
-/// What is to be remembered of the item after a row.
+/// What is to be remembered of the item after a row; a row that comes late says nothing about now.
 #[must_use]
-pub fn state_after(row: &FeedRow) -> LastState {
-    LastState { status: row.status, review: Arc::clone(&row.review) }
+pub fn state_after(row: &FeedRow, before: Option<&LastState>, queue: i64, now: Timestamp) -> LastState {
+    match before {
+        Some(before) if before.row >= row.id => before.clone(),
+        _ => LastState { status: row.status, review: Arc::clone(&row.review), row: row.id, queue, seen: now.as_millis() },
+    }
+}
+
+/// What was known of the item when a row was made: nothing where the row comes late.
+#[must_use]
+pub fn known_before<'s>(row: &FeedRow, state: Option<&'s LastState>) -> Option<&'s LastState> {
+    state.filter(|state| state.row < row.id)
 }
 
 /// Where a row was read, and what was read with it.
@@ -217,18 +236,20 @@ pub fn change(event_type: &'static str, row: &FeedRow, sighting: &Sighting<'_>) 
         received: sighting.observed,
         element: (0, 1),
     };
-    let thing = Thing::of(&data);
+    let tree = Tree::of(&data);
+    let thing = Thing::of(&tree);
+    let (key, subject, origin) = (key::of(&tree, thing.as_ref(), &facts), thing.and_then(|thing| thing.subject()), super::origin::of(&tree));
     Change {
-        key: key::of(&data, thing.as_ref(), &facts),
+        key,
         event_type: Arc::from(event_type),
         time: row.time,
         observed: Some(sighting.observed),
         tenant: None,
         folder: Some(sighting.folder.clone()),
-        subject: thing.and_then(|thing| thing.subject()),
+        subject,
         service_id: None,
         element: 0,
-        origin: super::origin::of(&data),
+        origin,
         data: Arc::new(data),
         problem: None,
     }
@@ -275,7 +296,7 @@ fn item_then(event_type: &str, row: &FeedRow, now: Option<&Value>) -> Value {
         "queueItem.added" => drop(&mut item, OF_THE_START),
         "queueItem.transactionStarted" => {
             // An item that was deferred and taken again shows its last start: this one's moment is the row's.
-            let own = key::stamp_of(item.get("StartProcessing"));
+            let own = stamp(item.get("StartProcessing"));
             if let Some(time) = row.time
                 && own.is_none_or(|own| own.distance(time) > STAMP_TOLERANCE)
             {
@@ -288,6 +309,11 @@ fn item_then(event_type: &str, row: &FeedRow, now: Option<&Value>) -> Value {
         _ => {}
     }
     Value::Object(item)
+}
+
+/// A sane instant out of a field.
+fn stamp(value: Option<&Value>) -> Option<Timestamp> {
+    Timestamp::parse_lenient(value?.as_str()?).and_then(Timestamp::sane)
 }
 
 /// `{"DynamicProperties": {…}}` in a text, as older versions have content and output.
@@ -311,7 +337,7 @@ mod tests {
     }
 
     fn before(status: Status) -> Option<LastState> {
-        Some(LastState { status, review: "None".into() })
+        Some(LastState { status, review: "None".into(), row: 1, queue: 3, seen: 0 })
     }
 
     #[test]
@@ -323,6 +349,7 @@ mod tests {
             ("Status", "InProgress", before(New), &["transactionStarted"]),
             ("Status", "InProgress", None, &["transactionStarted"]),
             ("Edit", "InProgress", before(InProgress), &["updated"]),
+            ("Edit", "InProgress", None, &["updated"]),
             ("Edit", "InProgress", before(New), &["transactionStarted"]),
             ("Status", "New", before(InProgress), &["deferred"]),
             ("Status", "New", None, &[]),

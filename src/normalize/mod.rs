@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fuzz;
+pub mod cursor;
 pub mod feed;
 mod json;
 mod key;

@@ -114,6 +114,13 @@ impl Orchestrator {
         Called { trace, result }
     }
 
+    /// The newest row of a folder's change feed.
+    pub async fn newest_in_feed(&self, folder: &FolderRef, timeout: Duration) -> Called<Option<Value>> {
+        let query = vec![("$orderby", "Id desc"), ("$top", "1")];
+        let (trace, result) = self.list(What::ReadFeed, Some(folder), "QueueItemEvents", query, Instant::now() + timeout).await;
+        Called { trace, result: result.map(|rows| rows.into_iter().next()) }
+    }
+
     /// Items of a folder by Id, at most [`ITEMS_AT_ONCE`]; those that are gone are left out.
     pub async fn items(&self, folder: &FolderRef, ids: &[i64], timeout: Duration) -> Called<Vec<Value>> {
         let ids: Vec<String> = ids.iter().take(ITEMS_AT_ONCE).map(i64::to_string).collect();

@@ -26,6 +26,8 @@ mod language;
 mod life;
 /// What people do to runs: try again, accept, put aside, pause, replay.
 mod ops;
+/// Polling.
+mod poll;
 /// Power cuts.
 mod power;
 /// The JSON Schemas for editors.

@@ -1,0 +1,108 @@
+//! What is shown of the sources: by API and in metrics.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::Polled;
+use super::ledger::Ledger;
+use super::pass::Pass;
+use crate::event::SourceName;
+use crate::metric::{COVERAGE_GAP, POLL_CURSOR_AGE};
+use crate::time::{Timestamp, format_duration};
+
+/// Shared by the tasks that read and those that show.
+#[derive(Clone, Debug, Default)]
+pub struct Statuses(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    sources: BTreeMap<SourceName, Status>,
+    followed: BTreeSet<SourceName>,
+}
+
+#[derive(Debug, Default)]
+struct Status {
+    orchestrator: String,
+    every: String,
+    reconciles: Option<String>,
+    last_pass: Option<Timestamp>,
+    failure: Option<String>,
+    brought: u64,
+    confirmed: u64,
+    folders: BTreeMap<String, Ledger>,
+}
+
+/// A source is followed while this lives.
+pub(super) struct Followed(Statuses, SourceName);
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.0.lock().followed.remove(&self.1);
+    }
+}
+
+impl Statuses {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // What is in it is for show only.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets sources that are no more.
+    pub(super) fn keep_only(&self, sources: &[Arc<Polled>]) {
+        self.lock().sources.retain(|name, _| sources.iter().any(|source| source.config.name == *name));
+    }
+
+    pub(super) fn follow(&self, name: &SourceName) -> Followed {
+        self.lock().followed.insert(Arc::clone(name));
+        Followed(self.clone(), Arc::clone(name))
+    }
+
+    pub(super) fn is_followed(&self, name: &SourceName) -> bool {
+        self.lock().followed.contains(name)
+    }
+
+    /// After a pass.
+    pub(super) fn passed(&self, source: &Polled, pass: &Pass, now: Timestamp) {
+        let mut inner = self.lock();
+        let status = inner.sources.entry(Arc::clone(&source.config.name)).or_default();
+        status.orchestrator = source.config.orchestrator.to_string();
+        status.every = format_duration(source.config.every);
+        status.reconciles = source.config.reconciles.as_deref().map(str::to_owned);
+        status.last_pass = Some(now);
+        let why = pass.failure.as_ref().map(|failure| failure.message.clone());
+        if why != status.failure {
+            match &why {
+                Some(why) => tracing::warn!(source = &*source.config.name, why, "cannot read the source; trying again"),
+                None => tracing::info!(source = &*source.config.name, "the source can be read again"),
+            }
+        }
+        status.failure = why;
+        status.brought += pass.brought;
+        status.confirmed += pass.confirmed;
+        status.folders = pass.folders.iter().cloned().collect();
+        let oldest = status.folders.values().map(|ledger| ledger.known_until).min().flatten();
+        let age = oldest.map_or(0.0, |known| now.since(known).as_secs_f64());
+        let gap = if status.failure.is_some() { age } else { 0.0 };
+        metrics::gauge!(POLL_CURSOR_AGE, "source" => source.config.name.to_string()).set(age);
+        metrics::gauge!(COVERAGE_GAP, "source" => source.config.name.to_string()).set(gap);
+    }
+
+    /// For `GET /api/v1/sources`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let inner = self.lock();
+        let items = inner.sources.iter().map(|(name, status)| {
+            let folders = status.folders.iter().map(|(folder, ledger)| {
+                json!({"folder": folder, "known_until": ledger.known_until, "failing": ledger.failing, "gaps": ledger.gaps})
+            });
+            json!({
+                "source": name, "kind": "queue_items", "orchestrator": status.orchestrator, "every": status.every,
+                "reconciles": status.reconciles, "last_pass": status.last_pass, "failure": status.failure,
+                "brought": status.brought, "confirmed": status.confirmed, "folders": folders.collect::<Vec<_>>(),
+            })
+        });
+        json!({"items": items.collect::<Vec<_>>(), "next": null})
+    }
+}
