@@ -132,7 +132,7 @@ async fn kills_and_faults_of_the_api_skip_nothing_and_repeat_nothing() {
             daemon.kill9();
             continue;
         }
-        until_told(&daemon, ids[ids.len() - 1], "queueItem.transactionCompleted").await;
+        until_told(&daemon, ids[ids.len() - 1], LIFE_FAILED[2]).await;
         daemon.kill9();
     }
     let daemon = Daemon::start(&folder).await;
