@@ -168,9 +168,9 @@ fn every_mistake_has_its_answer() {
         (wrong_orchestrator(&format!("url: 'https://x.corp/?a=b', edition: suite, {auth}")), "url", "query"),
         (wrong_orchestrator(&format!("url: 'https://x.corp/odata', edition: suite, {auth}")), "url", "remove `/odata`"),
         (
-            wrong_orchestrator(&format!("url: 'https://x.corp', edition: suite, rate: {{list: 5/min}}, {auth}")),
-            "not-in-this-version",
+            wrong_orchestrator(&format!("url: 'https://x.corp', edition: suite, rate: {{list: often}}, {auth}")),
             "rate",
+            "`often` is no rate",
         ),
         (wrong_orchestrator("url: 'https://x.corp', edition: suite"), "missing-key", "`auth`"),
         (wrong_orchestrator("url: 'https://x.corp', edition: suite, auth: {}"), "auth", "exactly one"),
@@ -221,6 +221,10 @@ fn every_mistake_has_its_answer() {
         (wrong_source("insecure_unsigned: true, orchestrator: o"), "unsigned", "may not name"),
         (wrong_source("insecure_unsigned: yes"), "wrong-type", "true or false"),
         (format!("listen: '0.0.0.0:8080'\n{}", wrong_source("insecure_unsigned: true")), "unsigned", "allow_from"),
+        (format!("{orchestrator}sources: {{p: {{poll: {{kind: jobs, folders: all}}}}}}\n"), "not-in-this-version", "jobs"),
+        (format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items}}}}}}\n"), "missing-key", "which folders"),
+        (format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items, folders: all, reconciles: hook}}}}}}\n"), "unknown-source", "hook"),
+        (format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items, folders: all, every: 1ms}}}}}}\n"), "out-of-range", "every"),
         (
             format!(
                 "{orchestrator}sources:\n  a: {{webhook: {{secrets: [{{env: S}}]}}}}\n  b: {{webhook: {{path: /hooks/a, secrets: [{{env: S}}]}}}}\n"
