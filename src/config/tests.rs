@@ -199,7 +199,7 @@ fn every_mistake_has_its_answer() {
         (wrong_orchestrator(&format!("url: 'https://x.corp', edition: suite, folder: {{key: abc}}, {auth}")), "folder", "GUID"),
         (wrong_orchestrator(&format!("url: 'https://x.corp', edition: suite, folder: {{}}, {auth}")), "folder", "{id:"),
         (wrong_orchestrator(&format!("url: 'https://x.corp', edition: suite, tenant: '', {auth}")), "tenant", "empty"),
-        (format!("{orchestrator}sources: {{s: {{poll: {{}}}}}}\n"), "not-in-this-version", "poll"),
+        (format!("{orchestrator}sources: {{s: {{watch: {{}}}}}}\n"), "not-in-this-version", "watch"),
         (format!("{orchestrator}sources: {{s: {{watch: {{}}}}}}\n"), "not-in-this-version", "watch"),
         (format!("{orchestrator}sources: {{s: {{}}}}\n"), "missing-key", "webhook"),
         (format!("{orchestrator}sources: {{'a b': {{webhook: {{secrets: [{{env: S}}]}}}}}}\n"), "name", "a b"),
