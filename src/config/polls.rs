@@ -80,7 +80,15 @@ pub(super) fn poll(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults
     let every = fields.duration("every", EVERY, faults).unwrap_or(Duration::from_secs(10));
     let look_back = fields.duration("look_back", LOOK_BACK, faults).unwrap_or(Duration::from_secs(3600));
     let reconciles = fields.text("reconciles", faults).map(|(name, _)| Arc::from(name));
-    Some(PollSource { name: Arc::from(key.name.as_str()), orchestrator: of?, folders: folders?, queues: queues?, every, look_back, reconciles })
+    Some(PollSource {
+        name: Arc::from(key.name.as_str()),
+        orchestrator: of?,
+        folders: folders?,
+        queues: queues?,
+        every,
+        look_back,
+        reconciles,
+    })
 }
 
 fn kind(fields: &Fields<'_>, what: &str, faults: &mut Faults) {

@@ -223,7 +223,11 @@ fn every_mistake_has_its_answer() {
         (format!("listen: '0.0.0.0:8080'\n{}", wrong_source("insecure_unsigned: true")), "unsigned", "allow_from"),
         (format!("{orchestrator}sources: {{p: {{poll: {{kind: jobs, folders: all}}}}}}\n"), "not-in-this-version", "jobs"),
         (format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items}}}}}}\n"), "missing-key", "which folders"),
-        (format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items, folders: all, reconciles: hook}}}}}}\n"), "unknown-source", "hook"),
+        (
+            format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items, folders: all, reconciles: hook}}}}}}\n"),
+            "unknown-source",
+            "hook",
+        ),
         (format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items, folders: all, every: 1ms}}}}}}\n"), "out-of-range", "every"),
         (
             format!(

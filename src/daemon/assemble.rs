@@ -53,15 +53,15 @@ pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faul
         (Some(rules), Some(http)) if !faults.any_error() => {
             let targets = targets(&config, &secrets, &http);
             Ok(Assembled {
-            routes: routes(&config, &secrets),
-            polls: polls(&config, &targets),
-            targets,
-            rules: Arc::new(rules),
-            texts: RuleTexts { files, known },
-            warnings: faults,
-            config,
-            secrets,
-        })
+                routes: routes(&config, &secrets),
+                polls: polls(&config, &targets),
+                targets,
+                rules: Arc::new(rules),
+                texts: RuleTexts { files, known },
+                warnings: faults,
+                config,
+                secrets,
+            })
         }
         _ => Err(faults),
     }

@@ -26,9 +26,9 @@ use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::{self, Board, Dispatch};
 use crate::intake::{self, Intake};
 use crate::journal::{Health, Journal, OpenReport, Options};
+use crate::poll::{self, Poll, Statuses};
 use crate::router;
 use crate::rules::RulesInForce;
-use crate::poll::{self, Poll, Statuses};
 
 /// How long open deliveries may go on once draining began.
 const INGRESS_DRAIN: Duration = Duration::from_secs(10);

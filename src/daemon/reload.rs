@@ -22,8 +22,8 @@ use crate::fault::{Fault, Faults};
 use crate::intake::Routes;
 use crate::journal::Journal;
 use crate::metric;
-use crate::rules::RulesInForce;
 use crate::poll::{Polled, Statuses};
+use crate::rules::RulesInForce;
 use crate::secret::Secret;
 
 /// Everything that a reload swaps, and what it must not change.

@@ -103,7 +103,9 @@ impl<'t> Tree<'t> {
             Value::Number(number) => Self::Number(number.clone()),
             Value::String(text) => Self::Text(Cow::Borrowed(text)),
             Value::Array(items) => Self::List(items.iter().map(Self::of).collect()),
-            Value::Object(map) => Self::Object(Fields(map.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), Self::of(value))).collect())),
+            Value::Object(map) => {
+                Self::Object(Fields(map.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), Self::of(value))).collect()))
+            }
         }
     }
 

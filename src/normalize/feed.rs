@@ -238,7 +238,8 @@ pub fn change(event_type: &'static str, row: &FeedRow, sighting: &Sighting<'_>) 
     };
     let tree = Tree::of(&data);
     let thing = Thing::of(&tree);
-    let (key, subject, origin) = (key::of(&tree, thing.as_ref(), &facts), thing.and_then(|thing| thing.subject()), super::origin::of(&tree));
+    let (key, subject, origin) =
+        (key::of(&tree, thing.as_ref(), &facts), thing.and_then(|thing| thing.subject()), super::origin::of(&tree));
     Change {
         key,
         event_type: Arc::from(event_type),
@@ -257,8 +258,19 @@ pub fn change(event_type: &'static str, row: &FeedRow, sighting: &Sighting<'_>) 
 
 /// What lists have and events do not: the same again as text, what belongs to the list, what changes with every read.
 const LIST_ONLY: &[&str] = &[
-    "SpecificData", "OutputData", "AnalyticsData", "Encrypted", "HasVideoRecorded", "RowVersion", "QueueDefinition", "ReviewerUser", "Robot",
-    "ProcessingExceptionType", "OrganizationUnitId", "OrganizationUnitFullyQualifiedName", "Error",
+    "SpecificData",
+    "OutputData",
+    "AnalyticsData",
+    "Encrypted",
+    "HasVideoRecorded",
+    "RowVersion",
+    "QueueDefinition",
+    "ReviewerUser",
+    "Robot",
+    "ProcessingExceptionType",
+    "OrganizationUnitId",
+    "OrganizationUnitFullyQualifiedName",
+    "Error",
 ];
 
 /// What is written when robots are done.
@@ -271,7 +283,9 @@ const OF_THE_START: &[&str] = &["StartProcessing", "Progress", "RobotId", "Execu
 fn item_then(event_type: &str, row: &FeedRow, now: Option<&Value>) -> Value {
     let mut item = Map::new();
     if let Some(Value::Object(now)) = now {
-        item.extend(now.iter().filter(|(name, value)| !value.is_null() && !LIST_ONLY.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())));
+        item.extend(
+            now.iter().filter(|(name, value)| !value.is_null() && !LIST_ONLY.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())),
+        );
         for (field, text) in [("SpecificContent", "SpecificData"), ("Output", "OutputData"), ("Analytics", "AnalyticsData")] {
             if !item.contains_key(field)
                 && let Some(read) = now.get(text).and_then(dynamic_properties)
@@ -376,10 +390,17 @@ mod tests {
 
     #[test]
     fn rows_that_say_nothing_are_nobodys_change() {
-        for bad in [json!({}), json!({"Id": 1, "QueueItemId": 2, "Action": "Create"}), json!({"Id": 1, "QueueItemId": 2, "Action": "Sing", "Status": "New"}), json!(null)] {
+        for bad in [
+            json!({}),
+            json!({"Id": 1, "QueueItemId": 2, "Action": "Create"}),
+            json!({"Id": 1, "QueueItemId": 2, "Action": "Sing", "Status": "New"}),
+            json!(null),
+        ] {
             assert_eq!(FeedRow::of(&bad), None);
         }
-        let numbers = FeedRow::of(&json!({"Id": "1", "QueueItemId": "2", "Action": "status", "Status": 1, "Timestamp": "0001-01-01T00:00:00Z"})).expect("a row");
+        let numbers =
+            FeedRow::of(&json!({"Id": "1", "QueueItemId": "2", "Action": "status", "Status": 1, "Timestamp": "0001-01-01T00:00:00Z"}))
+                .expect("a row");
         assert_eq!((numbers.status, numbers.time), (Status::InProgress, None));
     }
 
@@ -439,7 +460,9 @@ mod tests {
         let added = fields("queueItem.added", "Create", "New");
         assert_eq!(added["Status"], "New");
         assert_eq!(added["SpecificContent"], json!({"InvoiceId": "A-1"}));
-        for gone in ["StartProcessing", "EndProcessing", "ProcessingException", "Progress", "RobotId", "RowVersion", "SpecificData", "Output"] {
+        for gone in
+            ["StartProcessing", "EndProcessing", "ProcessingException", "Progress", "RobotId", "RowVersion", "SpecificData", "Output"]
+        {
             assert!(added.get(gone).is_none(), "{gone}");
         }
         let started = fields("queueItem.transactionStarted", "Status", "InProgress");

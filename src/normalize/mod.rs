@@ -4,10 +4,10 @@
 //! whatever cannot be used becomes a change of type `tripline.unparsed`, never an error. Knows nothing of signatures,
 //! stores or which copies were seen before: it only says, by keys, what would be a copy.
 
-#[cfg(test)]
-mod fuzz;
 pub mod cursor;
 pub mod feed;
+#[cfg(test)]
+mod fuzz;
 mod json;
 mod key;
 mod origin;

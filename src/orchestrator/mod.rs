@@ -5,8 +5,8 @@
 
 mod answer;
 mod bodies;
-mod bulk;
 mod budget;
+mod bulk;
 mod cache;
 mod call;
 mod grant;
@@ -27,8 +27,8 @@ use tokio::time::Instant;
 
 pub use bodies::INPUT_MAX;
 pub use bulk::{Addition, BULK_MAX, BulkAdded};
-pub use lists::{FeedFrom, ITEMS_AT_ONCE, PAGE_ROWS};
 pub use cache::{CACHE_FOR, CACHE_MAX};
+pub use lists::{FeedFrom, ITEMS_AT_ONCE, PAGE_ROWS};
 pub use tokens::TOKEN_TIMEOUT;
 pub use version::PARENT_SINCE;
 

@@ -32,8 +32,16 @@ const LEDGER_EVERY: Duration = Duration::from_secs(60);
 const RESTART_LOOK: u32 = 60;
 
 /// The fields of a queue that events have.
-const QUEUE_FIELDS: &[&str] =
-    &["Id", "Key", "Name", "Description", "MaxNumberOfRetries", "AcceptAutomaticallyRetry", "RetryAbandonedItems", "EnforceUniqueReference"];
+const QUEUE_FIELDS: &[&str] = &[
+    "Id",
+    "Key",
+    "Name",
+    "Description",
+    "MaxNumberOfRetries",
+    "AcceptAutomaticallyRetry",
+    "RetryAbandonedItems",
+    "EnforceUniqueReference",
+];
 
 /// Why a folder was not read to its end.
 #[derive(Debug)]
@@ -283,8 +291,16 @@ impl<'p> FolderReader<'p> {
         Ok(())
     }
 
-    fn changes_of(&self, row: &FeedRow, item: Option<&Value>, state: Option<&LastState>, queue: &QueueData, observed: Timestamp) -> Vec<Change> {
-        let has_ancestor = item.is_some_and(|item| ["AncestorId", "ManualAncestorId"].iter().any(|name| item.get(name).is_some_and(Value::is_number)));
+    fn changes_of(
+        &self,
+        row: &FeedRow,
+        item: Option<&Value>,
+        state: Option<&LastState>,
+        queue: &QueueData,
+        observed: Timestamp,
+    ) -> Vec<Change> {
+        let has_ancestor =
+            item.is_some_and(|item| ["AncestorId", "ManualAncestorId"].iter().any(|name| item.get(name).is_some_and(Value::is_number)));
         let sighting = Sighting { source: &self.source.view, item, queue, folder: &self.about, observed };
         events_of(row, known_before(row, state), has_ancestor).into_iter().map(|event_type| change(event_type, row, &sighting)).collect()
     }
@@ -319,7 +335,8 @@ impl<'p> FolderReader<'p> {
     /// Reads the folder's queues where an item is in one that is not known, or what is known is old.
     async fn know_queues(&mut self, items: &BTreeMap<i64, Value>) -> Result<(), FolderError> {
         let now = self.poll.clock.now();
-        let unknown = items.values().filter_map(|item| item.get("QueueDefinitionId")?.as_i64()).any(|queue| !self.queues.contains_key(&queue));
+        let unknown =
+            items.values().filter_map(|item| item.get("QueueDefinitionId")?.as_i64()).any(|queue| !self.queues.contains_key(&queue));
         let old = self.queues_read.is_none_or(|read| now.since(read) >= QUEUES_FOR || read > now);
         if !unknown && !old {
             return Ok(());
@@ -328,7 +345,8 @@ impl<'p> FolderReader<'p> {
         let rows = self.source.orchestrator.queues(&self.folder, REQUEST_TIMEOUT).await.result.map_err(FolderError::Service)?;
         for row in rows {
             if let Some(id) = row.get("Id").and_then(Value::as_i64) {
-                let fields = QUEUE_FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), row.get(*name).filter(|v| !v.is_null())?.clone())));
+                let fields =
+                    QUEUE_FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), row.get(*name).filter(|v| !v.is_null())?.clone())));
                 self.queues.insert(id, QueueData { data: Value::Object(fields.collect::<Map<_, _>>()) });
             }
         }

@@ -165,7 +165,10 @@ async fn a_quiet_folder_costs_one_request_and_a_folder_that_is_refused_is_named(
     })
     .await;
     assert!(!known.is_empty());
-    folder.write("tripline.yaml", &std::fs::read_to_string(folder.path("tripline.yaml")).expect("text").replace("[Finance, Nowhere]", "[Finance]"));
+    folder.write(
+        "tripline.yaml",
+        &std::fs::read_to_string(folder.path("tripline.yaml")).expect("text").replace("[Finance, Nowhere]", "[Finance]"),
+    );
     let (status, answer) = daemon.post("/api/v1/reload").await;
     assert_eq!(status, 200, "{answer}");
     let requests = async || sandbox.get("/sandbox/requests").await["items"].as_array().expect("a list").clone();
@@ -174,7 +177,8 @@ async fn a_quiet_folder_costs_one_request_and_a_folder_that_is_refused_is_named(
         (sources["items"][0]["folders"].as_array()?.len() == 1 && sources["items"][0]["failure"].is_null()).then_some(())
     })
     .await;
-    let feed = async || requests().await.iter().filter(|one| one["path"].as_str().is_some_and(|path| path.ends_with("/QueueItemEvents"))).count();
+    let feed =
+        async || requests().await.iter().filter(|one| one["path"].as_str().is_some_and(|path| path.ends_with("/QueueItemEvents"))).count();
     let (all, of_feed) = (requests().await.len(), feed().await);
     until("three more passes", async || (feed().await >= of_feed + 3).then_some(())).await;
     let grown = requests().await.iter().skip(all).filter(|one| one["path"].as_str().is_some_and(|path| path.starts_with("/odata"))).count();
