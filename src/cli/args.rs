@@ -142,8 +142,8 @@ pub(super) enum Command {
     Webhooks(Ignored),
     #[command(hide = true)]
     Backfill(Ignored),
-    #[command(hide = true)]
-    Backtest(Ignored),
+    /// Run changed rules over the journal's events: the difference of what would be done; nothing is called
+    Backtest(super::backtest::BacktestArgs),
     #[command(hide = true)]
     Connector(Ignored),
     /// Print the JSON Schema of a kind of file, for editors

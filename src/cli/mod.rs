@@ -5,6 +5,7 @@
 
 mod args;
 mod as_test;
+mod backtest;
 mod check;
 mod client;
 mod demo;
@@ -119,7 +120,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Resume(args) => pause::resume(config, args, out),
         Command::Webhooks(_) => Err(later::refuse("webhooks")),
         Command::Backfill(_) => Err(later::refuse("backfill")),
-        Command::Backtest(_) => Err(later::refuse("backtest")),
+        Command::Backtest(args) => backtest::run(config, args, out),
         Command::Connector(_) => Err(later::refuse("connector")),
         Command::Schema { of } => schema::run(*of, out),
         Command::State(_) => Err(later::refuse("state")),

@@ -63,7 +63,7 @@ pub(super) fn project(named: Option<&Path>) -> Result<(Config, RuleSet), Stop> {
     }
 }
 
-fn read_sample(path: &Path) -> Result<String, String> {
+pub(super) fn read_sample(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 

@@ -158,13 +158,14 @@ impl Store for Files {
     /// One scan over the time between the oldest and the newest of them, whatever their number.
     fn events_with(&self, ids: &BTreeSet<String>) -> Result<BTreeMap<String, Value>, Stop> {
         let mut found = BTreeMap::new();
+        let routings = self.routings()?;
         let parsed: BTreeSet<EventId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
         let (Some(first), Some(last)) = (parsed.first(), parsed.last()) else { return Ok(found) };
         let mut query = EventQuery { limit: SCANNED_MAX, before: Some(EventId(last.0.saturating_add(1))), ..EventQuery::default() };
         loop {
             let page = self.reader.events(&query).map_err(unreadable)?;
             let wanted = page.items.iter().filter(|event| parsed.contains(&event.id));
-            found.extend(wanted.map(|event| (event.id.to_string(), event.to_json())));
+            found.extend(wanted.map(|event| (event.id.to_string(), routings.to_json(event))));
             match page.next {
                 Some(next) if next > *first && Some(next) != query.before => query.before = Some(next),
                 _ => return Ok(found),

@@ -39,6 +39,7 @@ mod queue;
 mod read;
 mod rebuild;
 mod repair;
+mod replayed;
 mod routing;
 mod rows;
 mod runs;
@@ -75,6 +76,7 @@ use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
 pub use read::Reader;
+pub use replayed::Replayed;
 pub use routing::{Held, MetBy, ROUTINGS_MAX, Routing, Routings};
 pub use words::{
     Accepted, AppendError, Damage, Delivery, EventQuery, Gauges, Health, KEPT_KEY_MAX, KEPT_VALUE_MAX, Kept, OpenError, OpenReport,

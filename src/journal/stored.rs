@@ -34,7 +34,7 @@ impl Reader {
     }
 
     /// Hands every record to `visit`; what does not verify is left out.
-    fn walk_all(&self, visit: &mut dyn FnMut(Position, Frame<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn walk_all(&self, visit: &mut dyn FnMut(Position, Frame<'_>) -> io::Result<()>) -> io::Result<()> {
         for number in self.numbers()? {
             let Some((bytes, head)) = load_if_there(&self.journal, number)? else { continue };
             let walked = walk(&bytes, head, &mut *visit)?;

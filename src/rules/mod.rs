@@ -4,6 +4,7 @@
 
 mod action;
 mod at;
+mod backtest;
 mod check;
 mod decode;
 mod draft;
@@ -33,6 +34,7 @@ mod tree;
 
 pub use action::Action;
 pub use draft::{Draft, MASK};
+pub use backtest::{Backtest, Change, Deed, Difference, differences};
 pub use explain::{Because, Explanation};
 pub use hold::{Ran, Verdict};
 pub use known::{Known, KnownSource};

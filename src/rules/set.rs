@@ -140,6 +140,13 @@ impl RuleSet {
         explained.collect()
     }
 
+    /// The first condition that fails for one rule; `None` where none does, or there is no such rule.
+    #[must_use]
+    pub fn explain_one(&self, rule: &str, event: &Event, now: Timestamp) -> Option<super::Because> {
+        let rule = self.get(rule)?;
+        rule.first_failure(event, &self.vars, now).or_else(|| rule.expired(event, now))
+    }
+
     /// Runs the tests of the rules whose name is in `only` (all when empty).
     #[must_use]
     pub fn test(&self, only: &[String], vars: &Value, now: Timestamp) -> Vec<TestReport> {

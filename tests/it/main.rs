@@ -4,6 +4,8 @@
 
 mod support;
 
+/// Changed rules over the past.
+mod backtest;
 /// The command line.
 mod cli;
 /// kill -9 under load.
