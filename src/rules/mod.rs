@@ -33,8 +33,8 @@ mod testing;
 mod tree;
 
 pub use action::Action;
-pub use draft::{Draft, MASK};
 pub use backtest::{Backtest, Change, Deed, Difference, differences};
+pub use draft::{Draft, MASK};
 pub use explain::{Because, Explanation};
 pub use hold::{Ran, Verdict};
 pub use known::{Known, KnownSource};

@@ -50,7 +50,8 @@ async fn changed_rules_are_compared_with_what_ran() {
     same(&folder);
 
     // Others: one step differs, one rule is narrower, one is new.
-    let changed = RULES.replace("r-${", "x-${").replace("item.Id < 3", "item.Id < 2") + "---\nrule: new\nevents: queueItem.transactionFailed\ndedupe: {key: all, window: 1h}\nsteps: [{emit: {type: acme.new}}]\n";
+    let changed = RULES.replace("r-${", "x-${").replace("item.Id < 3", "item.Id < 2")
+        + "---\nrule: new\nevents: queueItem.transactionFailed\ndedupe: {key: all, window: 1h}\nsteps: [{emit: {type: acme.new}}]\n";
     std::fs::create_dir(folder.path("next")).expect("a folder");
     folder.write("next/rules.yaml", &changed);
     for against in [None, Some("--against-current")] {
