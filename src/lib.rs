@@ -14,12 +14,13 @@
 //!  3  rules                                         which rules an event meets, what their steps ask for
 //!  2  signature · normalize                         whether a body is genuine, which changes it tells
 //!  1  expr · yaml                                   CEL and YAML behind our own small faces
-//!  0  event · time · fault · secret · metric        words
+//!  0  event · time · fault · secret · metric · printable   words
 //! ```
 
 pub mod event;
 pub mod fault;
 pub mod metric;
+pub mod printable;
 pub mod secret;
 pub mod time;
 

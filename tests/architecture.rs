@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["rules"],
     &["signature", "normalize"],
     &["expr", "yaml"],
-    &["event", "time", "fault", "secret", "metric"],
+    &["event", "time", "fault", "secret", "metric", "printable"],
 ];
 
 /// Modules on one floor that may know each other: words and their plumbing.

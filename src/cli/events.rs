@@ -78,7 +78,7 @@ pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, json: boo
     if json {
         out.json(&event)?;
     } else {
-        out.line(&serde_json::to_string_pretty(&event).map_err(|error| Stop::unknown(error.to_string()))?)?;
+        out.pretty_json(&event)?;
     }
     Ok(YES)
 }

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
 use super::UNKNOWN;
+use crate::printable::{printable, printable_json};
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 32 << 10;
@@ -89,7 +90,13 @@ impl Out {
 
     /// One JSON object on one line.
     pub(super) fn json(&mut self, value: &Value) -> Result<(), Stop> {
-        self.line(&value.to_string())
+        self.line(&printable_json(&value.to_string()))
+    }
+
+    /// One JSON object over several lines.
+    pub(super) fn pretty_json(&mut self, value: &Value) -> Result<(), Stop> {
+        let text = serde_json::to_string_pretty(value).map_err(|error| Stop::unknown(error.to_string()))?;
+        self.line(&printable_json(&text))
     }
 
     /// Writes what is gathered.
@@ -220,10 +227,7 @@ pub(super) fn paint(style: Style, text: &str) -> String {
 
 /// A text that came from outside, harmless for a terminal: control characters are written out.
 pub(super) fn clean(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    printable(text).into_owned()
 }
 
 /// Says what went wrong, on stderr. An empty message was said already.

@@ -48,6 +48,8 @@ pub fn run(file: &Path, world: &(dyn World + Send + Sync), verbosity: i8) -> Res
     for warning in &assembled.warnings {
         tracing::warn!(code = warning.code, "{}", warning.one_line());
     }
+    // The checkpoints' library makes its files as the umask says: what is kept here is for its owner only.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let connections = descriptors::prepare(assembled.config.limits.connections).map_err(End::Unusable)?;
     let recorder = telemetry::install();
     let runtime = tokio::runtime::Builder::new_multi_thread()

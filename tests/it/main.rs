@@ -36,5 +36,9 @@ mod power;
 mod schema;
 /// A long life.
 mod soak;
+/// Secrets, strangers' texts, files, pages in a browser.
+mod security;
 /// The state folder in bad hands.
 mod store;
+/// Targets that hang, throttle or are gone.
+mod targets;

@@ -117,6 +117,14 @@ impl Daemon {
         Self::spawn(folder, command).await
     }
 
+    /// Starts through another program, which is given the command line of the daemon behind its own arguments.
+    pub(crate) async fn start_in(folder: &Folder, program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(env!("CARGO_BIN_EXE_tripline")).args(["run", "-c", "tripline.yaml"]);
+        command.current_dir(folder.path(".")).stdin(Stdio::null());
+        Self::spawn(folder, command).await
+    }
+
     async fn spawn(folder: &Folder, mut command: Command) -> Self {
         let log = folder.path("daemon.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");

@@ -2,6 +2,7 @@
 
 mod daemon;
 mod disk;
+mod endpoint;
 mod peer;
 
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use sha2::Sha256;
 
 pub(crate) use daemon::{Daemon, Folder};
 pub(crate) use disk::{Disk, skip};
+pub(crate) use endpoint::{Endpoint, Manner};
 pub(crate) use peer::{Sandbox, start_sandbox};
 
 /// The secret of the webhook in all tests.

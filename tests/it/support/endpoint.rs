@@ -1,0 +1,108 @@
+//! An HTTP endpoint that does as it is told: it answers, hangs, throttles or says something nasty.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// What it does with a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Manner {
+    /// Answers with a status, further header lines (each with its line end) and a body.
+    Answer(u16, &'static str, &'static str),
+    /// Takes the request and says nothing.
+    Hang,
+}
+
+#[derive(Debug)]
+struct Shared {
+    manner: Manner,
+    /// When each body was answered first, and how many requests came in all.
+    answered: BTreeMap<String, Instant>,
+    requests: usize,
+}
+
+/// An endpoint that lives until it is dropped.
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Mutex<Shared>>,
+    _task: JoinSet<()>,
+}
+
+impl Endpoint {
+    /// Starts one on a port of its own.
+    pub(crate) async fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let shared = Arc::new(Mutex::new(Shared { manner, answered: BTreeMap::new(), requests: 0 }));
+        let mut task = JoinSet::new();
+        let served = Arc::clone(&shared);
+        task.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("accepted");
+                let shared = Arc::clone(&served);
+                // How a connection ends is the daemon's business.
+                connections.spawn(async move { drop(serve(stream, shared).await) });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self { address, shared, _task: task }
+    }
+
+    /// Changes what it does with requests that come from now on.
+    pub(crate) fn now(&self, manner: Manner) {
+        self.shared.lock().expect("whole").manner = manner;
+    }
+
+    /// When each body was answered well for the first time.
+    pub(crate) fn answered(&self) -> BTreeMap<String, Instant> {
+        self.shared.lock().expect("whole").answered.clone()
+    }
+
+    /// How many requests came.
+    pub(crate) fn requests(&self) -> usize {
+        self.shared.lock().expect("whole").requests
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Mutex<Shared>>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut length, mut line) = (0, String::new());
+        loop {
+            line.clear();
+            if stream.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+            let head = line.trim_end().to_ascii_lowercase();
+            if let Some(value) = head.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+            if head.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        let manner = {
+            let mut shared = shared.lock().expect("whole");
+            shared.requests += 1;
+            if let Manner::Answer(200..=299, ..) = shared.manner {
+                shared.answered.entry(String::from_utf8_lossy(&body).into_owned()).or_insert_with(Instant::now);
+            }
+            shared.manner.clone()
+        };
+        match manner {
+            Manner::Hang => std::future::pending().await,
+            Manner::Answer(status, headers, text) => {
+                let answer = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n{headers}\r\n{text}", text.len());
+                stream.write_all(answer.as_bytes()).await?;
+            }
+        }
+    }
+}
