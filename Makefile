@@ -1,13 +1,13 @@
 # Everything a person or CI needs. `make test` installs what the tests need beyond cargo, where it may.
 
-.PHONY: demo test crash flood soak fuzz bench lint fmt doc
+.PHONY: demo test crash flood soak fuzz bench image deny lint fmt doc
 
 demo:
 	cargo run --release -- demo
 
 test:
 	cargo test --locked
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory lint deny
 
 # The promise of the journal at length: 1,000 kills under load, and 100 power cuts of each kind, which need root and loop devices.
 crash:
@@ -36,6 +36,15 @@ fuzz:
 flood:
 	TRIPLINE_FLOOD_CONNECTIONS=9900 TRIPLINE_FLOOD_DELIVERIES=5000 TRIPLINE_SLOWHTTPTEST_SECONDS=20 \
 		cargo test --locked --release --test it floods:: -- --nocapture --test-threads 1
+
+# The image, built and run without a Docker daemon. Needs root, buildah and crun; says so where they are missing.
+image:
+	TRIPLINE_IMAGE=1 cargo test --locked --test it deploy::the_image_takes -- --nocapture
+
+# Licences, sources and banned crates of all dependencies (cargo install cargo-deny).
+deny:
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
+	else echo "SKIPPED deny: cargo-deny is not installed (cargo install cargo-deny)"; fi
 
 # Formatting, lints and documentation, warnings denied.
 lint:

@@ -49,6 +49,19 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(written)
 }
 
+/// The most characters of a name that becomes the label of a metric.
+pub const LABEL_MAX: usize = 128;
+
+/// A name that strangers chose, as the label of a metric.
+#[must_use]
+pub fn label(name: &str) -> Cow<'_, str> {
+    if name.len() <= LABEL_MAX {
+        return printable(name);
+    }
+    let end = name.char_indices().nth(LABEL_MAX).map_or(name.len(), |(at, _)| at);
+    Cow::Owned(printable(&name[..end]).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -68,6 +81,13 @@ mod tests {
             assert_eq!(printable(text), expected);
         }
         assert_eq!(printable_lines("one\ntwo\u{1b}\n{\"level\"}"), "one\n    two\\u{1b}\n    {\"level\"}");
+    }
+
+    #[test]
+    fn labels_are_short_and_of_one_line() {
+        assert_eq!(label("queueItem.added"), "queueItem.added");
+        assert_eq!(label("a\nb"), "a\\nb");
+        assert_eq!(label(&"é".repeat(1_000_000)), "é".repeat(LABEL_MAX));
     }
 
     proptest! {

@@ -79,7 +79,7 @@ fn one(fault: &Fault, world: &dyn World) -> String {
     };
     let mut text = String::new();
     if let Some(place) = &fault.place {
-        text.push_str(&shown_path(&place.source.path, world));
+        text.push_str(&clean(&shown_path(&place.source.path, world)));
         if place.line > 0 {
             text.push_str(&format!(":{}:{}", place.line, place.column.max(1)));
         }

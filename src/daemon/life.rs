@@ -175,6 +175,10 @@ pub(super) async fn live(
         }
     };
     daemon_file.write(&assembled.config.state).map_err(End::Unusable)?;
+    if let Some(newest) = report.newest.filter(|newest| *newest > clock.now()) {
+        clock.not_before(newest);
+        tracing::warn!(%newest, now = %clock.now(), "the newest event is from the future: the system's clock was set back since");
+    }
 
     let book = Arc::new(RuleBook::new(journal.clone()));
     let generation = put_in_force(&assembled, &journal, &book, &rules).await.map_err(|e| End::Failed(e.to_string()))?;

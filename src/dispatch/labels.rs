@@ -1,7 +1,10 @@
 //! Labels of metrics stay few: the first names get their own, later ones share `other`.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
+
+use crate::printable::label;
 
 /// How many targets get a label of their own.
 pub(super) const TARGETS_MAX: usize = 200;
@@ -27,6 +30,13 @@ impl Labels {
 
     /// The label of `name`.
     pub(super) fn label(&mut self, name: &Arc<str>) -> Arc<str> {
+        match label(name) {
+            Cow::Borrowed(_) => self.of_harmless(name),
+            Cow::Owned(harmless) => self.of_harmless(&harmless.into()),
+        }
+    }
+
+    fn of_harmless(&mut self, name: &Arc<str>) -> Arc<str> {
         if self.known.contains(name) {
             return name.clone();
         }

@@ -10,6 +10,7 @@ use crate::event::{SourceName, Via};
 use crate::http::server::Throttle;
 use crate::journal::Accepted;
 use crate::metric;
+use crate::printable::label;
 
 use super::refusal::REASONS;
 
@@ -92,7 +93,8 @@ impl Meter {
 
     fn received(&self, event_type: &str, events: u64) {
         let mut types = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        let label = if types.len() < metric::TYPES_MAX || types.contains_key(event_type) { event_type } else { OTHER_TYPE };
+        let name = label(event_type);
+        let label = if types.len() < metric::TYPES_MAX || types.contains_key(&*name) { &*name } else { OTHER_TYPE };
         if let Some(counter) = types.get(label) {
             counter.increment(events);
             return;

@@ -310,6 +310,7 @@ impl Opening<'_> {
         state.dedup_since = prints.since();
         self.report.events = heads.events;
         self.report.open_runs = state.timers.open;
+        self.report.newest = i64::try_from(heads.newest.millis()).ok().filter(|millis| *millis > 0).map(Timestamp::from_millis);
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             state: RwLock::new(state),

@@ -264,6 +264,8 @@ pub struct OpenReport {
     pub damage: Vec<Damage>,
     /// Runs that are not settled.
     pub open_runs: u64,
+    /// When the newest event was accepted.
+    pub newest: Option<Timestamp>,
 }
 
 /// A place of the journal where bytes that were acknowledged do not verify.

@@ -8,6 +8,8 @@ mod support;
 mod backtest;
 /// The command line.
 mod cli;
+/// The system's clock is set.
+mod clock;
 /// kill -9 under load.
 mod crash;
 /// The story that new users see.

@@ -50,7 +50,7 @@ async fn strangers_texts_in(format: &str) {
         "rule: anywhere\nevents: \"*\"\nretry: {attempts: 1}\nsteps:\n  - http: {method: POST, url: \"http://${content.Host}/\", headers: {X-Ref: \"${item.Reference}\"}}\n",
     );
     let daemon = Daemon::start(&folder).await;
-    let mut tail = folder.command(&["events", "tail", "-c", "tripline.yaml"]).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut tail = folder.command(&["events", "tail", "--after", "00000000000000000000000000"]).stdout(Stdio::piped()).spawn().expect("starts");
     let mut tailed = tail.stdout.take().expect("stdout");
     // Texts in the head of a request: a path with escapes, bytes that are no ASCII, an origin.
     for head in [
@@ -241,7 +241,7 @@ async fn no_secret_is_in_anything_that_any_command_or_file_says() {
     );
     folder.rule(
         "follow-up",
-        "rule: follow-up\nevents: queueItem.transactionFailed\nsteps:\n  - enqueue: {queue: Invoices-Review, reference: \"r-${item.Reference}\", content: {A: 1}}\n  - http: {method: POST, url: \"http://user:secretive@127.0.0.1:9/x?key=hidden-in-query\", body: {}}\nretry: {attempts: 1}\ntests:\n  - name: t\n    event: {type: queueItem.transactionFailed, data: {QueueItem: {Reference: A}}}\n    expect: [{enqueue: {queue: Invoices-Review}}, {http: {method: POST}}]\n",
+        "rule: follow-up\nevents: queueItem.transactionFailed\nsteps:\n  - enqueue: {queue: Invoices-Review, reference: \"r-${item.Reference}\", content: {A: 1}}\n  - http: {method: POST, url: \"http://127.0.0.1:9/x?key=hidden-in-query\", headers: {Authorization: Bearer secretive}, body: {}}\nretry: {attempts: 1}\ntests:\n  - name: t\n    event: {type: queueItem.transactionFailed, data: {QueueItem: {Reference: A}}}\n    expect: [{enqueue: {queue: Invoices-Review}}, {http: {method: POST}}]\n",
     );
     let with_env = |arguments: &[&str]| {
         let mut command = folder.command(arguments);
