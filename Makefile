@@ -37,7 +37,7 @@ flood:
 	TRIPLINE_FLOOD_CONNECTIONS=9900 TRIPLINE_FLOOD_DELIVERIES=5000 TRIPLINE_SLOWHTTPTEST_SECONDS=20 \
 		cargo test --locked --release --test it floods:: -- --nocapture --test-threads 1
 
-# The image, built and run without a Docker daemon. Needs root, buildah and crun; says so where they are missing.
+# The image, built and run without a Docker daemon. Needs root and buildah; says so where they are missing.
 image:
 	TRIPLINE_IMAGE=1 cargo test --locked --test it deploy::the_image_takes -- --nocapture
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the image of the Dockerfile without a Docker daemon, runs it as it is meant to be run (read-only, not root, without
 # capabilities, in namespaces of its own) and shows that a signed delivery through its port is answered 202 and that its
-# HEALTHCHECK succeeds. Needs root, buildah, crun, jq, curl, openssl, and Rust with the system's C compiler.
+# HEALTHCHECK succeeds. Needs root, buildah, jq, curl, openssl, and Rust with the system's C compiler.
 #
 #   deploy/container/verify.sh [target-folder]
 #
@@ -12,7 +12,7 @@ set -eu
 
 cd "$(dirname "$0")/../.."
 target=${1:-target/image}
-for tool in buildah crun jq curl openssl unshare ip cargo; do
+for tool in buildah jq curl openssl unshare nsenter setpriv pgrep ip cargo; do
   command -v "$tool" >/dev/null || { echo "skipped: $tool is not installed" >&2; exit 75; }
 done
 [ "$(id -u)" = 0 ] || { echo "skipped: this needs root" >&2; exit 75; }
@@ -21,7 +21,7 @@ work=$(mktemp -d)
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
 b() { buildah --root "$work/storage" --runroot "$work/run" "$@"; }
 clean() {
-  crun --root "$work/crun" delete -f tripline-verify >/dev/null 2>&1 || true
+  [ -z "${pid:-}" ] || kill -9 "$pid" 2>/dev/null || true
   ip netns delete tripline-verify >/dev/null 2>&1 || true
   b umount -a >/dev/null 2>&1 || true
   rm -rf "$work"
@@ -57,6 +57,7 @@ for library in libc.so.6 libm.so.6 libgcc_s.so.1 ld-linux-x86-64.so.2; do
   mkdir -p "$root$(dirname "$path")"
   cp -L "$path" "$root$path"
 done
+mkdir -p "$root/proc" "$root/run"
 b commit --signature-policy "$work/policy/policy.json" -q "$base" localhost/tripline-run-base >/dev/null
 
 echo "== building the image" >&2
@@ -75,45 +76,42 @@ echo "image: $(jq -c '{User,Entrypoint,Cmd,Healthcheck: .Healthcheck.Test,Volume
 [ ! -e "$root/bin/sh" ] && [ ! -e "$root/usr/bin/sh" ]
 echo "image: no shell; $(find "$root" -type f | wc -l) files, $(du -sm "$root" | cut -f1) MB, the binary $(stat -c %s "$root/usr/bin/tripline") bytes"
 
-# A bundle for the runtime: the image's own user, environment and command, its root read-only.
+# Namespaces of its own for mounts, processes and the network; the image's user, environment and command; its root read-only.
 secret=$(openssl rand -hex 24)
-mkdir -p "$work/bundle" "$work/secrets" "$work/state"
+mkdir -p "$work/secrets" "$work/state"
 printf '%s\n' "$secret" > "$work/secrets/webhook"
 chown -R 65532:65532 "$work/state" "$work/secrets"
 chmod 0700 "$work/state"; chmod 0400 "$work/secrets/webhook"
 chmod 0755 "$work"
-(cd "$work/bundle" && crun spec)
 ip netns add tripline-verify
 ip netns exec tripline-verify ip link set lo up
-jq --slurpfile image "$work/config.json" --arg root "$root" --arg work "$work" '
-    .root = {path: $root, readonly: true}
-  | .process.terminal = false
-  | .process.user = {uid: 65532, gid: 65532}
-  | .process.args = ($image[0].Entrypoint + $image[0].Cmd)
-  | .process.env = $image[0].Env
-  | .process.cwd = "/"
-  | .process.noNewPrivileges = true
-  | .process.capabilities = {bounding: [], effective: [], permitted: []}
-  | .linux.namespaces = [(.linux.namespaces[] | select(.type != "network" and .type != "cgroup")), {type: "network", path: "/var/run/netns/tripline-verify"}]
-  | del(.linux.resources)
-  | .mounts = [(.mounts[] | select(.destination != "/sys/fs/cgroup" and .destination != "/sys"))]
-      + [{destination: "/var/lib/tripline", type: "bind", source: ($work + "/state"), options: ["bind", "rw"]},
-         {destination: "/run", type: "tmpfs", source: "tmpfs", options: ["mode=755", "size=1m"]},
-         {destination: "/run/secrets", type: "bind", source: ($work + "/secrets"), options: ["bind", "ro"]}]
-' "$work/bundle/config.json" > "$work/bundle/new.json"
-mv "$work/bundle/new.json" "$work/bundle/config.json"
-crun --root "$work/crun" --cgroup-manager=disabled run --bundle "$work/bundle" tripline-verify > "$work/log" 2>&1 &
+cat > "$work/start" <<START
+set -eu
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount --bind "$work/state" "$root/var/lib/tripline"
+mount -t tmpfs -o size=1m,mode=755 tmpfs "$root/run"
+mkdir "$root/run/secrets"
+mount --bind "$work/secrets" "$root/run/secrets"
+mount -t proc proc "$root/proc"
+mount -o remount,bind,ro "$root"
+exec env -i $(jq -r '.Env | @sh' "$work/config.json") setpriv --no-new-privs \\
+  chroot --userspec=65532:65532 "$root" $(jq -r '.Entrypoint + .Cmd | @sh' "$work/config.json")
+START
+ip netns exec tripline-verify unshare --mount --pid --fork --kill-child sh "$work/start" > "$work/log" 2>&1 &
 runtime=$!
+pid=
+inside() { nsenter --target "$pid" --mount --pid --net chroot --userspec=65532:65532 "$root" "$@"; }
 
 # HEALTHCHECK as written in the image, until it says yes.
 jq -r '.Healthcheck.Test[1:][]' "$work/config.json" > "$work/healthcheck"
 set --
 while read -r word; do set -- "$@" "$word"; done < "$work/healthcheck"
 tries=0
-until crun --root "$work/crun" --cgroup-manager=disabled exec tripline-verify "$@" > "$work/health" 2>&1; do
+until pid=$(pgrep -P "$runtime") && inside "$@" > "$work/health" 2>&1; do
   tries=$((tries + 1))
   if [ "$tries" -gt 150 ] || ! kill -0 "$runtime" 2>/dev/null; then
-    echo "it does not become healthy:" >&2; cat "$work/health" "$work/log" >&2; exit 1
+    echo "it does not become healthy:" >&2; cat "$work/log" "$work/health" >&2; exit 1
   fi
   sleep 0.2
 done
@@ -131,13 +129,15 @@ echo "signed delivery: $status $(cat "$work/answer")"
 status=$(post "YQ==")
 echo "badly signed delivery: $status"
 [ "$status" = 401 ]
-pid=$(crun --root "$work/crun" state tripline-verify | jq .pid)
-echo "process: $(grep -E '^(Uid|CapEff|NoNewPrivs)' "/proc/$pid/status" | tr '\n\t' '  ')root $(grep ' / ' "/proc/$pid/mountinfo" | head -1 | cut -d' ' -f6)"
+echo "process: $(grep -E '^(Uid|CapEff|NoNewPrivs)' "/proc/$pid/status" | tr '\n\t' '  ')"
+if inside /usr/bin/tripline init /etc/tripline/new > "$work/written" 2>&1; then echo "its root can be written" >&2; exit 1; fi
+echo "writing below its root: $(tail -1 "$work/written")"
 grep -q '^CapEff:.0000000000000000$' "/proc/$pid/status"
 
-crun --root "$work/crun" --cgroup-manager=disabled kill tripline-verify TERM
+kill -TERM "$pid"
 code=0; wait "$runtime" || code=$?
-echo "SIGTERM: exit $code; the state folder has $(find "$work/state" -name '*.seg' -o -path '*journal/*' -type f | wc -l) journal files"
+pid=
+echo "SIGTERM: exit $code"
 [ "$code" = 0 ]
 if grep -q "$secret" "$work/log"; then echo "the secret is in the log" >&2; exit 1; fi
 echo "the image is good"

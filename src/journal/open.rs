@@ -29,6 +29,7 @@ use crate::journal::shared::Shared;
 use crate::journal::state::State;
 use crate::journal::words::{Health, OpenError, OpenReport, Options};
 use crate::journal::writer::{Meters, Writer};
+use crate::time::Timestamp;
 
 /// Segments are addressed with 32 bits, with room for one group beyond the limit.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;

@@ -185,10 +185,10 @@ async fn over_the_cap_of_connections_a_delivery_waits_for_its_turn() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_than_there_is_memory_for_is_answered_later_and_not_refused() {
-    const SENDERS: u64 = 200;
-    const EACH: u64 = 3;
-    /// Of one body; so all senders together have 30 times as much as there is memory for.
-    const LENGTH: usize = 150_000;
+    const SENDERS: u64 = 100;
+    const EACH: u64 = 2;
+    /// Of one body; so all senders together have ten times as much as there is memory for.
+    const LENGTH: usize = 100_000;
     /// What a process of a test build takes besides the bodies: threads that check signatures, caches, connections.
     const BESIDES: u64 = 120 << 20;
     let folder = Folder::new("http://127.0.0.1:9");
