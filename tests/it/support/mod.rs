@@ -50,7 +50,8 @@ pub(crate) fn rounds(variable: &str, usual: u64) -> u64 {
 pub(crate) fn http() -> reqwest::Client {
     // The second installation in one process is refused, and that is fine.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    // As Orchestrator's sender: patient while nothing is taken from it.
+    reqwest::Client::builder().no_proxy().tcp_user_timeout(None).build().expect("a client")
 }
 
 /// Orchestrator's signature, computed independently of the code under test.
