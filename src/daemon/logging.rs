@@ -59,7 +59,12 @@ pub(super) fn start(log: &Log, verbosity: i8) -> Logging {
     };
     let registry = tracing_subscriber::registry().with(filter);
     let started = if json {
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false).with_writer(HarmlessJson(writer));
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(HarmlessJson(writer));
         registry.with(layer).try_init()
     } else {
         let ansi = terminal && anstyle_query();

@@ -36,10 +36,10 @@ mod poll;
 mod power;
 /// The JSON Schemas for editors.
 mod schema;
-/// A long life.
-mod soak;
 /// Secrets, strangers' texts, files, pages in a browser.
 mod security;
+/// A long life.
+mod soak;
 /// The state folder in bad hands.
 mod store;
 /// Targets that hang, throttle or are gone.

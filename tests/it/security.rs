@@ -43,14 +43,18 @@ async fn strangers_texts_in(format: &str) {
     folder.write("tripline.yaml", &config.replace("format: json", &format!("format: {format}")));
     folder.rule(
         "refused",
-        &format!("rule: refused\nevents: \"*\"\nsteps:\n  - http: {{method: POST, url: \"http://{}/x\", body: \"${{event.type}}\"}}\n", peer.address),
+        &format!(
+            "rule: refused\nevents: \"*\"\nsteps:\n  - http: {{method: POST, url: \"http://{}/x\", body: \"${{event.type}}\"}}\n",
+            peer.address
+        ),
     );
     folder.rule(
         "anywhere",
         "rule: anywhere\nevents: \"*\"\nretry: {attempts: 1}\nsteps:\n  - http: {method: POST, url: \"http://${content.Host}/\", headers: {X-Ref: \"${item.Reference}\"}}\n",
     );
     let daemon = Daemon::start(&folder).await;
-    let mut tail = folder.command(&["events", "tail", "--after", "00000000000000000000000000"]).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut tail =
+        folder.command(&["events", "tail", "--after", "00000000000000000000000000"]).stdout(Stdio::piped()).spawn().expect("starts");
     let mut tailed = tail.stdout.take().expect("stdout");
     // Texts in the head of a request: a path with escapes, bytes that are no ASCII, an origin.
     for head in [
@@ -237,7 +241,8 @@ async fn no_secret_is_in_anything_that_any_command_or_file_says() {
     let two = format!("secrets: [\"{SECRET}\", {{file: old-secret}}, {{env: CANARY}}]");
     folder.write(
         "tripline.yaml",
-        &format!("admin_token: {{file: admin-token}}\n{}", config.replace(&format!("secrets: [\"{SECRET}\"]"), &two)).replace("level: debug", "level: trace"),
+        &format!("admin_token: {{file: admin-token}}\n{}", config.replace(&format!("secrets: [\"{SECRET}\"]"), &two))
+            .replace("level: debug", "level: trace"),
     );
     folder.rule(
         "follow-up",
@@ -255,11 +260,16 @@ async fn no_secret_is_in_anything_that_any_command_or_file_says() {
     let event = answer["events"][0].as_str().expect("an id").to_owned();
     for secret in ["canary-old-secret-0123456789abcdef", "canary-from-the-environment-0123"] {
         let body = json!({"Type": "ping", "EventId": secret.len()}).to_string();
-        let request = http().post(format!("http://{}/hooks/hook?token=canary-in-query", daemon.ingress)).header("Authorization", "Bearer canary-sent");
+        let request = http()
+            .post(format!("http://{}/hooks/hook?token=canary-in-query", daemon.ingress))
+            .header("Authorization", "Bearer canary-sent");
         let answer = request.header("X-UiPath-Signature", sign(body.as_bytes(), secret)).body(body).send().await;
         assert_eq!(answer.expect("an answer").status(), 202);
     }
-    let bad = http().post(format!("http://{}/hooks/hook?x=canary-q", daemon.ingress)).header("X-UiPath-Signature", "canary-signature").body("canary-body");
+    let bad = http()
+        .post(format!("http://{}/hooks/hook?x=canary-q", daemon.ingress))
+        .header("X-UiPath-Signature", "canary-signature")
+        .body("canary-body");
     assert_eq!(bad.send().await.expect("an answer").status(), 401);
     let run = until("a run is over", async || {
         daemon.list("/api/v1/runs").await.into_iter().find(|run| run["state"] == "dead" || run["state"] == "retrying")
@@ -267,7 +277,8 @@ async fn no_secret_is_in_anything_that_any_command_or_file_says() {
     .await;
     let run = run["id"].as_str().expect("an id").to_owned();
     for token in ["canary-wrong-token", "canary-admin-token-0123456789abcdef"] {
-        let answer = http().get(format!("http://{}/api/v1/events?x=canary-q", daemon.admin)).bearer_auth(token).send().await.expect("an answer");
+        let answer =
+            http().get(format!("http://{}/api/v1/events?x=canary-q", daemon.admin)).bearer_auth(token).send().await.expect("an answer");
         seen.push((format!("the API's answer to a token, {}", answer.status()), answer.text().await.expect("text")));
     }
     folder.write("event.json", &failed_item(7).to_string());
@@ -310,7 +321,9 @@ async fn no_secret_is_in_anything_that_any_command_or_file_says() {
     daemon.signal("TERM");
     assert!(daemon.ended().await.success());
     // And with no daemon: the files themselves, and what is read out of them.
-    for arguments in [&["events", "list", "--json"][..], &["events", "show", &event], &["runs", "show", &run, "--json"], &["state", "export"]] {
+    for arguments in
+        [&["events", "list", "--json"][..], &["events", "show", &event], &["runs", "show", &run, "--json"], &["state", "export"]]
+    {
         seen.push((format!("{} without a daemon", arguments.join(" ")), all(&with_env(arguments))));
     }
     for path in below(&folder.state()) {

@@ -82,10 +82,7 @@ async fn comes_back(manner: Manner, deliveries: u64) {
     let (dead, ready) = (daemon.runs("dead").await.len(), daemon.status("/readyz").await);
     assert_eq!((dead, ready), (0, 200), "{manner:?}: a target that is down makes nothing dead and nobody unready");
     target.now(Manner::Answer(200, "", ""));
-    until_within(RECOVERY, "every run succeeds", async || {
-        (daemon.runs("succeeded").await.len() as u64 == deliveries).then_some(())
-    })
-    .await;
+    until_within(RECOVERY, "every run succeeds", async || (daemon.runs("succeeded").await.len() as u64 == deliveries).then_some(())).await;
     assert_eq!(target.answered().len() as u64, deliveries, "{manner:?}");
 }
 
@@ -123,10 +120,7 @@ async fn what_waits_for_a_name_goes_out_when_the_name_is_known_again() {
         assert_eq!(daemon.deliver(&failed_item(id)).await.expect("an answer").0, 202);
     }
     let is_retrying = |run: &Value| run["attempts"].as_u64().is_some_and(|attempts| attempts > 1);
-    until_within(RECOVERY, "it was tried again", async || {
-        daemon.list("/api/v1/runs").await.iter().any(is_retrying).then_some(())
-    })
-    .await;
+    until_within(RECOVERY, "it was tried again", async || daemon.list("/api/v1/runs").await.iter().any(is_retrying).then_some(())).await;
     assert_eq!((daemon.runs("dead").await.len(), target.requests()), (0, 0));
     folder.write("hosts", &format!("127.0.0.1 localhost {NAME}\n"));
     until_within(RECOVERY, "every run succeeds", async || (daemon.runs("succeeded").await.len() == 20).then_some(())).await;
