@@ -152,8 +152,12 @@ pub(super) enum Command {
         #[arg(value_name = "FILE")]
         of: SchemaOf,
     },
-    #[command(hide = true)]
-    State(Ignored),
+    /// The state folder: verify it, rebuild its checkpoints, dump it, restore it
+    #[command(arg_required_else_help = true)]
+    State {
+        #[command(subcommand)]
+        command: super::state::StateCommand,
+    },
     #[command(hide = true)]
     Sources(Ignored),
     #[command(hide = true)]

@@ -27,6 +27,7 @@ mod schema;
 mod send;
 mod settle;
 mod setup;
+mod state;
 mod store;
 mod test;
 mod when;
@@ -123,7 +124,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Backtest(args) => backtest::run(config, args, out),
         Command::Connector(_) => Err(later::refuse("connector")),
         Command::Schema { of } => schema::run(*of, out),
-        Command::State(_) => Err(later::refuse("state")),
+        Command::State { command } => state::run(config, command, out),
         Command::Sources(_) => Err(later::refuse("sources")),
         Command::Targets(_) => Err(later::refuse("targets")),
         Command::Top(_) => Err(later::refuse("top")),

@@ -35,7 +35,7 @@ const INGRESS_DRAIN: Duration = Duration::from_secs(10);
 /// How long the admin listener may take to finish what it answers.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 /// Bytes of one journal segment.
-const SEGMENT_BYTES: u64 = 64 << 20;
+pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// SIGXFSZ: a file grew beyond RLIMIT_FSIZE. Ignored, so that the write itself reports it.
 const SIGXFSZ: i32 = 25;
 
@@ -377,7 +377,8 @@ async fn wait_for(tasks: &mut JoinSet<(Task, Result<(), String>)>, names: &[Task
 }
 
 /// This boot of the machine; where it cannot be read every start counts as a new one.
-fn boot_id() -> String {
+#[must_use]
+pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
         |error| {
             tracing::debug!(%error, "no boot id: after a kill the checkpoints are rebuilt");

@@ -22,6 +22,7 @@ use std::path::Path;
 use crate::config::World;
 use crate::fault::Faults;
 
+pub use life::{SEGMENT_BYTES, boot_id};
 pub use state_file::{DaemonFile, STATE_FILE};
 
 /// Why the daemon did not run to a good end.

@@ -95,6 +95,16 @@ impl Checkpoints {
         self.guarded(|| self.db.range(range).take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
     }
 
+    /// Hands every stored key to `visit`.
+    pub(super) fn keys_each(&self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.guarded(|| {
+            for row in &*self.db {
+                visit(&row?.0);
+            }
+            Ok(())
+        })
+    }
+
     /// Stored keys from `start` up to `end` (exclusive), each part with its own, at most `max`.
     pub(super) fn keys(&self, start: std::ops::Bound<Vec<u8>>, end: Vec<u8>, max: usize) -> io::Result<Vec<Vec<u8>>> {
         let range = (start, std::ops::Bound::Excluded(end));

@@ -89,7 +89,7 @@ fn whole(open: &OpenFile, offset: u32, record: &EventRecord<'_>) -> io::Result<E
 }
 
 /// The event of a record and the payload of its body's.
-fn put_together(record: &EventRecord<'_>, body: &[u8]) -> io::Result<Event> {
+pub(super) fn put_together(record: &EventRecord<'_>, body: &[u8]) -> io::Result<Event> {
     let body = BodyRecord::decode(body)?;
     let change = record.change(|| project(body.body, record.event_type, record.element))?;
     Ok(Event {

@@ -74,22 +74,24 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub(super) const ALL: [Self; 12] = [
+        Self::Group,
+        Self::Seal,
+        Self::Hole,
+        Self::Body,
+        Self::Event,
+        Self::Fold,
+        Self::Plan,
+        Self::Fact,
+        Self::Rules,
+        Self::Kept,
+        Self::Carried,
+        Self::Dropped,
+    ];
+
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 12] = [
-            Kind::Group,
-            Kind::Seal,
-            Kind::Hole,
-            Kind::Body,
-            Kind::Event,
-            Kind::Fold,
-            Kind::Plan,
-            Kind::Fact,
-            Kind::Rules,
-            Kind::Kept,
-            Kind::Carried,
-            Kind::Dropped,
-        ];
-        ALL.into_iter().find(|kind| *kind as u8 == byte)
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 

@@ -19,6 +19,7 @@ mod checkpoints;
 mod codec;
 mod copies;
 mod drain;
+mod dump;
 mod events;
 mod files;
 mod fold;
@@ -31,6 +32,7 @@ mod hot;
 mod index;
 mod kept;
 mod lock;
+mod loss;
 mod marker;
 mod open;
 mod parcel;
@@ -52,6 +54,7 @@ mod stored;
 mod tests;
 mod texts;
 mod timers;
+mod verify;
 mod words;
 mod writer;
 
@@ -75,9 +78,12 @@ use crate::journal::shared::Shared;
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
+pub use dump::{Exported, export, import};
+pub use loss::rebuild;
 pub use read::Reader;
 pub use replayed::Replayed;
 pub use routing::{Held, MetBy, ROUTINGS_MAX, Routing, Routings};
+pub use verify::{Checked, Compared, check};
 pub use words::{
     Accepted, AppendError, Damage, Delivery, EventQuery, Gauges, Health, KEPT_KEY_MAX, KEPT_VALUE_MAX, Kept, OpenError, OpenReport,
     Options, Page, Plan, RuleTexts, RunQuery, Space, Unrouted,

@@ -71,21 +71,15 @@ pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Sh
 impl Opening<'_> {
     /// Looks at every version before anything is changed.
     fn check_formats(&self) -> Opened<Found> {
-        let newer = |path: &Path, version: u32| {
-            OpenError::Format(format!(
-                "`{}` has format {version}, and this version of tripline reads formats up to {FORMAT}; use the newer version that wrote it, or another state folder; nothing was changed",
-                path.display()
-            ))
-        };
         let marker = marker::read(self.dir).map_err(|error| failed("read", self.dir, &error))?;
         if let Found::Newer(version) = marker {
-            return Err(newer(&self.dir.join("store.json"), version));
+            return Err(newer_format(&self.dir.join("store.json"), version));
         }
         for number in self.segments_found()? {
             let path = segment_path(&self.journal, number);
             let head = read_head(&path).map_err(|error| failed("read", &path, &error))?;
             match head {
-                Err(HeadError::Newer(version)) => return Err(newer(&path, version)),
+                Err(HeadError::Newer(version)) => return Err(newer_format(&path, version)),
                 Ok(head) if head.number == number => {}
                 Ok(_) | Err(HeadError::Unreadable) => return Err(damaged(&path, 0, "its head does not verify")),
             }
@@ -119,7 +113,7 @@ impl Opening<'_> {
             Some(pair) => {
                 let missing = segment_path(&self.journal, pair[0] + 1);
                 Err(OpenError::Damaged(format!(
-                    "`{}` is missing, and with it events that were acknowledged; bring it back from a backup",
+                    "`{}` is missing, and with it events that were acknowledged; {LOSS_REMEDY}",
                     missing.display()
                 )))
             }
@@ -365,9 +359,20 @@ fn remove_if_there(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// A file of a version to come.
+pub(super) fn newer_format(path: &Path, version: u32) -> OpenError {
+    OpenError::Format(format!(
+        "`{}` has format {version}, and this version of tripline reads formats up to {FORMAT}; use the newer version that wrote it, or another state folder; nothing was changed",
+        path.display()
+    ))
+}
+
+/// What helps when acknowledged records are gone.
+const LOSS_REMEDY: &str = "nothing in the journal was changed: bring the state folder back from a backup, or go on without them with `tripline state rebuild --accept-loss`";
+
 fn damaged(path: &Path, offset: u32, why: &str) -> OpenError {
     OpenError::Damaged(format!(
-        "`{}` is damaged at byte {offset}: {why}; acknowledged events may be lost, and nothing in the journal was changed: bring the state folder back from a backup",
+        "`{}` is damaged at byte {offset}: {why}; acknowledged events may be lost; {LOSS_REMEDY}",
         path.display()
     ))
 }

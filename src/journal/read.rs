@@ -107,6 +107,16 @@ impl Reader {
         unreadable.map_or(Ok(numbers), Err)
     }
 
+    /// Bytes of a segment's file.
+    pub(super) fn size(&self, number: u32) -> u64 {
+        std::fs::metadata(segment_path(&self.journal, number)).map_or(0, |file| file.len())
+    }
+
+    /// A segment's bytes, unless it was dropped meanwhile.
+    pub(super) fn load(&self, number: u32) -> io::Result<Option<(Vec<u8>, SegmentHead)>> {
+        load_if_there(&self.journal, number)
+    }
+
     pub(super) fn note(&self, number: u32, gaps: &[Gap]) {
         let path = segment_path(&self.journal, number);
         let found = gaps.iter().map(|gap| ((number, gap.offset.into()), repair::damage(&path, gap)));

@@ -13,7 +13,7 @@ use crate::journal::fold::{Record, fold};
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, SegmentHead, begin_frame, finish_frame, frame};
 use crate::journal::hole::HoleRecord;
 use crate::journal::rebuild::Replayed;
-use crate::journal::scan::{Gap, journal_dir, read_head, segment_path, walk};
+use crate::journal::scan::{Gap, ScanEnd, journal_dir, read_head, segment_path, walk};
 use crate::journal::segment::{OpenSegment, SEAL_BYTES};
 use crate::journal::state::State;
 use crate::journal::words::Damage;
@@ -88,10 +88,24 @@ fn seal_again(files: &Files, dir: &Path, path: &Path, replayed: &mut Replayed, n
     Ok(damage)
 }
 
-/// Writes bytes into the quarantine, under a name that is free.
-fn keep_aside(files: &Files, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+/// The folder for what is kept aside.
+pub(super) fn quarantine(files: &Files, dir: &Path) -> io::Result<PathBuf> {
     let quarantine = dir.join("quarantine");
     files.make_dir(&quarantine)?;
+    Ok(quarantine)
+}
+
+/// Keeps aside what stands behind the last valid group of a segment.
+pub(super) fn keep_tail(files: &Files, dir: &Path, path: &Path, end: &ScanEnd) -> io::Result<PathBuf> {
+    let mut tail = vec![0; end.tail as usize];
+    files.open(path)?.read_exact_at(&mut tail, end.end.into())?;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    keep_aside(files, dir, &format!("{stem}-{:010}", end.end), &tail)
+}
+
+/// Writes bytes into the quarantine, under a name that is free.
+fn keep_aside(files: &Files, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+    let quarantine = quarantine(files, dir)?;
     let mut number = 1;
     let path = loop {
         let path = quarantine.join(if number == 1 { format!("{name}.bin") } else { format!("{name}-{number}.bin") });

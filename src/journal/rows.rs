@@ -108,6 +108,15 @@ impl RowKey {
         }
     }
 
+    /// The stored key of the first part of the row that a stored key belongs to.
+    pub(super) fn first_part(key: &[u8]) -> Vec<u8> {
+        let mut key = key.to_vec();
+        if let (Some(b'r' | b'f' | b'n'), Some(part)) = (key.first().copied(), key.last_mut()) {
+            *part = 0;
+        }
+        key
+    }
+
     /// Whether the row may be cut into parts.
     pub(super) fn has_parts(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Folded(_) | Self::Kept(..))

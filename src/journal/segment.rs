@@ -134,6 +134,18 @@ impl OpenSegment {
         Ok(())
     }
 
+    /// Writes a group at the end, for whoever syncs once when all is written.
+    pub(super) fn append_unsynced(&mut self, files: &Files, group: &[u8]) -> io::Result<()> {
+        files.write_at(&self.file, &self.path, group, self.end)?;
+        self.end += group.len() as u64;
+        Ok(())
+    }
+
+    /// Syncs everything in it.
+    pub(super) fn sync(&self, files: &Files) -> io::Result<()> {
+        files.sync(&self.file, &self.path)
+    }
+
     /// Whether the file still stands under its name: when the folder was removed, moved or replaced, what is written here
     /// is found by no later start. An error that says nothing about that is none.
     pub(super) fn in_place(&self) -> io::Result<()> {

@@ -40,6 +40,8 @@ mod schema;
 mod security;
 /// A long life.
 mod soak;
+/// What people do with the state folder, and damage to the journal.
+mod state;
 /// The state folder in bad hands.
 mod store;
 /// Targets that hang, throttle or are gone.

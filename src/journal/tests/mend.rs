@@ -12,7 +12,7 @@ use crate::runs::RunState;
 const SEGMENT: u64 = 6_000;
 
 /// A journal of several segments with some of everything, closed.
-fn filled() -> (TempDir, Vec<EventId>) {
+pub(super) fn filled() -> (TempDir, Vec<EventId>) {
     let dir = state_dir();
     let (journal, _) = Journal::open(&state(&dir), small(SEGMENT)).expect("opens");
     let mut events = Vec::new();
@@ -30,7 +30,7 @@ fn filled() -> (TempDir, Vec<EventId>) {
     (dir, events)
 }
 
-fn copy_of(dir: &TempDir, checkpoints: bool) -> TempDir {
+pub(super) fn copy_of(dir: &TempDir, checkpoints: bool) -> TempDir {
     fn copy(from: &Path, to: &Path, checkpoints: bool) {
         fs::create_dir_all(to).expect("makes");
         for entry in fs::read_dir(from).expect("lists") {
@@ -50,22 +50,22 @@ fn copy_of(dir: &TempDir, checkpoints: bool) -> TempDir {
     twin
 }
 
-fn numbers(dir: &TempDir) -> Vec<u32> {
+pub(super) fn numbers(dir: &TempDir) -> Vec<u32> {
     segment_numbers(&state(dir).join("journal")).expect("lists")
 }
 
-fn segment(dir: &TempDir, number: u32) -> PathBuf {
+pub(super) fn segment(dir: &TempDir, number: u32) -> PathBuf {
     segment_path(&state(dir).join("journal"), number)
 }
 
-fn flip(path: &Path, offset: usize) {
+pub(super) fn flip(path: &Path, offset: usize) {
     let mut bytes = fs::read(path).expect("reads");
     bytes[offset] ^= 0x08;
     fs::write(path, bytes).expect("writes");
 }
 
 /// Where each group of a segment begins, and where the last one ends.
-fn groups(path: &Path) -> (SegmentHead, Vec<u8>, Vec<usize>) {
+pub(super) fn groups(path: &Path) -> (SegmentHead, Vec<u8>, Vec<usize>) {
     let bytes = fs::read(path).expect("reads");
     let head = SegmentHead::from_bytes(&bytes).expect("a head");
     let end = walk(&bytes, head, |_, _| Ok::<_, ()>(())).expect("walks").end as usize;

@@ -7,6 +7,8 @@ mod kept;
 mod mend;
 mod model;
 mod reopen;
+mod single;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -21,6 +21,10 @@ enum Step {
     LoseCheckpoints,
     /// Rows are moved to the checkpoints.
     Drain,
+    /// A delivery with this item, and the cursor on it.
+    Keep(u8),
+    /// The clock jumps by so many hours.
+    Clock(i32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -31,6 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Reopen),
         1 => Just(Step::LoseCheckpoints),
         2 => Just(Step::Drain),
+        3 => (0..20_u8).prop_map(Step::Keep),
+        1 => prop_oneof![Just(-1), Just(1), Just(-25), Just(87_600)].prop_map(Step::Clock),
     ]
 }
 
@@ -58,9 +64,26 @@ struct Model {
     events: BTreeMap<EventId, (u8, u64)>,
     runs: BTreeMap<RunId, Run>,
     routed: Option<EventId>,
+    cursor: Option<u8>,
 }
 
 impl Model {
+    /// What became of a delivery with these items.
+    fn accepted(&mut self, items: &[u8], accepted: &Accepted) {
+        let mut new = accepted.events.iter();
+        for item in items {
+            match self.events.values_mut().find(|(known, _)| known == item) {
+                Some((_, copies)) => *copies += 1,
+                None => {
+                    let id = *new.next().expect("an id for what is new");
+                    assert!(self.events.keys().all(|known| *known < id), "ids rise");
+                    self.events.insert(id, (*item, 0));
+                }
+            }
+        }
+        assert_eq!(new.next(), None);
+    }
+
     fn check(&self, journal: &Journal) {
         let (events, runs, unrouted, due) = seen(journal);
         let found: Vec<_> = events.iter().map(|event| (event.id, event.folded.count)).collect();
@@ -75,34 +98,47 @@ impl Model {
         assert_eq!(due, open);
         let dead: u64 = journal.gauges().dead.iter().map(|(_, count)| count).sum();
         assert_eq!(dead, self.runs.values().filter(|run| run.state == RunState::Dead).count() as u64);
+        let cursor = journal.kept(Space::Cursor, "queue").expect("reads");
+        assert_eq!(cursor, self.cursor.map(|item| Bytes::from(item.to_string())));
         for event in &events {
             assert_eq!(journal.event(event.id).expect("reads").as_deref(), Some(event));
         }
     }
 }
 
+/// Cases of the model, unless the variable says otherwise.
+#[expect(clippy::disallowed_methods, reason = "the length of a test is asked of whoever starts it")]
+fn cases() -> u32 {
+    std::env::var("TRIPLINE_MODEL_CASES").map_or(24, |text| text.parse().expect("TRIPLINE_MODEL_CASES is a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_journal_is_its_model(steps in prop::collection::vec(step(), 1..40), segment_bytes in 3_000..30_000_u64) {
         let dir = state_dir();
-        let open = || Journal::open(&state(&dir), small(segment_bytes)).expect("opens").0;
+        let clock = Clock::manual(at(0));
+        let mut now = 0;
+        let options = || Options { clock: clock.clone(), ..small(segment_bytes) };
+        let open = || Journal::open(&state(&dir), options()).expect("opens").0;
         let mut journal = open();
         let mut model = Model::default();
         for step in steps {
             match step {
                 Step::Accept(items) => {
                     let accepted = accept(&journal, delivery(items.iter().map(|item| change(u32::from(*item))).collect()));
-                    let mut new = accepted.events.iter();
-                    for item in items {
-                        match model.events.values_mut().find(|(known, _)| *known == item) {
-                            Some((_, copies)) => *copies += 1,
-                            None => {
-                                model.events.insert(*new.next().expect("an id for what is new"), (item, 0));
-                            }
-                        }
-                    }
-                    prop_assert_eq!(new.next(), None);
+                    model.accepted(&items, &accepted);
+                }
+                Step::Keep(item) => {
+                    let value = Some(Bytes::from(item.to_string()));
+                    let cursor = Kept { space: Space::Cursor, key: "queue".to_owned(), value };
+                    let accepted = wait(journal.accept_keeping(delivery(vec![change(u32::from(item))]), vec![cursor])).expect("kept");
+                    model.accepted(&[item], &accepted);
+                    model.cursor = Some(item);
+                }
+                Step::Clock(hours) => {
+                    now = now.saturating_add(i64::from(hours) * 3600).clamp(-START / 1000, 4_000_000_000);
+                    clock.set(at(now));
                 }
                 Step::Plan(count) => {
                     let batch = journal.unrouted(usize::from(count), 0).expect("reads").events;
@@ -147,6 +183,8 @@ proptest! {
         let reader = Reader::new(&state(&dir));
         prop_assert_eq!(reader.runs(&RunQuery { limit: 999, ..RunQuery::default() }).expect("reads").items, before.1.clone());
         prop_assert_eq!(reader.events(&EventQuery { limit: 999, ..EventQuery::default() }).expect("reads").items, before.0.clone());
+        let checked = check(&state(&dir), "boot-1", &|_, _| ()).expect("checks");
+        prop_assert!(checked.is_good() && !matches!(checked.checkpoints, Compared::Not(_)), "{:?}", checked);
         std::fs::remove_dir_all(state(&dir).join("checkpoints")).expect("removes");
         prop_assert_eq!(seen(&open()), before, "rebuilt");
     }

@@ -1,0 +1,124 @@
+//! Every operation on the file system fails once, in a piece of life with all there is; then everything that was
+//! acknowledged is there.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::runs::RunState;
+
+/// What was acknowledged.
+#[derive(Default)]
+struct Acked {
+    events: Vec<(EventId, u32)>,
+    routed: Option<EventId>,
+    runs: Vec<(RunId, bool)>,
+    cursor: Option<u32>,
+    generation: u64,
+}
+
+fn texts(number: u32) -> RuleTexts {
+    use crate::fault::SourceText;
+    use crate::rules::Known;
+    let known = Known { orchestrators: Vec::new(), sources: Vec::new(), vars: json!({}), ingress: None };
+    RuleTexts { files: vec![Arc::new(SourceText { path: "rules/a.yaml".into(), text: format!("# {number}") })], known }
+}
+
+/// A piece of life: two openings, rolls of segments, every kind of record. Ends where the journal does.
+fn live(dir: &TempDir, files: &Files) -> Acked {
+    let mut acked = Acked::default();
+    for half in 0..2 {
+        let Ok((journal, _)) = Journal::open_with(&state(dir), small(4_000), files.clone()) else { continue };
+        if let Ok(generation) = wait(journal.rules_loaded(texts(half))) {
+            acked.generation = generation;
+        }
+        for round in 0..5_u32 {
+            let item = half * 5 + round;
+            let cursor = Kept { space: Space::Cursor, key: "queue".to_owned(), value: Some(Bytes::from(item.to_string())) };
+            let changes = vec![change(item), change(item.saturating_sub(1))];
+            let Ok(accepted) = wait(journal.accept_keeping(delivery(changes), vec![cursor])) else { continue };
+            acked.cursor = Some(item);
+            // The one before is new as well when it was refused.
+            acked.events.extend(accepted.events.iter().copied().zip([item, item.saturating_sub(1)]));
+            let Some(event) = accepted.events.first() else { continue };
+            let planned = planned(*event, "rule");
+            let run = planned.id;
+            if wait(journal.plan(Plan { through: *event, runs: vec![planned] })).is_err() {
+                continue;
+            }
+            acked.routed = Some(*event);
+            let done = Fact::StepDone { step: 0, id: None, kind: "http".into(), value: json!("x".repeat(1_500)), maybe_twice: false, at: at(5) };
+            let settled = Fact::Settled { state: RunState::Succeeded, cause: None, would: Vec::new(), at: at(6) };
+            acked.runs.push((run, wait(journal.record(run, vec![done, settled])).is_ok()));
+        }
+        if half == 0 {
+            journal.close();
+        }
+    }
+    acked
+}
+
+fn counted(fail: usize, kind: io::ErrorKind) -> (Files, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::clone(&count);
+    let hook = move |_, _: &Path| if asked.fetch_add(1, Ordering::SeqCst) == fail { Err(kind.into()) } else { Ok(()) };
+    (Files::hooked(Arc::new(hook)), count)
+}
+
+#[test]
+fn any_operation_may_fail_once_and_nothing_acknowledged_is_lost() {
+    let operations = {
+        let (files, count) = counted(usize::MAX, io::ErrorKind::Other);
+        let dir = state_dir();
+        let acked = live(&dir, &files);
+        assert!(acked.events.len() == 10 && acked.runs.iter().all(|(_, settled)| *settled));
+        count.load(Ordering::SeqCst)
+    };
+    assert!(operations > 60, "{operations}");
+    for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
+        // Every operation fails once in one of the two ways.
+        for fail in (0..operations).skip(usize::from(kind == io::ErrorKind::StorageFull)).step_by(2) {
+            let dir = state_dir();
+            let (files, count) = counted(fail, kind);
+            let acked = live(&dir, &files);
+            assert!(count.load(Ordering::SeqCst) > fail || acked.events.len() == 10, "{kind} at {fail} was not reached");
+            let journal = Journal::open(&state(&dir), small(4_000)).unwrap_or_else(|error| panic!("{kind} at {fail}: {error}")).0;
+            acked.check(&journal, &format!("{kind} at {fail}"));
+            let before = seen(&journal);
+            journal.close();
+            drop(journal);
+            let found = check(&state(&dir), "boot-1", &|_, _| ()).expect("checks");
+            assert!(found.is_good() && matches!(found.checkpoints, Compared::Same { .. }), "{kind} at {fail}: {found:?}");
+            std::fs::remove_dir_all(state(&dir).join("checkpoints")).expect("removes");
+            let journal = Journal::open(&state(&dir), small(4_000)).expect("opens").0;
+            assert_eq!(seen(&journal), before, "{kind} at {fail}: rebuilt");
+        }
+    }
+}
+
+impl Acked {
+    fn check(&self, journal: &Journal, when: &str) {
+        let (events, runs, unrouted, _) = seen(journal);
+        for (id, item) in &self.events {
+            let found = events.iter().find(|event| event.id == *id);
+            let found = found.unwrap_or_else(|| panic!("{when}: item {item} was acknowledged and is lost"));
+            assert_eq!(found.data()["QueueItem"]["Id"], json!(item), "{when}");
+        }
+        assert!(events.windows(2).all(|pair| pair[0].id < pair[1].id), "{when}: ids rise");
+        let cursor = journal.kept(Space::Cursor, "queue").expect("reads").map(|value| String::from_utf8_lossy(&value).parse::<u32>().expect("a number"));
+        assert!(cursor >= self.cursor, "{when}: the cursor went back: {cursor:?} {:?}", self.cursor);
+        if let Some(cursor) = cursor {
+            let there = events.iter().any(|event| event.data()["QueueItem"]["Id"] == json!(cursor));
+            assert!(there, "{when}: the cursor {cursor} is ahead of its events");
+        }
+        for (id, settled) in &self.runs {
+            let run = runs.iter().find(|run| run.id() == *id).unwrap_or_else(|| panic!("{when}: a planned run is lost"));
+            assert!(!settled || run.state == RunState::Succeeded, "{when}: {run:?}");
+            assert!(run.steps.len() <= 1, "{when}: a step is done once");
+        }
+        if let Some(routed) = self.routed {
+            assert!(unrouted.iter().all(|id| *id > routed), "{when}: routed again");
+        }
+        assert!(self.generation == 0 || journal.rule_texts(self.generation).expect("reads").is_some(), "{when}: rule texts are lost");
+    }
+}

@@ -1,0 +1,256 @@
+//! Verifying a state folder: every record of every segment, and the checkpoints against a fold of the records.
+//!
+//! Changes nothing of what is kept. The checkpoints can be compared only while nobody else has the folder open.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::journal::checkpoints::{Checkpoints, sync_folder};
+use crate::journal::files::Files;
+use crate::journal::format::{HeadError, Position};
+use crate::journal::lock::{self, failed};
+use crate::journal::marker::{self, Found, Marker};
+use crate::journal::open::newer_format;
+use crate::journal::rebuild::{ReplayError, replay};
+use crate::journal::repair;
+use crate::journal::rows::{POSITION_KEY, Row, RowKey, Standing};
+use crate::journal::scan::{is_damage, journal_dir, read_head, segment_numbers, segment_path};
+use crate::journal::state::State;
+use crate::journal::words::{Damage, OpenError, Space};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Checked {
+    /// How many segments were read.
+    pub segments: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records that changed state.
+    pub records: u64,
+    /// Events in the journal.
+    pub events: u64,
+    /// Runs that are not settled.
+    pub open_runs: u64,
+    /// Bytes at the end that were never acknowledged; the next start cuts them.
+    pub torn: u64,
+    /// What does not verify.
+    pub damage: Vec<Damage>,
+    /// Places where records were lost before and the journal went on, as JSON.
+    pub losses: Vec<String>,
+    /// How the checkpoints are.
+    pub checkpoints: Compared,
+}
+
+impl Checked {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.damage.is_empty() && !matches!(self.checkpoints, Compared::Different { .. })
+    }
+}
+
+/// The checkpoints beside a fold of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// All rows are the same.
+    Same {
+        /// How many.
+        rows: u64,
+    },
+    /// They say something else.
+    Different {
+        /// How many rows.
+        rows: u64,
+        /// Which, as far as few can be named.
+        which: String,
+    },
+    /// The next start makes them anew, for this reason.
+    Rebuilt(String),
+    /// They were not looked at, for this reason.
+    Not(String),
+}
+
+/// Verifies the state folder `dir`. `progress` is told bytes done and bytes in all. Blocking; reads the whole journal.
+///
+/// # Errors
+/// No journal there, of a newer version, or unreadable.
+pub fn check(dir: &Path, boot_id: &str, progress: &dyn Fn(u64, u64)) -> Result<Checked, OpenError> {
+    let files = Files::default();
+    let journal = journal_dir(dir);
+    if !journal.is_dir() {
+        return Err(OpenError::Io(format!("there is no journal in `{}`", dir.display())));
+    }
+    let marker = marker::read(dir).map_err(|error| failed("read", dir, &error))?;
+    if let Found::Newer(version) = marker {
+        return Err(newer_format(&dir.join("store.json"), version));
+    }
+    let lock = lock::take(&files, dir);
+    if let Ok(lock) = &lock {
+        lock::sign(lock).map_err(|error| failed("write", &dir.join("lock"), &error))?;
+    }
+    let mut folded = State::new(journal, None, Standing::default());
+    let mut checked = fold_all(&mut folded, progress)?;
+    checked.checkpoints = match &lock {
+        Err(error) => Compared::Not(error.to_string()),
+        Ok(_) if !checked.damage.is_empty() => Compared::Not("the journal is damaged".to_owned()),
+        Ok(_) => match marker::distrust(&marker, boot_id) {
+            Some(why) => Compared::Rebuilt(why),
+            None => compare(&files, dir, &marker, boot_id, &folded).unwrap_or_else(|error| Compared::Rebuilt(error.to_string())),
+        },
+    };
+    drop(lock);
+    Ok(checked)
+}
+
+/// Reads every segment and folds it.
+fn fold_all(folded: &mut State, progress: &dyn Fn(u64, u64)) -> Result<Checked, OpenError> {
+    let journal = folded.journal.clone();
+    let numbers = segment_numbers(&journal).map_err(|error| failed("read", &journal, &error))?;
+    let size = |number: &u32| std::fs::metadata(segment_path(&journal, *number)).map_or(0, |file| file.len());
+    let total: u64 = numbers.iter().map(size).sum();
+    let mut checked = Checked {
+        segments: numbers.len(),
+        bytes: total,
+        records: 0,
+        events: 0,
+        open_runs: 0,
+        torn: 0,
+        damage: Vec::new(),
+        losses: Vec::new(),
+        checkpoints: Compared::Not(String::new()),
+    };
+    let mut done = 0;
+    let mut before: Option<(u32, u64)> = None;
+    for number in &numbers {
+        let path = segment_path(&journal, *number);
+        if before.is_some_and(|(before, _)| before + 1 != *number) {
+            checked.damage.push(Damage::missing(&segment_path(&journal, before.map_or(1, |(before, _)| before + 1))));
+        }
+        if let Ok(Err(HeadError::Newer(version))) = read_head(&path) {
+            return Err(newer_format(&path, version));
+        }
+        let last = numbers.last() == Some(number);
+        match replay(folded, &path, *number, Position::default()) {
+            Ok(replayed) => {
+                let end = &replayed.end;
+                checked.damage.extend(end.gaps.iter().map(|gap| repair::damage(&path, gap)));
+                if before.is_some_and(|(before, group)| before + 1 == *number && group != replayed.head.first_group) {
+                    checked.damage.push(Damage { missing: false, ..Damage::missing(&path) });
+                }
+                checked.records += replayed.records;
+                if end.sealed {
+                    folded.keep_index(&replayed.index);
+                } else if last {
+                    checked.torn = end.tail;
+                } else {
+                    let place = Damage { missing: false, offset: end.end.into(), bytes: end.tail, lost: end.tail, ..Damage::missing(&path) };
+                    checked.damage.push(place);
+                }
+                before = Some((*number, end.next_group));
+            }
+            Err(ReplayError::Head) => {
+                checked.damage.push(Damage::all_of(&path));
+                before = None;
+            }
+            Err(ReplayError::Record(at)) => {
+                checked.damage.push(Damage { missing: false, offset: at.offset.into(), ..Damage::missing(&path) });
+                before = None;
+            }
+            Err(ReplayError::Io(error)) if is_damage(&error) => checked.damage.push(Damage::all_of(&path)),
+            Err(ReplayError::Io(error)) => return Err(failed("read", &path, &error)),
+        }
+        done += size(number);
+        progress(done, total);
+    }
+    checked.events = folded.standing.heads.events;
+    checked.open_runs = folded.timers.open;
+    checked.losses = folded
+        .dirty
+        .iter()
+        .filter_map(|(key, row)| match (key, row) {
+            (RowKey::Kept(Space::Loss, _), Row::Bytes(value)) => Some(String::from_utf8_lossy(value).into_owned()),
+            _ => None,
+        })
+        .collect();
+    Ok(checked)
+}
+
+/// Opens the checkpoints, applies to them what they miss as a start would, and compares them row by row. Nothing of that
+/// is written; sled may tidy up its files, so the marker says "open" meanwhile.
+fn compare(files: &Files, dir: &Path, marker: &Found, boot_id: &str, folded: &State) -> io::Result<Compared> {
+    let folder = dir.join("checkpoints");
+    if !folder.is_dir() {
+        return Ok(Compared::Rebuilt("they are missing".to_owned()));
+    }
+    marker::write(files, dir, &Marker::now(boot_id, false))?;
+    let compared = catch_unwind(AssertUnwindSafe(|| -> io::Result<Compared> {
+        let checkpoints = Arc::new(Checkpoints::open(&folder)?);
+        let compared = compare_rows(&checkpoints, folded)?;
+        checkpoints.flush()?;
+        Ok(compared)
+    }))
+    .unwrap_or_else(|_| Err(io::Error::other("sled panicked")))?;
+    if let Found::Marker(marker) = marker {
+        sync_folder(&folder)?;
+        marker::write(files, dir, marker)?;
+    }
+    Ok(compared)
+}
+
+fn compare_rows(checkpoints: &Arc<Checkpoints>, folded: &State) -> io::Result<Compared> {
+    let Some(standing) = checkpoints.standing()? else { return Ok(Compared::Rebuilt("they are empty".to_owned())) };
+    let from = standing.next;
+    let mut stored = State::new(folded.journal.clone(), Some(Arc::clone(checkpoints)), standing);
+    let ahead = |what: &str| Compared::Different { rows: 0, which: format!("they know acknowledged records {what}") };
+    let numbers = segment_numbers(&folded.journal)?;
+    if numbers.last().is_none_or(|last| *last < from.segment) {
+        return Ok(ahead("of segments that are missing"));
+    }
+    for number in numbers.into_iter().filter(|number| *number >= from.segment) {
+        let path = segment_path(&folded.journal, number);
+        let replayed = replay(&mut stored, &path, number, from).map_err(|_| io::Error::other("a segment cannot be read again"))?;
+        if number == from.segment && from.offset > replayed.end.end {
+            return Ok(ahead(&format!("behind the end of `{}`, at {}", path.display(), replayed.end.end)));
+        }
+        if replayed.end.sealed {
+            stored.keep_index(&replayed.index);
+        }
+    }
+    let mut wrong: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut rows = 0;
+    let mut known = BTreeSet::new();
+    for (key, row) in &folded.dirty {
+        let expected = if *row == Row::Gone { None } else { Some(row.to_bytes()?) };
+        let found = match stored.dirty.get(key) {
+            Some(Row::Gone) => None,
+            Some(row) => Some(row.to_bytes()?),
+            None => checkpoints.get(key)?,
+        };
+        rows += u64::from(expected.is_some());
+        if expected != found {
+            wrong.insert(key.bytes());
+        }
+        known.insert(key.bytes());
+    }
+    known.extend(stored.dirty.keys().map(RowKey::bytes));
+    checkpoints.keys_each(&mut |key| {
+        if key != POSITION_KEY && !known.contains(&RowKey::first_part(key)) {
+            wrong.insert(RowKey::first_part(key));
+        }
+    })?;
+    if stored.standing.heads != folded.standing.heads {
+        wrong.insert(POSITION_KEY.to_vec());
+    }
+    Ok(match wrong.first() {
+        None => Compared::Same { rows },
+        Some(_) => {
+            /// Rows that are named.
+            const NAMED_MAX: usize = 5;
+            let named: Vec<_> = wrong.iter().take(NAMED_MAX).map(|key| key.escape_ascii().to_string()).collect();
+            Compared::Different { rows: wrong.len() as u64, which: named.join(", ") }
+        }
+    })
+}
