@@ -12,6 +12,7 @@ use crate::journal::checkpoints::{Checkpoints, sync_folder};
 use crate::journal::files::Files;
 use crate::journal::format::{HeadError, Position};
 use crate::journal::lock::{self, failed};
+use crate::journal::{LOSSES_MAX, kept};
 use crate::journal::marker::{self, Found, Marker};
 use crate::journal::open::newer_format;
 use crate::journal::rebuild::{ReplayError, replay};
@@ -167,14 +168,8 @@ fn fold_all(folded: &mut State, progress: &dyn Fn(u64, u64)) -> Result<Checked, 
     }
     checked.events = folded.standing.heads.events;
     checked.open_runs = folded.timers.open;
-    checked.losses = folded
-        .dirty
-        .iter()
-        .filter_map(|(key, row)| match (key, row) {
-            (RowKey::Kept(Space::Loss, _), Row::Bytes(value)) => Some(String::from_utf8_lossy(value).into_owned()),
-            _ => None,
-        })
-        .collect();
+    let losses = kept::after(folded, Space::Loss, "", None, LOSSES_MAX).map_err(|error| failed("read", &journal, &error))?;
+    checked.losses = losses.into_iter().map(|(_, value)| String::from_utf8_lossy(&value).into_owned()).collect();
     Ok(checked)
 }
 

@@ -106,6 +106,7 @@ async fn damage_in_the_journal_is_named_mended_and_counted() {
     assert!(daemon.ended().await.success());
     let checked = json_of(&folder.output(&["state", "check", "--json"]));
     assert_eq!((&checked["damage"], checked["losses"].as_array().map(Vec::len)), (&json!([]), Some(1)), "{checked}");
+    assert_eq!((&checked["losses"][0]["segment"], &checked["losses"][0]["missing"]), (&json!(1), &json!(false)), "{checked}");
 }
 
 #[tokio::test]

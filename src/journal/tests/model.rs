@@ -118,7 +118,7 @@ proptest! {
     fn the_journal_is_its_model(steps in prop::collection::vec(step(), 1..40), segment_bytes in 3_000..30_000_u64) {
         let dir = state_dir();
         let clock = Clock::manual(at(0));
-        let mut now = 0;
+        let mut now = 0_i64;
         let options = || Options { clock: clock.clone(), ..small(segment_bytes) };
         let open = || Journal::open(&state(&dir), options()).expect("opens").0;
         let mut journal = open();
