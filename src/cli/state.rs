@@ -147,7 +147,11 @@ fn check(dir: &Path, json: bool, out: &mut Out) -> Result<u8, Stop> {
         out.line(&paint(GOOD, "ok"))?;
     } else {
         let ends = checked.damage.iter().any(|damage| damage.missing);
-        let how = if ends { "bring the folder back from a backup, or `tripline state rebuild --accept-loss`" } else { "`tripline state rebuild`" };
+        let how = if ends {
+            "bring the folder back from a backup, or `tripline state rebuild --accept-loss`"
+        } else {
+            "`tripline state rebuild`"
+        };
         out.line(&format!("to go on: {how}"))?;
     }
     Ok(code)
@@ -190,7 +194,10 @@ fn export(dir: &Path, file: Option<&Path>) -> Result<u8, Stop> {
     })?;
     say(&format!("{} records, {} events", exported.records, exported.events));
     if exported.damaged > 0 {
-        return Err(Stop::no(format!("{} does not verify and is not in the dump; see `tripline state check`", count(exported.damaged as usize, "place"))));
+        return Err(Stop::no(format!(
+            "{} does not verify and is not in the dump; see `tripline state check`",
+            count(exported.damaged as usize, "place")
+        )));
     }
     Ok(YES)
 }

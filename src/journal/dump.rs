@@ -217,7 +217,8 @@ impl Restore<'_> {
         loop {
             number += 1;
             text.clear();
-            let read = io::Read::take(&mut *dump, LINE_MAX).read_until(b'\n', &mut text).map_err(|error| format!("line {number}: {error}"))?;
+            let read =
+                io::Read::take(&mut *dump, LINE_MAX).read_until(b'\n', &mut text).map_err(|error| format!("line {number}: {error}"))?;
             if read == 0 {
                 return Err(format!("the dump is cut short: it has {} lines and no last one", number - 1));
             }

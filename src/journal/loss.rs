@@ -7,6 +7,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::journal::Journal;
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::files::Files;
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, HeadError, SEGMENT_HEAD, SegmentHead};
@@ -18,7 +19,6 @@ use crate::journal::rows::Standing;
 use crate::journal::scan::{journal_dir, read_head, segment_numbers, segment_path, walk};
 use crate::journal::segment::{NextSegment, OpenSegment, SEAL_BYTES};
 use crate::journal::words::{Damage, OpenError, OpenReport, Options};
-use crate::journal::Journal;
 use crate::time::Timestamp;
 
 /// Bytes of a hole that stands for something missing.

@@ -371,8 +371,5 @@ pub(super) fn newer_format(path: &Path, version: u32) -> OpenError {
 const LOSS_REMEDY: &str = "nothing in the journal was changed: bring the state folder back from a backup, or go on without them with `tripline state rebuild --accept-loss`";
 
 fn damaged(path: &Path, offset: u32, why: &str) -> OpenError {
-    OpenError::Damaged(format!(
-        "`{}` is damaged at byte {offset}: {why}; acknowledged events may be lost; {LOSS_REMEDY}",
-        path.display()
-    ))
+    OpenError::Damaged(format!("`{}` is damaged at byte {offset}: {why}; acknowledged events may be lost; {LOSS_REMEDY}", path.display()))
 }

@@ -12,7 +12,6 @@ use crate::journal::checkpoints::{Checkpoints, sync_folder};
 use crate::journal::files::Files;
 use crate::journal::format::{HeadError, Position};
 use crate::journal::lock::{self, failed};
-use crate::journal::{LOSSES_MAX, kept};
 use crate::journal::marker::{self, Found, Marker};
 use crate::journal::open::newer_format;
 use crate::journal::rebuild::{ReplayError, replay};
@@ -21,6 +20,7 @@ use crate::journal::rows::{POSITION_KEY, Row, RowKey, Standing};
 use crate::journal::scan::{is_damage, journal_dir, read_head, segment_numbers, segment_path};
 use crate::journal::state::State;
 use crate::journal::words::{Damage, OpenError, Space};
+use crate::journal::{LOSSES_MAX, kept};
 
 /// What was found.
 #[derive(Debug)]
@@ -147,7 +147,8 @@ fn fold_all(folded: &mut State, progress: &dyn Fn(u64, u64)) -> Result<Checked, 
                 } else if last {
                     checked.torn = end.tail;
                 } else {
-                    let place = Damage { missing: false, offset: end.end.into(), bytes: end.tail, lost: end.tail, ..Damage::missing(&path) };
+                    let place =
+                        Damage { missing: false, offset: end.end.into(), bytes: end.tail, lost: end.tail, ..Damage::missing(&path) };
                     checked.damage.push(place);
                 }
                 before = Some((*number, end.next_group));

@@ -56,7 +56,10 @@ async fn people_verify_rebuild_dump_and_restore_a_state_folder() {
     let events = folder.output(&["events", "list", "--json"]).stdout;
     let exported = folder.output(&["state", "export", "--out", "dump.ndjson"]);
     assert_eq!(code(&exported), 0, "{}", text(&exported));
-    assert_eq!(folder.output(&["state", "export"]).stdout.iter().filter(|b| **b == b'\n').count(), fs::read_to_string(folder.path("dump.ndjson")).expect("text").lines().count());
+    assert_eq!(
+        folder.output(&["state", "export"]).stdout.iter().filter(|b| **b == b'\n').count(),
+        fs::read_to_string(folder.path("dump.ndjson")).expect("text").lines().count()
+    );
     assert_eq!(code(&folder.output(&["state", "export", "--out", "dump.ndjson"])), 2, "never over a file that is there");
     let there = folder.output(&["state", "import", "dump.ndjson"]);
     assert!(code(&there) == 2 && text(&there).contains("already"), "{}", text(&there));
@@ -75,7 +78,9 @@ async fn people_verify_rebuild_dump_and_restore_a_state_folder() {
     assert!(code(&checked) == 0 && text(&checked).contains("not compared"), "{}", text(&checked));
     drop(daemon);
 
-    for (arguments, word) in [(&["state", "check", "--state", "nowhere"][..], "no journal"), (&["state", "rebuild", "--state", "nowhere"], "no state folder")] {
+    for (arguments, word) in
+        [(&["state", "check", "--state", "nowhere"][..], "no journal"), (&["state", "rebuild", "--state", "nowhere"], "no state folder")]
+    {
         let refused = folder.output(arguments);
         assert!(code(&refused) == 2 && text(&refused).contains(word), "{}", text(&refused));
     }
@@ -131,7 +136,8 @@ async fn fill(folder: &Folder, bodies: u64) {
     let (journal, _) = Journal::open(&folder.state(), options).expect("opens");
     let view = SourceView { name: "hook".into(), tenant_url: Some("https://o.example".into()) };
     for number in 0..bodies {
-        let items: Vec<Value> = (0..EACH).map(|n| json!({"Id": number * EACH + n, "Status": "New", "Reference": "r".repeat(400)})).collect();
+        let items: Vec<Value> =
+            (0..EACH).map(|n| json!({"Id": number * EACH + n, "Status": "New", "Reference": "r".repeat(400)})).collect();
         let body = json!({"Type": "queueItem.added", "EventId": format!("fill-{number}"), "Queue": {"Id": 1, "Name": "Other"}, "QueueItems": items});
         let body = bytes::Bytes::from(body.to_string());
         let received = Clock::system().now();

@@ -47,7 +47,8 @@ fn live(dir: &TempDir, files: &Files) -> Acked {
                 continue;
             }
             acked.routed = Some(*event);
-            let done = Fact::StepDone { step: 0, id: None, kind: "http".into(), value: json!("x".repeat(1_500)), maybe_twice: false, at: at(5) };
+            let done =
+                Fact::StepDone { step: 0, id: None, kind: "http".into(), value: json!("x".repeat(1_500)), maybe_twice: false, at: at(5) };
             let settled = Fact::Settled { state: RunState::Succeeded, cause: None, would: Vec::new(), at: at(6) };
             acked.runs.push((run, wait(journal.record(run, vec![done, settled])).is_ok()));
         }
@@ -105,7 +106,10 @@ impl Acked {
             assert_eq!(found.data()["QueueItem"]["Id"], json!(item), "{when}");
         }
         assert!(events.windows(2).all(|pair| pair[0].id < pair[1].id), "{when}: ids rise");
-        let cursor = journal.kept(Space::Cursor, "queue").expect("reads").map(|value| String::from_utf8_lossy(&value).parse::<u32>().expect("a number"));
+        let cursor = journal
+            .kept(Space::Cursor, "queue")
+            .expect("reads")
+            .map(|value| String::from_utf8_lossy(&value).parse::<u32>().expect("a number"));
         assert!(cursor >= self.cursor, "{when}: the cursor went back: {cursor:?} {:?}", self.cursor);
         if let Some(cursor) = cursor {
             let there = events.iter().any(|event| event.data()["QueueItem"]["Id"] == json!(cursor));

@@ -112,7 +112,10 @@ fn a_loss_is_refused_until_it_is_accepted_and_then_counted() {
             Box::new(|dir| (2..4).for_each(|number| fs::remove_file(segment(dir, number)).expect("removes"))),
         ),
         ("the last segment is gone", Box::new(|dir| fs::remove_file(segment(dir, last)).expect("removes"))),
-        ("the last two are gone", Box::new(|dir| (last - 1..=last).for_each(|number| fs::remove_file(segment(dir, number)).expect("removes")))),
+        (
+            "the last two are gone",
+            Box::new(|dir| (last - 1..=last).for_each(|number| fs::remove_file(segment(dir, number)).expect("removes"))),
+        ),
         ("all are gone", Box::new(|dir| fs::remove_dir_all(state(dir).join("journal")).expect("removes"))),
         ("the last one lost its groups", Box::new(|dir| cut(dir, last, SEGMENT_HEAD))),
         ("the head of one is damaged", Box::new(|dir| flip(&segment(dir, 2), 21))),
@@ -177,7 +180,8 @@ fn a_dump_brings_everything_back() {
     // While the journal is open, too.
     let (dump, exported_) = exported(&dir);
     assert_eq!((exported_.events, exported_.damaged), (events.len() as u64, 0));
-    let lines: Vec<serde_json::Value> = dump.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).expect("json")).collect();
+    let lines: Vec<serde_json::Value> =
+        dump.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).expect("json")).collect();
     assert_eq!((&lines[0]["tripline"], &lines[lines.len() - 1]["end"]), (&json!("state"), &json!(true)));
     let shown: Vec<_> = lines.iter().filter_map(|line| line["event"]["id"].as_str()).collect();
     assert_eq!(shown, events.iter().map(ToString::to_string).collect::<Vec<_>>());
@@ -204,7 +208,8 @@ fn a_dump_that_is_not_whole_makes_nothing() {
     let (dir, _) = filled();
     let (dump, _) = exported(&dir);
     let ends: Vec<_> = dump.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1).collect();
-    let mut bad: Vec<Vec<u8>> = [0, 1, 20, ends[0], ends[1], ends[7], ends[7] + 50, ends[ends.len() - 2]].map(|end| dump[..end].to_vec()).into();
+    let mut bad: Vec<Vec<u8>> =
+        [0, 1, 20, ends[0], ends[1], ends[7], ends[7] + 50, ends[ends.len() - 2]].map(|end| dump[..end].to_vec()).into();
     let text = String::from_utf8(dump.clone()).expect("text");
     bad.push(text.replacen("\"format\":1", "\"format\":9", 1).into_bytes());
     bad.push(text.replacen("\"kind\":\"event\"", "\"kind\":\"novelty\"", 1).into_bytes());
@@ -271,7 +276,10 @@ fn opens_as_it_was(checkpoints: bool) {
     let (journal, report) = Journal::open(&state(&dir), options()).expect("opens");
     assert!(report.damage.is_empty() && report.cut == 0, "{report:?}");
     let found = shown(&journal);
-    for (kind, fields) in [("events", &["id", "key", "type", "source", "subject", "data", "folded", "received"][..]), ("runs", &["id", "rule", "event", "state"])] {
+    for (kind, fields) in [
+        ("events", &["id", "key", "type", "source", "subject", "data", "folded", "received"][..]),
+        ("runs", &["id", "rule", "event", "state"]),
+    ] {
         let list = |value: &serde_json::Value| value[kind].as_array().cloned().expect("a list");
         let (found, expected) = (list(&found.0), list(&expected));
         assert_eq!(found.len(), expected.len());
