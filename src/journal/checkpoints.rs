@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, Standing, VALUE_MAX};
 
 /// Bytes that sled may keep in memory (it counts them on disk).
-const CACHE_BYTES: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 4 << 20;
 
 /// sled is flushed after this many rows, so that it does not outrun its own log …
 const FLUSH_ROWS: usize = 4096;

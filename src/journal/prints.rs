@@ -13,13 +13,17 @@ use crate::journal::rows::RowKey;
 use crate::journal::state::State;
 use crate::time::Timestamp;
 
-/// Fingerprints per table: what 2^20 slots hold before they grow.
-const TABLE_KEYS: usize = (1 << 20) / 8 * 7;
+/// Fingerprints per table: what 2^19 slots hold before they grow.
+const TABLE_KEYS: usize = (1 << 19) / 8 * 7;
+
+/// With this many the table that is being filled gets its full size at once, and keeps it: tables that grow step by step
+/// leave holes that are never given back.
+const SMALL_KEYS: usize = (1 << 16) / 8 * 7;
 
 /// How many tables there are at most.
-const TABLES: usize = 4;
+const TABLES: usize = 8;
 
-/// The most fingerprints kept; about 52 MB.
+/// The most fingerprints kept; about 50 MB.
 const DEDUP_KEYS_MAX: usize = TABLE_KEYS * TABLES;
 
 /// Fingerprints are hashes already.
@@ -119,8 +123,12 @@ enum Full {
 }
 
 impl Full {
-    fn of(table: Table) -> Self {
-        Packed::of(&table).map_or(Self::AsItWas(table), Self::Packed)
+    /// Empties the table; its memory is used again.
+    fn of(table: &mut Table) -> Self {
+        let Some(packed) = Packed::of(table) else { return Self::AsItWas(std::mem::take(table)) };
+        table.keys.clear();
+        table.since = None;
+        Self::Packed(packed)
     }
 
     fn get(&self, print: u64) -> Option<Position> {
@@ -202,7 +210,10 @@ impl Prints {
     pub(super) fn insert(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
         if self.table.keys.len() >= self.table_keys {
             self.full.truncate(TABLES - 2);
-            self.full.push_front(Full::of(std::mem::take(&mut self.table)));
+            self.full.push_front(Full::of(&mut self.table));
+        }
+        if self.table.keys.len() == SMALL_KEYS.min(self.table_keys) {
+            self.table.keys.reserve(self.table_keys - self.table.keys.len());
         }
         self.table.keys.insert(print, at.packed());
         if let Some(received) = received {
@@ -228,11 +239,11 @@ mod tests {
             prints.insert(u64::from(n), at(n), Some(Timestamp::from_millis(i64::from(n))));
         }
         assert_eq!(prints.get(99), Some(at(99)));
-        assert_eq!(prints.get(60), Some(at(60)), "the tables before the newest one are whole");
-        assert_eq!(prints.get(59), None);
-        assert_eq!(prints.since(), Some(Timestamp::from_millis(60)));
-        prints.insert(60, at(1000), None);
-        assert_eq!(prints.get(60), Some(at(1000)), "the newer record wins");
+        assert_eq!(prints.get(20), Some(at(20)), "the tables before the newest one are whole");
+        assert_eq!(prints.get(19), None);
+        assert_eq!(prints.since(), Some(Timestamp::from_millis(20)));
+        prints.insert(20, at(1000), None);
+        assert_eq!(prints.get(20), Some(at(1000)), "the newer record wins");
     }
 
     #[test]

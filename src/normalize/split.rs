@@ -54,7 +54,7 @@ impl<'t> Delivery<'t> {
     /// Takes a body apart. A body with neither `Type` nor `EventId` has no envelope: all its fields are
     /// data.
     pub(super) fn of(body: Fields<'t>) -> Self {
-        let has_envelope = ["Type", "EventId"].iter().any(|name| matches!(body.get(*name), Some(Tree::Text(_))));
+        let has_envelope = ["Type", "EventId"].iter().any(|name| matches!(body.get(name), Some(Tree::Text(_))));
         let plural = chosen_plural(&body);
         let mut parts = Self::default();
         let mut array = None;
