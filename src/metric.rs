@@ -68,6 +68,7 @@ metrics! {
     DEAD_LETTERS = "tripline_dead_letters", Gauge ["rule"], "Runs in state dead.";
     BREAKER_OPEN = "tripline_breaker_open", Gauge ["target"], "1 while a target's breaker is open.";
     PAUSED = "tripline_paused", Gauge ["what"], "1 while a target, a rule or all is paused.";
+    RELOAD_REFUSED = "tripline_reload_refused", Gauge [], "1 while the last reload was refused and older rules are in force, else 0.";
     RULES_GENERATION = "tripline_rules_generation", Gauge [], "The rule generation in force.";
     HELD = "tripline_held_total", Counter ["rule", "reason"], "Rules that an event met and that did not run, by `dedupe` or `expires`.";
     EXPRESSION_MISSING = "tripline_expression_missing_total", Counter ["rule"], "Conditions that did not hold because a field is missing.";

@@ -5,9 +5,11 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use crate::journal::Health;
+use crate::time::Timestamp;
 
 /// The answer of `/readyz`: what the journal says (`None` while it is being opened) and whether rules are in force.
-pub(super) fn readiness(journal: Option<&Health>, rules: bool) -> (StatusCode, Value) {
+/// `refused` is when a reload was refused last: the old rules stay, so that is a note and no reason.
+pub(super) fn readiness(journal: Option<&Health>, rules: bool, refused: Option<Timestamp>) -> (StatusCode, Value) {
     let mut reasons = Vec::new();
     let mut because = |code: &str, message: &str| reasons.push(json!({"code": code, "message": message}));
     match journal {
@@ -20,7 +22,12 @@ pub(super) fn readiness(journal: Option<&Health>, rules: bool) -> (StatusCode, V
         because("rules", "the rules are not loaded yet");
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, json!({"ready": reasons.is_empty(), "reasons": reasons}))
+    let mut answer = json!({"ready": reasons.is_empty(), "reasons": reasons});
+    if let Some(at) = refused {
+        let message = format!("a reload was refused at {at}; the old rules stay in force, the log and /api/v1/rules say why");
+        answer["notes"] = json!([{"code": "reload-refused", "message": message}]);
+    }
+    (status, answer)
 }
 
 #[cfg(test)]
@@ -30,7 +37,7 @@ mod tests {
     #[test]
     fn readiness_says_why_not() {
         let codes = |journal: Option<&Health>, rules| {
-            let (status, answer) = readiness(journal, rules);
+            let (status, answer) = readiness(journal, rules, None);
             let codes: Vec<_> = answer["reasons"].as_array().expect("a list").iter().map(|r| r["code"].clone()).collect();
             assert_eq!(answer["ready"], codes.is_empty());
             (status.as_u16(), codes)

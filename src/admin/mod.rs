@@ -29,9 +29,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::AdminAddress;
+use crate::fault::Faults;
 use crate::http::server::{Listener, Problem, RequestId, ServerLimits, check_head, serve};
 use crate::journal::Journal;
+use crate::rules::RuleSet;
 use crate::secret::Secret;
+use crate::time::Timestamp;
 
 /// Connections at once.
 pub const CONNECTIONS: usize = 256;
@@ -52,12 +55,27 @@ pub trait Control: Send + Sync + 'static {
     fn reload(&self) -> futures_reload::Reload<'_>;
     /// The Prometheus exposition.
     fn metrics(&self) -> String;
+    /// The rules in force; `None` while the journal is being opened.
+    fn standing(&self) -> Option<Standing> {
+        None
+    }
     /// Pauses and replays; `None` while the journal is being opened.
     fn operate(&self) -> Option<Arc<dyn Operate>> {
         None
     }
     /// What is known of the sources, as a list.
     fn sources(&self) -> serde_json::Value;
+}
+
+/// Which rules are in force, and whether newer ones were refused.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The rules.
+    pub rules: Arc<RuleSet>,
+    /// Their generation.
+    pub generation: u64,
+    /// When the last reload was refused, and why; `None` when it was not.
+    pub refused: Option<(Timestamp, Arc<Faults>)>,
 }
 
 /// The type of a reload's future.

@@ -16,6 +16,7 @@ use crate::event::{EventId, RunId};
 use crate::fault::Fault;
 use crate::http::server::Problem;
 use crate::journal::{AppendError, Journal};
+use crate::rules::Rule;
 use crate::runs::Run;
 
 pub(super) type Answer = Result<Response, Problem>;
@@ -46,6 +47,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/breakers", get(operate::breakers))
         .route("/api/v1/sources", get(sources))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/rules", get(rules))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not served at this path"))
         .with_state(api)
@@ -57,7 +59,8 @@ async fn livez() -> Response {
 
 async fn readyz(State(api): State<Arc<Api>>) -> Response {
     let journal = api.admin.journal.borrow().clone().map(|journal| journal.health().borrow().clone());
-    let (status, reasons) = health::readiness(journal.as_ref(), *api.admin.ready.borrow());
+    let refused = api.admin.control.standing().and_then(|standing| standing.refused).map(|(at, _)| at);
+    let (status, reasons) = health::readiness(journal.as_ref(), *api.admin.ready.borrow(), refused);
     answer(status, &reasons)
 }
 
@@ -123,6 +126,17 @@ async fn run(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
 
 async fn follow(State(api): State<Arc<Api>>, headers: HeaderMap, uri: Uri) -> Answer {
     stream::follow(&api, &headers, &uri)
+}
+
+/// The rules in force, and why newer ones are not.
+async fn rules(State(api): State<Arc<Api>>) -> Answer {
+    let Some(standing) = api.admin.control.standing() else {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store is still being opened").retry_after(1));
+    };
+    let refused = standing.refused.map(|(at, faults)| json!({"at": at, "faults": faults.iter().map(fault).collect::<Vec<_>>()}));
+    let one = |rule: &Arc<Rule>| json!({"rule": rule.name, "description": rule.description, "mode": rule.mode, "place": rule.place});
+    let items: Vec<_> = standing.rules.rules().iter().map(one).collect();
+    Ok(answer(StatusCode::OK, &json!({"generation": standing.generation, "refused": refused, "items": items, "next": null})))
 }
 
 async fn reload(State(api): State<Arc<Api>>) -> Answer {

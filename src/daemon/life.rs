@@ -199,6 +199,7 @@ pub(super) async fn live(
         journal: journal.clone(),
         limits: limits_in_force,
         read: std::sync::Mutex::new(marks),
+        refused: std::sync::Mutex::default(),
         level,
     });
     let board = Board::open(journal.clone(), clock.clone()).map_err(|e| End::Unusable(format!("the journal cannot be read: {e}")))?;

@@ -8,7 +8,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, watch};
 
 use crate::admin::futures_reload::Reload as ReloadFuture;
-use crate::admin::{Control, Operate};
+use crate::clock::Clock;
+use crate::admin::{Control, Operate, Standing};
 use crate::config::{Config, Limits, RealWorld};
 use crate::daemon::assemble::{Assembled, assemble, errors_on_lines};
 use crate::daemon::descriptors;
@@ -25,6 +26,7 @@ use crate::metric;
 use crate::poll::{Polled, Statuses};
 use crate::rules::RulesInForce;
 use crate::secret::Secret;
+use crate::time::Timestamp;
 
 /// Everything that a reload swaps, and what it must not change.
 pub(super) struct Reloader {
@@ -40,6 +42,8 @@ pub(super) struct Reloader {
     pub limits: watch::Sender<Limits>,
     /// How the rule files looked when they were last read.
     pub read: std::sync::Mutex<Marks>,
+    /// When the last reload was refused, and why.
+    pub refused: std::sync::Mutex<Option<(Timestamp, Arc<Faults>)>>,
     pub level: Level,
 }
 
@@ -58,6 +62,9 @@ impl Reloader {
         let mut running = self.running.lock().await;
         supervisor::reloading();
         let result = self.try_reload(&mut running).await;
+        let refused = result.as_ref().err().map(|faults| (Clock::system().now(), Arc::new(faults.clone())));
+        metrics::gauge!(metric::RELOAD_REFUSED).set(if refused.is_some() { 1.0 } else { 0.0 });
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         match &result {
             Ok(generation) => {
                 tracing::info!(generation, "reloaded");
@@ -173,6 +180,13 @@ impl Control for LateControl {
 
     fn metrics(&self) -> String {
         telemetry::render(&self.recorder)
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let reloader = self.reloader.get()?;
+        let in_force = reloader.rules.load_full();
+        let refused = reloader.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Standing { rules: Arc::clone(&in_force.set), generation: in_force.generation, refused })
     }
 
     fn operate(&self) -> Option<Arc<dyn Operate>> {

@@ -34,6 +34,8 @@ mod ops;
 mod poll;
 /// Power cuts.
 mod power;
+/// Rule files that change.
+mod reload;
 /// The JSON Schemas for editors.
 mod schema;
 /// Secrets, strangers' texts, files, pages in a browser.

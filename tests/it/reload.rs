@@ -1,0 +1,119 @@
+//! Rule files change under the daemon in every way that editors, people and Kubernetes change them. The real binary.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::{Daemon, Folder, until};
+
+/// A rule with a mark by which its generation is told.
+fn rule(mark: &str) -> String {
+    format!("rule: watched\ndescription: {mark}\nevents: job.faulted\nsteps: [{{emit: {{type: acme.seen}}}}]\n")
+}
+
+/// Awaits that the rule in force has this mark; its generation.
+async fn in_force(daemon: &Daemon, mark: &str) -> u64 {
+    until(&format!("`{mark}` is in force"), async || {
+        let rules = daemon.get("/api/v1/rules").await;
+        (rules["items"][0]["description"] == mark).then(|| rules["generation"].as_u64().expect("a number"))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn rule_files_are_followed_however_they_change() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    folder.rule("watched", &rule("start"));
+    let daemon = Daemon::start(&folder).await;
+    let mut generation = in_force(&daemon, "start").await;
+    let path = |name: &str| folder.path(name);
+    let ways: [(&str, &dyn Fn(&str)); 6] = [
+        ("written in place", &|text| folder.rule("watched", text)),
+        ("another file takes the name", &|text| {
+            folder.write("rules/.watched.yaml.swp", text);
+            std::fs::rename(path("rules/.watched.yaml.swp"), path("rules/watched.yaml")).expect("renamed");
+        }),
+        ("the old one is moved aside, a new one written", &|text| {
+            std::fs::rename(path("rules/watched.yaml"), path("rules/watched.yaml~")).expect("renamed");
+            folder.rule("watched", text);
+            std::fs::remove_file(path("rules/watched.yaml~")).expect("removed");
+        }),
+        ("gone and back", &|text| {
+            std::fs::remove_file(path("rules/watched.yaml")).expect("removed");
+            folder.rule("watched", text);
+        }),
+        ("the folder is replaced", &|text| {
+            std::fs::create_dir(path("rules.new")).expect("a folder");
+            folder.write("rules.new/watched.yaml", text);
+            std::fs::rename(path("rules"), path("rules.old")).expect("renamed");
+            std::fs::rename(path("rules.new"), path("rules")).expect("renamed");
+            std::fs::remove_dir_all(path("rules.old")).expect("removed");
+        }),
+        ("the file becomes a link", &|text| {
+            folder.write("elsewhere.yaml", text);
+            std::fs::remove_file(path("rules/watched.yaml")).expect("removed");
+            symlink(path("elsewhere.yaml"), path("rules/watched.yaml")).expect("linked");
+        }),
+    ];
+    for (way, change) in ways {
+        change(&rule(way));
+        let next = in_force(&daemon, way).await;
+        assert_eq!(next, generation + 1, "{way}");
+        generation = next;
+    }
+}
+
+/// As Kubernetes mounts a ConfigMap: files are links through `..data`, which is swapped to a new folder.
+fn mount(rules: &Path, number: u32, text: &str) {
+    let folder = format!("..2026_{number}");
+    std::fs::create_dir(rules.join(&folder)).expect("a folder");
+    std::fs::write(rules.join(&folder).join("watched.yaml"), text).expect("written");
+    symlink(&folder, rules.join("..data_tmp")).expect("linked");
+    std::fs::rename(rules.join("..data_tmp"), rules.join("..data")).expect("swapped");
+    if number == 1 {
+        symlink("..data/watched.yaml", rules.join("watched.yaml")).expect("linked");
+    } else {
+        std::fs::remove_dir_all(rules.join(format!("..2026_{}", number - 1))).expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn a_config_map_is_followed_and_a_broken_one_is_refused_and_shown() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    let rules = folder.path("rules");
+    mount(&rules, 1, &rule("first"));
+    let daemon = Daemon::start(&folder).await;
+    assert_eq!(in_force(&daemon, "first").await, 1);
+    mount(&rules, 2, &rule("second"));
+    assert_eq!(in_force(&daemon, "second").await, 2);
+
+    // A fault: the last good set stays, and the log, the API, readiness and a metric say so.
+    mount(&rules, 3, "rule: watched\nevnts: job.faulted\nsteps: []\n");
+    let refused = until("the fault is shown", async || {
+        let rules = daemon.get("/api/v1/rules").await;
+        (!rules["refused"].is_null()).then_some(rules)
+    })
+    .await;
+    assert_eq!((&refused["generation"], &refused["items"][0]["description"]), (&json!(2), &json!("second")));
+    assert!(refused["refused"]["faults"].to_string().contains("evnts"), "{refused}");
+    let ready = daemon.get("/readyz").await;
+    assert_eq!((&ready["ready"], &ready["notes"][0]["code"]), (&json!(true), &json!("reload-refused")), "{ready}");
+    assert!(!ready.to_string().contains("evnts"), "whoever may not ask for the rules is not told of them");
+    let metric = async |value: &str| daemon.get("/metrics").await.as_str().expect("text").contains(&format!("tripline_reload_refused {value}"));
+    assert!(metric("1").await && daemon.log().contains("reload refused"));
+
+    // The rules vanish: the set in force stays as well. They come back: all is well.
+    std::fs::rename(&rules, folder.path("aside")).expect("renamed");
+    until("that is refused too", async || {
+        daemon.get("/api/v1/rules").await["refused"]["faults"].to_string().contains("rules-missing").then_some(())
+    })
+    .await;
+    assert_eq!(in_force(&daemon, "second").await, 2);
+    std::fs::rename(folder.path("aside"), &rules).expect("renamed");
+    mount(&rules, 4, &rule("fourth"));
+    assert_eq!(in_force(&daemon, "fourth").await, 3);
+    let rules = daemon.get("/api/v1/rules").await;
+    assert!(rules["refused"].is_null() && metric("0").await, "{rules}");
+    assert!(daemon.get("/readyz").await["notes"].is_null());
+}
