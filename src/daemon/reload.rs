@@ -8,8 +8,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, watch};
 
 use crate::admin::futures_reload::Reload as ReloadFuture;
-use crate::clock::Clock;
 use crate::admin::{Control, Operate, Standing};
+use crate::clock::Clock;
 use crate::config::{Config, Limits, RealWorld};
 use crate::daemon::assemble::{Assembled, assemble, errors_on_lines};
 use crate::daemon::descriptors;

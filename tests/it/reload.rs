@@ -100,7 +100,8 @@ async fn a_config_map_is_followed_and_a_broken_one_is_refused_and_shown() {
     let ready = daemon.get("/readyz").await;
     assert_eq!((&ready["ready"], &ready["notes"][0]["code"]), (&json!(true), &json!("reload-refused")), "{ready}");
     assert!(!ready.to_string().contains("evnts"), "whoever may not ask for the rules is not told of them");
-    let metric = async |value: &str| daemon.get("/metrics").await.as_str().expect("text").contains(&format!("tripline_reload_refused {value}"));
+    let metric =
+        async |value: &str| daemon.get("/metrics").await.as_str().expect("text").contains(&format!("tripline_reload_refused {value}"));
     assert!(metric("1").await && daemon.log().contains("reload refused"));
 
     // The rules vanish: the set in force stays as well. They come back: all is well.
