@@ -23,7 +23,7 @@ const PARTS_MAX: usize = 256;
 /// Gates that nothing passes are forgotten above this many.
 const GATES_MAX: usize = 1_000;
 /// The shortest and the longest time that a run is put back when there is no room before its target.
-const PUT_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+const PUT_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Where a request goes, as far as permits and breakers care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +119,8 @@ impl Gates {
         }
         gate.put_back = gate.put_back.saturating_add(1);
         let ahead = gate.parked.len() as f64 + f64::from(gate.put_back);
-        let wait = Duration::from_secs_f64((ahead * gate.pace / gate.permits.max(1) as f64).clamp(0.0, PUT_BACK.1.as_secs_f64()));
+        // Half of what the queue takes at its pace: a target that gets faster must not stand idle while its runs sleep.
+        let wait = Duration::from_secs_f64((ahead * gate.pace / gate.permits.max(1) as f64 / 2.0).clamp(0.0, PUT_BACK.1.as_secs_f64()));
         Entry::PutBack(wait.max(PUT_BACK.0))
     }
 
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_put_back_for_about_as_long_as_the_queue_takes() {
+    fn runs_are_put_back_for_half_as_long_as_the_queue_takes() {
         let mut gates = Gates::default();
         let slow = place("slow", "q");
         (0..PER_TARGET).for_each(|n| assert_eq!(gates.enter(&slow, run(n), 0, false, NOW), Entry::Go));
@@ -319,13 +320,17 @@ mod tests {
             gates.start(&slow, NOW).expect("closed");
         }
         let mut longest = Duration::ZERO;
+        let mut first = None;
         for n in 0..1_000 {
             if let Entry::PutBack(wait) = gates.enter(&slow, run(100 + n), 0, false, NOW) {
                 assert!(wait >= longest && wait <= PUT_BACK.1);
                 longest = wait;
+                first.get_or_insert(wait);
             }
         }
         assert_eq!(longest, PUT_BACK.1);
+        let first = first.expect("one was put back");
+        assert!(first > Duration::from_secs(8) && first < Duration::from_secs(9), "17 are ahead, 16 at a time, 16 s each: {first:?}");
     }
 
     #[test]

@@ -133,6 +133,14 @@ impl Gatherings {
             .collect()
     }
 
+    /// A run does not wait any more.
+    pub(super) fn forget(&mut self, run: RunId) {
+        for one in self.0.values_mut() {
+            one.waiting.retain(|waiting| *waiting != run);
+            one.leaves = one.leaves.filter(|_| !one.waiting.is_empty());
+        }
+    }
+
     /// Nobody waits any more: the process stops.
     pub(super) fn clear(&mut self) {
         self.0.clear();

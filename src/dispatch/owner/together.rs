@@ -47,8 +47,8 @@ impl Owner {
                 let place = parked.0.clone();
                 self.leave_together(&place, now);
             } else {
-                tracing::error!(run = %id, "a run that waited for company is gone");
-                self.gatherings.clear();
+                tracing::error!(run = %id, "a run that waited for company is gone; the others go on without it");
+                self.gatherings.forget(id);
             }
         }
     }
