@@ -48,14 +48,15 @@ pub(super) async fn run<S, F, B>(
             watch.lock().enter(Stage::Busy, None);
             let watch = Arc::clone(&watch);
             let answer = service(peer.clone(), request);
-            async move {
+            // In a box of its own: hyper keeps room for it in every connection, also while no request is there.
+            Box::pin(async move {
                 let answer = answer.await;
                 let close = answer.headers().get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
                 if close {
                     watch.lock().linger = true;
                 }
                 Ok::<_, std::convert::Infallible>(answer.map(|body| Tracked { body, watch }))
-            }
+            })
         })
     };
     let connection = Builder::new()
