@@ -336,7 +336,7 @@ async fn lists_are_the_same_with_and_without_the_daemon() {
     check(&folder, &["events", "list"], 0, "no events");
     check(&folder, &["send", "--type", "job.completed"], 0, "202");
     check(&folder, &["send"], 0, "202");
-    folder.write("body.json", &failed_item(5).to_string());
+    folder.write("body.json", &failed_item(77_777_777_777).to_string());
     check(&folder, &["send", "body.json"], 0, "202");
     check(&folder, &["send", "body.json"], 0, "\"folded\":1");
     until("both runs succeed", async || (daemon.runs("succeeded").await.len() == 2).then_some(())).await;
@@ -347,7 +347,7 @@ async fn lists_are_the_same_with_and_without_the_daemon() {
         &["events", "list", "--json", "--rule", "follow-up"],
         &["events", "list", "--json", "--since", "1h", "--source", "hook", "--all"],
         &["runs", "list", "--json", "--state", "succeeded"],
-        &["runs", "list", "--json", "--key", "items/5"],
+        &["runs", "list", "--json", "--key", "items/77777777777"],
     ];
     let with: Vec<Vec<Value>> = lists.iter().map(|arguments| json_lines(&check(&folder, arguments, 0, ""))).collect();
     assert_eq!(with.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1, 2, 3, 2, 1]);
@@ -360,7 +360,7 @@ async fn lists_are_the_same_with_and_without_the_daemon() {
     }
     let (event, run) = (with[0][2]["id"].as_str().expect("an id"), run["id"].as_str().expect("an id"));
     let table = check(&folder, &["events", "list"], 0, event);
-    assert!(stdout(&table).contains("queues/Invoices/items/5") && stdout(&table).contains("+1"), "{}", stdout(&table));
+    assert!(stdout(&table).contains("queues/Invoices/items/77777777777") && stdout(&table).contains("+1"), "{}", stdout(&table));
     check(&folder, &["runs", "list", "--by", "cause"], 0, "none");
     check(&folder, &["runs", "retry", run], 1, "only dead runs");
     let shown = [check(&folder, &["events", "show", event], 0, "Invoices"), check(&folder, &["runs", "show", run], 0, "follow-up")];
