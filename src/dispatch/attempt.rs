@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
 use super::labels::Labels;
-use super::{Targets, emit, http, orchestrator};
+use super::{Targets, awaits, emit, http, orchestrator};
 use crate::clock::Clock;
 use crate::event::{Event, RunId};
 use crate::journal::{AppendError, Journal};
@@ -46,7 +49,7 @@ pub(super) struct Order {
     /// Whether a later step reads what the answer tells.
     pub(super) wants_value: bool,
     /// To be made durable before the request leaves.
-    pub(super) intent: Option<Fact>,
+    pub(super) intent: Vec<Fact>,
     /// The open intent whose outcome is to be looked up.
     pub(super) look_up: Option<Intent>,
 }
@@ -54,8 +57,19 @@ pub(super) struct Order {
 impl Order {
     /// What marks items as made by this step: `tl:<run>:<step>:<hops>`.
     pub(super) fn parent(&self) -> String {
-        format!("tl:{}:{}:{}", self.run, self.label, self.hops)
+        parent_mark(&self.run.to_string(), &self.label, self.hops)
     }
+}
+
+/// The mark of what a step makes, at most 128 characters: a label that is too long is replaced by its hash.
+fn parent_mark(run: &str, label: &str, hops: u8) -> String {
+    const MARK_MAX: usize = 128;
+    let mark = format!("tl:{run}:{label}:{hops}");
+    if mark.chars().count() <= MARK_MAX {
+        return mark;
+    }
+    let hash: String = Sha256::digest(label.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("tl:{run}:{hash}:{hops}")
 }
 
 /// How it ended.
@@ -91,8 +105,9 @@ impl Answered {
 /// # Errors
 /// The journal has ended.
 pub(super) async fn carry_out(world: &World, targets: &Targets, mut order: Order) -> Result<Sent, AppendError> {
-    if let Some(intent) = order.intent.take() {
-        record(&world.journal, order.run, vec![intent]).await?;
+    let intent = std::mem::take(&mut order.intent);
+    if !intent.is_empty() {
+        record(&world.journal, order.run, intent).await?;
     }
     let started = world.clock.now();
     let answered = match (&order.request, &order.look_up) {
@@ -101,6 +116,10 @@ pub(super) async fn carry_out(world: &World, targets: &Targets, mut order: Order
         (Request::StartJob(job), None) => orchestrator::start_job(targets, &order, job).await,
         (Request::StartJob(job), Some(intent)) => orchestrator::look_up_job(targets, &order, job, intent).await,
         (Request::GetItem(item), _) => orchestrator::get_item(targets, &order, item).await,
+        (Request::AwaitItem(item), _) => awaits::item(targets, &order, item).await,
+        (Request::AwaitJob(job), _) => awaits::job(targets, &order, job).await,
+        // A wait is over when its time has come; decided before, never sent.
+        (Request::Wait(_), _) => Answered::new(CallTrace::default(), Outcome::Done { value: Value::Null }),
         (Request::Http(call), _) => http::call(targets, &order, call, &world.clock).await,
         (Request::Emit(emit), _) => emit::emit(world, &order, emit, started).await?,
     };

@@ -6,6 +6,7 @@
 //! request that is not idempotent leaves; one slow target does not hold the others; a stop abandons nothing silently.
 
 mod attempt;
+mod awaits;
 mod batch;
 mod board;
 mod emit;

@@ -1,5 +1,6 @@
 //! The owner of all runs that are being worked on: `next_step` waits, `apply` decides and never waits.
 
+mod lanes;
 mod together;
 mod turn;
 
@@ -13,6 +14,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::lanes::LaneOf;
 use super::Dispatch;
 use super::attempt::{Sent, World, record};
 use super::gates::{Gates, Place};
@@ -21,7 +23,7 @@ use super::kept::{self, Open};
 use crate::event::{Event, RunId};
 use crate::journal::AppendError;
 use crate::rules::Rule;
-use crate::runs::{Attempt, Class, Failure, Next, Outcome, Run, event_removed, rule_removed, settle};
+use crate::runs::{Attempt, Class, Failure, Next, Outcome, Run, event_removed, rule_removed, settle, wrap};
 use crate::time::Timestamp;
 
 /// Runs worked on at once, those that queue before their targets included.
@@ -57,6 +59,8 @@ enum Phase {
     Busy,
     /// It queues before its target.
     Parked(Box<(Place, Next)>),
+    /// Its lanes are worked on.
+    Lanes,
     /// Its request is out.
     Sending { place: Place, step: usize, number: u32, since: Timestamp, look_up: bool },
 }
@@ -65,6 +69,16 @@ struct Active {
     run: Run,
     context: Option<Context>,
     phase: Phase,
+    /// Whose lane this is, when it is no run.
+    lane: Option<LaneOf>,
+    /// How many of its lanes are worked on.
+    lanes: usize,
+}
+
+impl Active {
+    fn new(run: Run, context: Option<Context>) -> Self {
+        Self { run, context, phase: Phase::Busy, lane: None, lanes: 0 }
+    }
 }
 
 /// What a task brought.
@@ -278,7 +292,7 @@ impl Owner {
             }
         };
         let unreadable = context.is_none() && facts.is_empty();
-        self.active.insert(id, Active { run, context, phase: Phase::Busy });
+        self.active.insert(id, Active::new(run, context));
         match (unreadable, facts.is_empty()) {
             (true, _) => self.rest(id, REST),
             (false, true) => self.advance(id),
@@ -289,8 +303,11 @@ impl Owner {
     /// The run is the journal's again, which knows when it is due.
     fn release(&mut self, id: RunId) {
         // While it was here, the journal was not asked for it.
-        let next = self.active.remove(&id).and_then(|active| active.run.next_at);
-        self.next = [self.next, next].into_iter().flatten().min();
+        let Some(active) = self.active.remove(&id) else { return };
+        match active.lane {
+            Some(lane) => self.lane_over(&lane),
+            None => self.next = [self.next, active.run.next_at].into_iter().flatten().min(),
+        }
     }
 
     /// Keeps a run out of the way for a while.
@@ -351,7 +368,11 @@ impl Owner {
                 error: Some(failure.message.clone()),
                 bytes: 0,
             };
-            cut.push((*id, settle(&active.run, &context.rule, *step, &attempt, &Outcome::Failed(failure), None, now, 0.0)));
+            let facts = settle(&active.run, &context.rule, *step, &attempt, &Outcome::Failed(failure), None, now, 0.0);
+            cut.push(match &active.lane {
+                Some(lane) => (lane.run, wrap(&active.run, &context.rule, lane.shape.as_ref(), facts)),
+                None => (*id, facts),
+            });
         }
         if !cut.is_empty() {
             tracing::warn!(

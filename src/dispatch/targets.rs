@@ -67,10 +67,14 @@ pub(super) fn place(request: &Request, event: &Event, targets: &Targets, step: i
     match request {
         Request::Enqueue(item) => orchestrator(&item.target, "queue", &item.queue),
         Request::StartJob(job) => orchestrator(&job.target, "process", &job.process),
-        Request::GetItem(GetItem { target, by: ItemLookup::Reference { queue, .. } }) => orchestrator(target, "queue", queue),
-        Request::GetItem(GetItem { target, by: ItemLookup::Id(_) }) => orchestrator(target, "items", ""),
+        Request::GetItem(GetItem { target, by }) | Request::AwaitItem(GetItem { target, by }) => match by {
+            ItemLookup::Reference { queue, .. } => orchestrator(target, "queue", queue),
+            ItemLookup::Id(_) => orchestrator(target, "items", ""),
+        },
+        Request::AwaitJob(job) => orchestrator(&job.target, "jobs", ""),
         Request::Http(call) => Place { target: Arc::from(authority(&call.url)), part: Some(step()), permits: PER_TARGET },
-        Request::Emit(_) => Place { target: Arc::from("emit"), part: None, permits: EMITS },
+        // A wait is over when its time has come; it is never sent.
+        Request::Emit(_) | Request::Wait(_) => Place { target: Arc::from("emit"), part: None, permits: EMITS },
     }
 }
 

@@ -107,7 +107,7 @@ impl EvalError {
 /// The names an evaluation sees. Values are borrowed and read lazily: nothing is converted before it is asked for.
 #[derive(Clone, Default)]
 pub struct Scope<'a> {
-    names: Vec<(&'static str, &'a Value)>,
+    names: Vec<(&'a str, &'a Value)>,
     now: Option<Timestamp>,
 }
 
@@ -120,7 +120,7 @@ impl<'a> Scope<'a> {
 
     /// Binds `name` (`data`, `item`, `steps`, …).
     #[must_use]
-    pub fn bind(mut self, name: &'static str, value: &'a Value) -> Self {
+    pub fn bind(mut self, name: &'a str, value: &'a Value) -> Self {
         self.names.push((name, value));
         self
     }

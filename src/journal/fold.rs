@@ -12,6 +12,7 @@ use crate::journal::codec::{self, EventRecord, FoldRecord, Undecodable};
 use crate::journal::format::{Frame, Kind, Position};
 use crate::journal::hole::HoleRecord;
 use crate::journal::words::{Kept, Plan};
+use crate::journal::values;
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
@@ -234,6 +235,12 @@ fn apply(row: &mut RunRow, at: Position, fact: &Fact) {
                 row.values.push((*step as u32, at));
             }
         }
+        Fact::Element { step, index, value: Some(_), .. } => {
+            let lane = values::lane_key(*step, *index);
+            row.values.retain(|(known, _)| known & values::LANE_MASK != lane);
+        }
+        Fact::Element { step, index, fact, .. } => set_aside(row, at, *step, *index, fact),
+        Fact::InGiveUp { fact } => set_aside(row, at, values::GIVE_UP, 0, fact),
         Fact::Settled { would, .. } if !would.is_empty() && row.run.would == *would && would.iter().any(is_long) => {
             row.run.would = Vec::new();
             row.would = Some(at);
@@ -242,20 +249,33 @@ fn apply(row: &mut RunRow, at: Position, fact: &Fact) {
     }
 }
 
+/// A long value of a step inside an element, or of `on_give_up`, stays in the journal too.
+fn set_aside(row: &mut RunRow, at: Position, step: usize, index: u32, fact: &Fact) {
+    if let Fact::StepDone { step: inner, value, .. } = fact
+        && is_long(value)
+        && let Some(view) = values::inner_step(&mut row.run, step, index, *inner).filter(|view| view.value == *value)
+    {
+        view.value = serde_json::Value::Null;
+        let key = values::inner_key(step, index, *inner);
+        row.values.retain(|(known, _)| *known != key);
+        row.values.push((key, at));
+    }
+}
+
 /// The row of a run whose record at `at` holds all of it.
 fn carried_row(mut run: Run, at: Position) -> RunRow {
-    let mut values = Vec::new();
-    for (step, view) in (0..).zip(&mut run.steps) {
+    let mut kept = Vec::new();
+    for (key, view) in values::all(&mut run) {
         if is_long(&view.value) {
             view.value = serde_json::Value::Null;
-            values.push((step, at));
+            kept.push((key, at));
         }
     }
     let would = run.would.iter().any(is_long).then(|| {
         run.would = Vec::new();
         at
     });
-    RunRow { run, at, base: at, values, would }
+    RunRow { run, at, base: at, values: kept, would }
 }
 
 fn is_long(value: &serde_json::Value) -> bool {

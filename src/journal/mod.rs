@@ -55,6 +55,7 @@ mod tests;
 mod texts;
 mod timers;
 mod verify;
+mod values;
 mod words;
 mod writer;
 

@@ -9,6 +9,7 @@ use crate::journal::fold::RunRow;
 use crate::journal::format::{Kind, Position};
 use crate::journal::rows::RunHead;
 use crate::journal::scan::is_damage;
+use crate::journal::values;
 use crate::journal::words::{Page, RunQuery};
 use crate::runs::{Fact, Run};
 
@@ -19,17 +20,15 @@ pub(super) type ReadRecord<'a> = dyn Fn(Position) -> io::Result<(Kind, Vec<u8>)>
 /// run nor others are held up.
 pub(super) fn whole(row: RunRow, read: &ReadRecord<'_>) -> io::Result<Run> {
     let mut run = row.run;
-    for (step, at) in row.values {
-        let step = step as usize;
+    for (key, at) in row.values {
         let value = match read_if_whole(&run, at, read)? {
-            Some((Kind::Carried, payload)) => carried(&payload)?.and_then(|mut run| run.steps.get_mut(step).map(|view| view.value.take())),
-            Some((Kind::Fact, payload)) => match codec::fact(&payload)? {
-                (_, Fact::StepDone { value, .. }) => Some(value),
-                _ => None,
-            },
+            Some((Kind::Carried, payload)) => {
+                carried(&payload)?.and_then(|mut run| values::place(&mut run, key).map(|view| view.value.take()))
+            }
+            Some((Kind::Fact, payload)) => values::of_fact(codec::fact(&payload)?.1),
             _ => None,
         };
-        if let (Some(view), Some(value)) = (run.steps.get_mut(step), value) {
+        if let (Some(value), Some(view)) = (value, values::place(&mut run, key)) {
             view.value = value;
         }
     }

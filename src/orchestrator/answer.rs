@@ -49,6 +49,8 @@ pub enum What<'a> {
         /// The process's name.
         process: &'a str,
     },
+    /// One job by Id.
+    ReadJob,
     /// Jobs by a filter.
     ReadJobs,
     /// The folders of the tenant.
@@ -70,7 +72,7 @@ impl What<'_> {
             Self::ReadQueue => "reading QueueDefinitions",
             Self::ReadRelease => "reading Releases",
             Self::StartJob { .. } => "StartJobs",
-            Self::ReadJobs => "reading Jobs",
+            Self::ReadJob | Self::ReadJobs => "reading Jobs",
             Self::ReadFolders => "reading Folders",
             Self::ReadFeed => "reading QueueItemEvents",
         }
@@ -85,7 +87,7 @@ impl What<'_> {
             Self::ReadQueue => ("`OR.Queues` or `OR.Queues.Read`", "Queues.View"),
             Self::ReadRelease => ("`OR.Execution` or `OR.Execution.Read`", "Processes.View"),
             Self::StartJob { .. } => ("`OR.Jobs` or `OR.Jobs.Write`", "Jobs.Create"),
-            Self::ReadJobs => ("`OR.Jobs` or `OR.Jobs.Read`", "Jobs.View"),
+            Self::ReadJob | Self::ReadJobs => ("`OR.Jobs` or `OR.Jobs.Read`", "Jobs.View"),
         }
     }
 
@@ -256,7 +258,7 @@ pub fn judge(answer: &Answer, what: What<'_>, folder: Option<&FolderRef>, now: T
             Class::Configuration,
             format!("{call} met no Orchestrator (404): check `url`, its organisation and tenant, and `edition`"),
         )),
-        (404, _) if what == What::ReadItem => Ok(Meaning::Missing),
+        (404, _) if matches!(what, What::ReadItem | What::ReadJob) => Ok(Meaning::Missing),
         (404, _) => Err(fail(Class::Configuration, format!("{call}: {} is not in {folder} (404); check both names{said}", what.thing()))),
         (410, _) => Err(fail(Class::Configuration, format!("{call} answered that it is gone (410): check `url`{said}"))),
         _ => Err(fail(Class::Refused, format!("{call} is refused ({status}){said}"))),

@@ -125,6 +125,7 @@ mod tests {
             count: 1,
             runtime: None,
             reference: "r-1".into(),
+            wait: false,
         }
     }
 

@@ -66,13 +66,11 @@ impl Orchestrator {
 
     /// An item by Id (`GET /odata/QueueItems({id})`).
     pub async fn item(&self, folder: Option<&FolderRef>, id: i64, timeout: Duration) -> Called<Option<Value>> {
-        let ask = Ask {
-            what: What::ReadItem,
-            folder: folder.or(self.default_folder()),
-            path: format!("QueueItems({id})"),
-            query: Vec::new(),
-            body: None,
-        };
+        self.one_item(folder, format!("QueueItems({id})"), timeout).await
+    }
+
+    async fn one_item(&self, folder: Option<&FolderRef>, path: String, timeout: Duration) -> Called<Option<Value>> {
+        let ask = Ask { what: What::ReadItem, folder: folder.or(self.default_folder()), path, query: Vec::new(), body: None };
         let (trace, said) = self.inner.call(ask, Instant::now() + timeout).await;
         let result = match said {
             Ok(Meaning::Body(body)) if body.is_object() => Ok(Some(body)),
@@ -81,6 +79,11 @@ impl Orchestrator {
             Err(failure) => Err(failure),
         };
         Called { trace, result }
+    }
+
+    /// The newest attempt of a retried item (`GET /odata/QueueItems({id})/…GetItemLastRetry`).
+    pub async fn last_retry(&self, folder: Option<&FolderRef>, id: i64, timeout: Duration) -> Called<Option<Value>> {
+        self.one_item(folder, format!("QueueItems({id})/UiPath.Server.Configuration.OData.GetItemLastRetry"), timeout).await
     }
 
     /// The newest item of a queue with a reference. A queue that is not there is a failure, not an absent item.

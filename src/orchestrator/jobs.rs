@@ -66,6 +66,41 @@ impl Orchestrator {
         Called { trace, result }
     }
 
+    /// A job by Id (`GET /odata/Jobs({id})`), with its arguments.
+    pub async fn job(&self, folder: Option<&FolderRef>, id: i64, timeout: Duration) -> Called<Option<Value>> {
+        self.job_until(folder.or(self.default_folder()), id, Instant::now() + timeout).await
+    }
+
+    async fn job_until(&self, folder: Option<&FolderRef>, id: i64, deadline: Instant) -> Called<Option<Value>> {
+        let ask = Ask { what: What::ReadJob, folder, path: format!("Jobs({id})"), query: Vec::new(), body: None };
+        let (trace, said) = self.inner.call(ask, deadline).await;
+        let result = match said {
+            Ok(Meaning::Body(body)) if body.is_object() => Ok(Some(body)),
+            Ok(Meaning::Missing) => Ok(None),
+            Ok(_) => Err(invalid(&trace, "no job in the answer")),
+            Err(failure) => Err(failure),
+        };
+        Called { trace, result }
+    }
+
+    /// A job by its Key, with its arguments: lists have none, so it is read by its Id.
+    pub async fn job_by_key(&self, folder: Option<&FolderRef>, key: &str, timeout: Duration) -> Called<Option<Value>> {
+        let (folder, deadline) = (folder.or(self.default_folder()), Instant::now() + timeout);
+        if !key.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+            let message = format!("`{key}` is no Key of a job: expected a GUID");
+            let failure = Failure { class: Class::Refused, status: None, message, retry_after: None };
+            return Called { trace: CallTrace::default(), result: Err(failure) };
+        }
+        let filter = format!("Key eq {key}");
+        let query = vec![("$filter", filter.as_str()), ("$top", "1")];
+        let Called { trace, result } = self.first_row(What::ReadJobs, folder, "Jobs", query, deadline).await;
+        match result.map(|row| row.and_then(|row| row.get("Id").and_then(Value::as_i64))) {
+            Ok(Some(id)) => self.job_until(folder, id, deadline).await,
+            Ok(None) => Called { trace, result: Ok(None) },
+            Err(failure) => Called { trace, result: Err(failure) },
+        }
+    }
+
     /// The newest job with a reference.
     pub async fn job_by_reference(&self, folder: Option<&FolderRef>, reference: &str, timeout: Duration) -> Called<Option<Value>> {
         self.job_by_reference_until(folder.or(self.default_folder()), reference, Instant::now() + timeout).await

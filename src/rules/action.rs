@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Step;
 use super::tree::Tree;
-use crate::expr::Template;
+use crate::expr::{Expression, Template};
 use crate::time::Timestamp;
 
 /// What a step does, as written: templates not yet rendered. Its shape is this module's own business; the rest of the
@@ -22,13 +23,24 @@ pub(super) enum Kind {
     GetItem(Box<GetItemAction>),
     Http(Box<HttpAction>),
     Emit(Box<EmitAction>),
+    AwaitItem(Box<GetItemAction>),
+    AwaitJob(Box<AwaitJobAction>),
+    Wait(Moment),
+    Each(Box<EachAction>),
 }
 
 /// Names of the step kinds, as written.
-pub(super) const KINDS: &[&str] = &["enqueue", "start_job", "get_item", "http", "emit"];
+pub(super) const KINDS: &[&str] =
+    &["enqueue", "start_job", "get_item", "http", "emit", "enqueue_each", "await_item", "await_job", "wait", "for_each"];
+
+/// Those that are shown as what they do for each element.
+pub(super) const LISTS: &[&str] = &["enqueue_each", "for_each"];
+
+/// Those that are shown themselves.
+pub(super) const KINDS_SENT: &[&str] = &["enqueue", "start_job", "get_item", "http", "emit", "await_item", "await_job", "wait"];
 
 /// Step kinds of later versions.
-pub(super) const KINDS_LATER: &[&str] = &["enqueue_each", "await_item", "await_job", "wait", "for_each", "call"];
+pub(super) const KINDS_LATER: &[&str] = &["call"];
 
 impl Kind {
     /// As written.
@@ -39,6 +51,11 @@ impl Kind {
             Self::GetItem(_) => "get_item",
             Self::Http(_) => "http",
             Self::Emit(_) => "emit",
+            Self::AwaitItem(_) => "await_item",
+            Self::AwaitJob(_) => "await_job",
+            Self::Wait(_) => "wait",
+            Self::Each(each) if each.only_items => "enqueue_each",
+            Self::Each(_) => "for_each",
         }
     }
 }
@@ -91,6 +108,40 @@ pub(super) struct StartJobAction {
     pub(super) count: Option<Template>,
     pub(super) runtime: Option<Template>,
     pub(super) reference: Option<Template>,
+    /// Whether its end is awaited.
+    pub(super) wait: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct AwaitJobAction {
+    pub(super) target: TargetAction,
+    pub(super) by: JobLookupAction,
+}
+
+#[derive(Debug)]
+pub(super) enum JobLookupAction {
+    Id(Template),
+    Key(Template),
+}
+
+/// Steps for each element of a list.
+#[derive(Debug)]
+pub(super) struct EachAction {
+    pub(super) over: Over,
+    /// What the element is called in the steps.
+    pub(super) name: Arc<str>,
+    /// How many elements are worked on at once.
+    pub(super) parallel: u32,
+    pub(super) steps: Vec<Step>,
+    /// `enqueue_each`: one `enqueue` without a name of its own.
+    pub(super) only_items: bool,
+}
+
+/// A list as written.
+#[derive(Debug)]
+pub(super) enum Over {
+    Expression(Expression),
+    Tree(Tree),
 }
 
 #[derive(Debug)]
@@ -138,7 +189,7 @@ impl Action {
                 texts.extend([&a.priority, &a.count, &a.runtime, &a.reference].into_iter().flatten().chain(a.target.template()));
                 trees.push(&a.input);
             }
-            Kind::GetItem(a) => {
+            Kind::GetItem(a) | Kind::AwaitItem(a) => {
                 texts.extend(a.target.template());
                 match &a.by {
                     LookupAction::Id(id) => texts.push(id),
@@ -155,6 +206,18 @@ impl Action {
                 texts.extend(&a.subject);
                 trees.push(&a.data);
             }
+            Kind::AwaitJob(a) => {
+                texts.extend(a.target.template());
+                match &a.by {
+                    JobLookupAction::Id(text) | JobLookupAction::Key(text) => texts.push(text),
+                }
+            }
+            Kind::Wait(moment) => texts.extend(moment.template()),
+            // Its steps say for themselves what they refer to.
+            Kind::Each(a) => match &a.over {
+                Over::Expression(expression) => return expression.references(),
+                Over::Tree(tree) => trees.push(tree),
+            },
         }
         let of_texts = texts.into_iter().flat_map(Template::references);
         of_texts.chain(trees.into_iter().flat_map(Tree::references)).collect()

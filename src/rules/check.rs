@@ -50,7 +50,7 @@ pub(super) fn known_text(template: &Template, known: &Known) -> Option<String> {
 }
 
 fn emitted_types(rule: &Rule, known: &Known) -> Vec<String> {
-    let actions = rule.steps.iter().filter_map(|step| match &step.action.kind {
+    let actions = rule.all_steps().filter_map(|step| match &step.action.kind {
         Kind::Emit(emit) => known_text(&emit.event_type, known),
         _ => None,
     });
@@ -122,7 +122,7 @@ fn loops(node: &Node, rule: &Rule, known: &Known, faults: &mut Faults) {
                 }
                 None
             }
-            Kind::GetItem(_) => None,
+            Kind::GetItem(_) | Kind::AwaitItem(_) | Kind::AwaitJob(_) | Kind::Wait(_) | Kind::Each(_) => None,
         };
         if let Some(what) = again {
             let message = format!("the rule can set itself off: it waits for {what} and makes them");

@@ -1,5 +1,6 @@
 //! Reading expressions and templates out of YAML: every fault with its place inside the string, every name checked.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Known;
@@ -23,6 +24,30 @@ pub(super) struct Decoder<'a> {
     pub(super) ids: Vec<Arc<str>>,
     /// How many steps run before this place, with their ids; `None` where no step has run (`when`).
     pub(super) earlier: Option<Vec<Arc<str>>>,
+    /// Ids that steps have taken already.
+    pub(super) taken: HashSet<Arc<str>>,
+    /// Names of elements that are known here.
+    pub(super) bound: Vec<Arc<str>>,
+    /// Inside of a step or a list of steps that takes no further lists.
+    pub(super) nested: bool,
+    /// Whether `error` is known here.
+    pub(super) has_error: bool,
+}
+
+impl<'a> Decoder<'a> {
+    /// At the top of a rule.
+    pub(super) fn new(known: &'a Known, faults: &'a mut Faults) -> Self {
+        Self {
+            known,
+            faults,
+            ids: Vec::new(),
+            earlier: None,
+            taken: HashSet::new(),
+            bound: Vec::new(),
+            nested: false,
+            has_error: false,
+        }
+    }
 }
 
 impl Decoder<'_> {
@@ -166,9 +191,10 @@ impl Decoder<'_> {
             let next = parts.next();
             let fine = match (root, next) {
                 ("steps" | "run", _) if self.earlier.is_none() => false,
+                ("error", _) => self.has_error,
                 ("steps", Some(id)) => self.has_run(id),
                 ("vars", Some(name)) => self.known.vars.get(name).is_some(),
-                _ => NAMES.contains(&root),
+                _ => NAMES.contains(&root) || self.bound.iter().any(|name| **name == *root),
             };
             // The place is looked for only where there is something to say: that reads the file up to it.
             if !fine {
@@ -190,11 +216,11 @@ impl Decoder<'_> {
             ("steps", Some(id)) => self.step_name(id, place),
             ("vars", Some(name)) => self.var_name(name, place),
             ("error", _) => {
-                self.error_help("not-in-this-version", place, "`error` belongs to `on_give_up`, which is not in this version", "remove it");
+                self.error_help("unknown-name", place, "`error` is known in `on_give_up` only", "remove it");
             }
             _ => {
                 let fault = Fault::error("unknown-name", place.clone(), format!("unknown name `{root}`"));
-                self.faults.push(match nearest(root, NAMES.iter().copied()) {
+                self.faults.push(match nearest(root, NAMES.iter().copied().chain(self.bound.iter().map(|name| &**name))) {
                     Some(near) => fault.help(format!("did you mean `{near}`?")),
                     None => fault.help(format!(
                         "fields of the event are `data.{root}`, of its item `item.{root}`, of the item's content `content.{root}`"

@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::action::KINDS;
+use super::action::{KINDS, LISTS, Moment};
 use super::decode::Decoder;
 use super::{Because, shapes};
 use crate::fault::{Fault, nearest};
+use super::values::read_moment;
+use crate::time::format_duration;
 use crate::yaml::{Fields, Node, Yaml};
 
 /// What a test expects.
@@ -74,6 +76,14 @@ fn step(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
     if !KINDS.contains(&key.name.as_str()) {
         return None;
     }
+    if LISTS.contains(&key.name.as_str()) {
+        let help = "expect what is done for each element, such as `enqueue`, one after another";
+        decoder.error_help("bad-value", &key.place, format!("`{}` sends nothing itself", key.name), help);
+        return None;
+    }
+    if key.name == "wait" {
+        return wait(value, decoder);
+    }
     let Some(entries) = value.as_map() else {
         decoder.error("wrong-type", &value.place, format!("`{}` is {}; expected a mapping", key.name, value.kind()));
         return None;
@@ -91,6 +101,19 @@ fn step(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
         }
     }
     fine.then(|| node.to_json())
+}
+
+/// What a `wait` step shows: the duration in its shortest form, or the timestamp.
+fn wait(node: &Node, decoder: &mut Decoder<'_>) -> Option<Value> {
+    let text = node.as_text().map(read_moment);
+    match text {
+        Some(Ok(Moment::In(duration))) => Some(json!({"wait": format_duration(duration)})),
+        Some(Ok(Moment::At(stamp))) => Some(json!({ "wait": stamp })),
+        _ => {
+            decoder.error("bad-moment", &node.place, "an expected `wait` is a duration such as `10m`, a timestamp or a date");
+            None
+        }
+    }
 }
 
 impl Expect {

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 /// The most steps of one rule.
 pub const STEPS_MAX: usize = 100;
+/// The most steps for each element of a list.
+pub const NESTED_STEPS_MAX: usize = 20;
+/// The most elements of a list that steps are carried out for.
+pub const ELEMENTS_MAX: usize = 1_000;
+/// The most elements worked on at once.
+pub const PARALLEL_MAX: u32 = 32;
 /// The longest reference of an item or job, in UTF-16 units, as Orchestrator counts.
 pub const REFERENCE_MAX: usize = 128;
 /// The largest SpecificContent as JSON, in UTF-16 units.

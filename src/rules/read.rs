@@ -26,7 +26,7 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
                 .help("write `events`: in other YAML tools `on` means true"),
         );
     }
-    let mut decoder = Decoder { known, faults, ids: Vec::new(), earlier: None };
+    let mut decoder = Decoder::new(known, faults);
     let name = name(&fields, &mut decoder);
     let description = fields.text("description", decoder.faults).map(|(text, _)| text.to_owned());
     let filter = Filter::read(&fields, &mut decoder);
@@ -43,6 +43,8 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
     if let (Some([]), Some(node)) = (steps.as_deref(), fields.get("steps")) {
         decoder.error_help("empty", &node.place, "the rule has no steps", "add at least one");
     }
+    let policy = retry.unwrap_or_default();
+    let on_give_up = fields.get("on_give_up").map_or(Some(Vec::new()), |node| steps::on_give_up(node, &policy, &mut decoder));
     let tests = match fields.get("tests") {
         Some(node) => testing::read(node, &mut decoder, filter.as_ref(), read_sample),
         None => Some(Vec::new()),
@@ -64,6 +66,7 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
         mode,
         retry: retry?,
         steps: steps?,
+        on_give_up: on_give_up?,
         tests: tests?,
         place: format!("{}:{}", node.place.source.path.display(), node.place.line),
         filter,

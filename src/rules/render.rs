@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 use super::action::{EmitAction, EnqueueAction, FolderAction, GetItemAction, Kind, LookupAction, Moment, StartJobAction, TargetAction};
 use super::at::{At, explain};
 use super::limits::{CONTENT_KEY_FORBIDDEN, CONTENT_MAX, INPUT_MAX, JOBS_MAX, REFERENCE_MAX};
-use super::steps::{check_emit_type, read_moment};
-use super::{Emit, Enqueue, FolderRef, GetItem, ItemLookup, Request, Rule, StartJob, Target, http};
+use super::steps::check_emit_type;
+use super::values::read_moment;
+use super::{Emit, Enqueue, FolderRef, GetItem, ItemLookup, Part, Request, Rule, StartJob, Target, each, http, waits};
 use crate::event::{Event, RunId};
 use crate::expr::{EvalError, Scope, Template};
 use crate::time::Timestamp;
@@ -27,6 +28,15 @@ pub struct RenderInput<'a> {
     pub now: Timestamp,
 }
 
+/// Where in its rule a step is rendered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Within<'a> {
+    /// Which of the rule's sequences of steps.
+    pub part: Part,
+    /// `error`, for `on_give_up`.
+    pub error: Option<&'a Value>,
+}
+
 /// A step, rendered.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once; a box would only cost")]
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +48,13 @@ pub enum Rendered {
     },
     /// To be carried out.
     Request(Request),
+    /// Its steps are to be carried out for each element of a list.
+    Each {
+        /// How many elements there are.
+        count: u32,
+        /// How many are worked on at once.
+        parallel: u32,
+    },
 }
 
 /// An expression that failed where it must not: the run is dead with cause `expression`.
@@ -50,7 +67,7 @@ pub struct ExpressionFault {
     pub message: String,
 }
 
-type Fallible<T> = Result<T, ExpressionFault>;
+pub(super) type Fallible<T> = Result<T, ExpressionFault>;
 
 impl Rule {
     /// Renders the step with this index.
@@ -58,17 +75,34 @@ impl Rule {
     /// # Errors
     /// A type error, a missing field, a limit, or a value that Orchestrator would refuse.
     pub fn render(&self, step: usize, input: &RenderInput<'_>) -> Result<Rendered, ExpressionFault> {
-        let steps = At::root("steps");
-        let at = steps.index(step);
-        let Some(own) = self.steps.get(step) else { return Err(at.fault("the rule has no such step")) };
-        let event = own.wants_event.then(|| input.event.to_json());
+        self.render_within(&Within::default(), step, input)
+    }
+
+    /// Renders a step of any part. For an element `input.steps` has the values of the steps before its list and of
+    /// those before it in the element.
+    ///
+    /// # Errors
+    /// As [`Rule::render`].
+    pub fn render_within(&self, within: &Within<'_>, step: usize, input: &RenderInput<'_>) -> Result<Rendered, ExpressionFault> {
         let run = input.run.map(|run| serde_json::json!({"id": run}));
-        let mut scope = event_scope(input.event, event.as_ref(), input.now)
-            .bind("steps", input.steps)
-            .bind("vars", input.vars)
-            .bind("rule", &self.as_value);
-        if let Some(run) = &run {
-            scope = scope.bind("run", run);
+        let steps = At::root(if within.part == Part::GiveUp { "on_give_up" } else { "steps" });
+        let list;
+        let (element, at) = match within.part {
+            Part::Main | Part::GiveUp => (None, steps),
+            Part::Element { step: outer, index } => {
+                list = steps.index(outer);
+                (Some(self.element(outer, index, input, run.as_ref(), &list)?), list.field("steps"))
+            }
+        };
+        let at = at.index(step);
+        let Some(own) = self.part(within.part).get(step) else { return Err(at.fault("the rule has no such step")) };
+        let event = own.wants_event.then(|| input.event.to_json());
+        let mut scope = self.scope(event.as_ref(), input, run.as_ref());
+        if let Some((name, element)) = &element {
+            scope = scope.bind(name, element);
+        }
+        if let Some(error) = within.error {
+            scope = scope.bind("error", error);
         }
         if let Some(condition) = &own.condition {
             match condition.holds(&scope) {
@@ -80,14 +114,54 @@ impl Rule {
         }
         let kind = &own.action.kind;
         let at = at.field(kind.name());
-        let derived = || derived_reference(&self.name, &own.label(step), input.event, input.run.map_or(0, |run| run.replay));
+        let derived = || derived_reference(&self.name, &self.label(within.part, step), input.event, input.run.map_or(0, |run| run.replay));
         Ok(Rendered::Request(match kind {
             Kind::Enqueue(action) => Request::Enqueue(enqueue(action, &scope, &at, input.now, derived)?),
             Kind::StartJob(action) => Request::StartJob(start_job(action, &scope, &at, derived)?),
             Kind::GetItem(action) => Request::GetItem(get_item(action, &scope, &at)?),
             Kind::Http(action) => Request::Http(http::render(action, &scope, &at)?),
             Kind::Emit(action) => Request::Emit(emit(action, &scope, &at)?),
+            Kind::AwaitItem(action) => Request::AwaitItem(get_item(action, &scope, &at)?),
+            Kind::AwaitJob(action) => Request::AwaitJob(waits::render_job(action, &scope, &at)?),
+            Kind::Wait(moment) => Request::Wait(waits::render_wait(moment, &scope, &at)?),
+            Kind::Each(action) => {
+                let count = each::elements(action, &scope, &at)?.len();
+                return Ok(Rendered::Each { count: u32::try_from(count).unwrap_or(u32::MAX), parallel: action.parallel });
+            }
         }))
+    }
+
+    /// The names that every step sees.
+    fn scope<'a>(&'a self, event: Option<&'a Value>, input: &RenderInput<'a>, run: Option<&'a Value>) -> Scope<'a> {
+        let scope = event_scope(input.event, event, input.now)
+            .bind("steps", input.steps)
+            .bind("vars", input.vars)
+            .bind("rule", &self.as_value);
+        match run {
+            Some(run) => scope.bind("run", run),
+            None => scope,
+        }
+    }
+
+    /// An element of a step's list, with its name.
+    fn element(
+        &self,
+        step: usize,
+        index: u32,
+        input: &RenderInput<'_>,
+        run: Option<&Value>,
+        at: &At<'_>,
+    ) -> Fallible<(std::sync::Arc<str>, Value)> {
+        let Some((own, Kind::Each(each))) = self.steps.get(step).map(|own| (own, &own.action.kind)) else {
+            return Err(at.fault("the rule has no such list"));
+        };
+        let event = own.wants_event.then(|| input.event.to_json());
+        let at = at.field(own.kind());
+        let elements = each::elements(each, &self.scope(event.as_ref(), input, run), &at)?;
+        match elements.into_iter().nth(index as usize) {
+            Some(element) => Ok((each.name.clone(), element)),
+            None => Err(at.fault(format!("the list has no element {}", u64::from(index) + 1))),
+        }
     }
 }
 
@@ -171,6 +245,9 @@ fn start_job(action: &StartJobAction, scope: &Scope<'_>, at: &At<'_>, derived: i
             job_count(&value).ok_or_else(|| at.fault(format!("expected a whole number from 1 to {JOBS_MAX}")))?
         }
     };
+    if action.wait && count != 1 {
+        return Err(at.field("count").fault("`wait: true` awaits one job"));
+    }
     Ok(StartJob {
         target: target(&action.target, scope, at)?,
         process: name(&action.process, scope, &at.field("process"))?,
@@ -179,6 +256,7 @@ fn start_job(action: &StartJobAction, scope: &Scope<'_>, at: &At<'_>, derived: i
         count,
         runtime: optional_text(action.runtime.as_ref(), scope, &at.field("runtime"))?,
         reference: reference(action.reference.as_ref(), scope, at, derived)?,
+        wait: action.wait,
     })
 }
 
@@ -205,7 +283,8 @@ fn emit(action: &EmitAction, scope: &Scope<'_>, at: &At<'_>) -> Fallible<Emit> {
     Ok(Emit { event_type, data, subject: optional_text(action.subject.as_ref(), scope, &at.field("subject"))? })
 }
 
-fn target(action: &TargetAction, scope: &Scope<'_>, at: &At<'_>) -> Fallible<Target> {
+/// Where a step of Orchestrator goes.
+pub(super) fn target(action: &TargetAction, scope: &Scope<'_>, at: &At<'_>) -> Fallible<Target> {
     let at = at.field("folder");
     let folder = match &action.folder {
         None => None,
@@ -217,7 +296,7 @@ fn target(action: &TargetAction, scope: &Scope<'_>, at: &At<'_>) -> Fallible<Tar
 }
 
 /// A text that must not be empty.
-fn name(template: &Template, scope: &Scope<'_>, at: &At<'_>) -> Fallible<String> {
+pub(super) fn name(template: &Template, scope: &Scope<'_>, at: &At<'_>) -> Fallible<String> {
     let text = template.render_text(scope, |_, value| value).map_err(|error| at.failed(error))?;
     if text.trim().is_empty() {
         return Err(at.fault("is empty"));
@@ -236,7 +315,8 @@ fn optional_text(template: Option<&Template>, scope: &Scope<'_>, at: &At<'_>) ->
     }
 }
 
-fn integer(template: &Template, scope: &Scope<'_>, at: &At<'_>) -> Fallible<i64> {
+/// A whole number.
+pub(super) fn integer(template: &Template, scope: &Scope<'_>, at: &At<'_>) -> Fallible<i64> {
     let number = match template.render(scope).map_err(|error| at.failed(error))? {
         Value::Number(n) => n.as_i64().or_else(|| n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9.0e15).map(|f| f as i64)),
         Value::String(text) => text.trim().parse().ok(),

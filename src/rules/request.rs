@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, format_duration};
 
 /// A folder as people name it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,39 @@ pub enum Request {
     Http(HttpCall),
     /// Make an event of our own.
     Emit(Emit),
+    /// Go on when a queue item has come to its end.
+    AwaitItem(GetItem),
+    /// Go on when a job has come to its end.
+    AwaitJob(AwaitJob),
+    /// Go on later. Nothing is sent.
+    Wait(Wait),
+}
+
+/// For how long a step waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// From its beginning on.
+    For(Duration),
+    /// Until a moment.
+    Until(Timestamp),
+}
+
+/// Which job is awaited.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AwaitJob {
+    /// Where.
+    pub target: Target,
+    /// By Id or by Key.
+    pub by: JobLookup,
+}
+
+/// How a job is found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobLookup {
+    /// By Id.
+    Id(i64),
+    /// By its Key, a GUID.
+    Key(String),
 }
 
 /// Where a step of Orchestrator goes. `None` means: the event's, or the only one there is.
@@ -84,6 +118,8 @@ pub struct StartJob {
     pub runtime: Option<String>,
     /// Derived like an item's reference unless written; at most 128 characters.
     pub reference: String,
+    /// Whether its end is awaited.
+    pub wait: bool,
 }
 
 /// Read one queue item.
@@ -167,9 +203,10 @@ impl Request {
                 put("count", Some(json!(job.count)));
                 put("runtime", job.runtime.as_ref().map(|r| json!(r)));
                 put("reference", Some(json!(job.reference)));
+                put("wait", job.wait.then(|| json!(true)));
                 "start_job"
             }
-            Self::GetItem(item) => {
+            Self::GetItem(item) | Self::AwaitItem(item) => {
                 target(&item.target, &mut put);
                 match &item.by {
                     ItemLookup::Id(id) => put("id", Some(json!(id))),
@@ -178,7 +215,7 @@ impl Request {
                         put("reference", Some(json!(reference)));
                     }
                 }
-                "get_item"
+                if matches!(self, Self::GetItem(_)) { "get_item" } else { "await_item" }
             }
             Self::Http(call) => {
                 put("method", Some(json!(call.method)));
@@ -193,6 +230,16 @@ impl Request {
                 put("subject", event.subject.as_ref().map(|s| json!(s)));
                 "emit"
             }
+            Self::AwaitJob(job) => {
+                target(&job.target, &mut put);
+                match &job.by {
+                    JobLookup::Id(id) => put("id", Some(json!(id))),
+                    JobLookup::Key(key) => put("key", Some(json!(key))),
+                }
+                "await_job"
+            }
+            Self::Wait(Wait::For(duration)) => return json!({ "wait": format_duration(*duration) }),
+            Self::Wait(Wait::Until(stamp)) => return json!({ "wait": stamp }),
         };
         json!({ kind: map })
     }
@@ -201,7 +248,7 @@ impl Request {
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         match self {
-            Self::GetItem(_) | Self::Emit(_) => true,
+            Self::GetItem(_) | Self::Emit(_) | Self::AwaitItem(_) | Self::AwaitJob(_) | Self::Wait(_) => true,
             Self::Http(call) => matches!(call.method.as_str(), "GET" | "HEAD" | "OPTIONS"),
             Self::Enqueue(_) | Self::StartJob(_) => false,
         }

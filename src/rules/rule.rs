@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::filter::Filter;
+use super::action::Kind;
 use super::hold::Dedupe;
 use super::pattern::Pattern;
-use super::{Action, TestCase};
+use super::waits::AWAIT_DEFAULT;
+use super::{Action, Part, TestCase};
 use crate::event::RuleName;
 use crate::expr::Expression;
 
@@ -26,6 +28,8 @@ pub struct Rule {
     pub retry: RetryPolicy,
     /// What it does.
     pub steps: Vec<Step>,
+    /// What it does when a run ends dead.
+    pub on_give_up: Vec<Step>,
     /// Its own tests.
     pub tests: Vec<TestCase>,
     /// The file and line it stands in, for people.
@@ -51,13 +55,21 @@ pub struct Rule {
 impl Rule {
     /// Whether a later step reads the value of this one.
     #[must_use]
-    pub fn needs_value(&self, step: usize) -> bool {
+    pub fn needs_value(&self, part: Part, step: usize) -> bool {
+        match part {
+            Part::Main => self.is_read_later(step),
+            Part::Element { step: list, .. } => self.is_read_later(list) || self.part(part).get(step).is_some_and(|own| own.id.is_some()),
+            Part::GiveUp => self.on_give_up.get(step).is_some_and(|own| own.id.is_some()),
+        }
+    }
+
+    fn is_read_later(&self, step: usize) -> bool {
         let Some(id) = self.steps.get(step).and_then(|own| own.id.as_deref()) else { return false };
         let own = format!("steps.{id}");
         let reads = |path: &String| {
             path == "steps" || path.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        self.steps.iter().skip(step + 1).any(|later| {
+        self.steps.iter().skip(step + 1).chain(&self.on_give_up).flat_map(Step::with_inside).any(|later| {
             let condition = later.condition.as_ref().map(Expression::references).unwrap_or_default();
             later.action.references().iter().chain(&condition).any(reads)
         })
@@ -138,9 +150,31 @@ impl Step {
         self.id.as_deref().map_or_else(|| (index + 1).to_string(), str::to_owned)
     }
 
-    /// The step's kind as written: `enqueue`, `start_job`, `get_item`, `http`, `emit`.
+    /// The step's kind as written: `enqueue`, `http`, `for_each`, …
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.action.kind.name()
+    }
+
+    /// Whether it goes on until something that it does not do itself is over; its `timeout` is then for all of that.
+    #[must_use]
+    pub fn awaits(&self) -> bool {
+        match &self.action.kind {
+            Kind::AwaitItem(_) | Kind::AwaitJob(_) => true,
+            Kind::StartJob(job) => job.wait,
+            _ => false,
+        }
+    }
+
+    /// The longest one attempt may take, where the step says so.
+    #[must_use]
+    pub fn attempt_timeout(&self) -> Option<Duration> {
+        self.timeout.filter(|_| !self.awaits())
+    }
+
+    /// For how long it waits for what it awaits.
+    #[must_use]
+    pub fn await_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(AWAIT_DEFAULT)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::limits::JOBS_MAX;
+use super::limits::{JOBS_MAX, PARALLEL_MAX};
 use super::pattern;
 use super::retry::{ATTEMPTS, FACTOR};
 use crate::event::EVENT_FIELDS;
@@ -46,9 +46,10 @@ pub(super) static RULE: Shape = Shape {
         key("dedupe", Form::Object(&DEDUPE), "Of events with the same key, only the first one runs in a while."),
         key("expires", Form::Duration, "Events that happened longer ago do not run."),
         key("steps", Form::List(&Form::Object(&STEP)), "What is done, one after the other.").required(),
+        key("on_give_up", Form::List(&Form::Object(&STEP)), "What is done when a run ends dead; `error` says why."),
         key("tests", Form::List(&Form::Object(&TEST)), "Tests of the rule: `tripline test` runs them; nothing is called."),
     ],
-    later: &["ordered_by", "limits", "on_give_up", "skip_if_newer", "record", "enabled", "priority"],
+    later: &["ordered_by", "limits", "skip_if_newer", "record", "enabled", "priority"],
     // Not one of ours, but what people try first.
     answered: &["on"],
     ..Shape::EMPTY
@@ -109,14 +110,22 @@ pub(super) static STEP: Shape = Shape {
         key("id", Form::Text, "By which later steps refer to it: `steps.<id>`."),
         key("if", Form::Expression, "Only carried out when this condition holds."),
         key("retry", Form::Object(&RETRY), "In place of the rule's."),
-        key("timeout", Form::Duration, "The longest one attempt may take."),
+        key("timeout", Form::Duration, "The longest one attempt may take; of a step that awaits something, the longest wait."),
         key("enqueue", Form::Object(&ENQUEUE), "Add a queue item."),
         key("start_job", Form::Object(&START_JOB), "Start jobs of a process."),
         key("get_item", Form::Object(&GET_ITEM), "Read a queue item: its value is the item."),
         key("http", Form::Object(&HTTP), "Send an HTTP request."),
         key("emit", Form::Object(&EMIT), "Make an event of your own."),
+        key("enqueue_each", Form::Object(&ENQUEUE_EACH), "Add a queue item for each element of a list."),
+        key("await_item", Form::Object(&GET_ITEM), "Go on when a queue item has come to its end: its value is the item."),
+        key("await_job", Form::Object(&AWAIT_JOB), "Go on when a job has come to its end: its value is the job."),
+        key("wait", Form::Scalar, "Go on later: a duration, a timestamp or a date."),
+        key("for_each", Form::Expression, "A list in CEL: `steps` are carried out for each of its elements."),
+        key("as", Form::Text, "Beside `for_each`: what the element is called; `each` by default."),
+        key("parallel", PARALLEL, "Beside `for_each`: how many elements are worked on at once; 1 by default."),
+        key("steps", Form::List(&Form::Object(&STEP)), "Beside `for_each`: what is done for each element."),
     ],
-    later: &["enqueue_each", "await_item", "await_job", "wait", "for_each", "call", "record", "until", "on_give_up"],
+    later: &["call", "record", "until"],
     one_of: super::action::KINDS,
     ..Shape::EMPTY
 };
@@ -135,6 +144,16 @@ pub(super) static FOLDER_OF_STEP: Shape = Shape {
     ..Shape::EMPTY
 };
 
+const QUEUE: Key = key("queue", Form::Text, "The queue's name.").required();
+const ITEM_PRIORITY: Key = key("priority", PRIORITY, "Its priority; default: Orchestrator's.");
+const REFERENCE: Key =
+    key("reference", Form::Scalar, "Its reference, at most 128 characters; default: derived from rule, step and event.");
+const DEFER: Key = key("defer", Form::Scalar, "Not before: a duration from now, a timestamp or a date.");
+const DUE: Key = key("due", Form::Scalar, "Deadline: a duration from now, a timestamp or a date.");
+const RISK_SLA: Key = key("risk_sla", Form::Scalar, "Risk SLA: a duration from now, a timestamp or a date.");
+const CONTENT: Key = key("content", VALUES, "SpecificContent: names and single values.");
+const ON_DUPLICATE: Key = key("on_duplicate", Form::Words(&["accept", "fail"]), "When the reference is taken by another item; accept by default.");
+
 /// `enqueue`.
 pub(super) static ENQUEUE: Shape = Shape {
     name: "enqueue",
@@ -142,16 +161,51 @@ pub(super) static ENQUEUE: Shape = Shape {
     keys: &[
         ORCHESTRATOR,
         FOLDER,
-        key("queue", Form::Text, "The queue's name.").required(),
-        key("priority", PRIORITY, "Its priority; default: Orchestrator's."),
-        key("reference", Form::Scalar, "Its reference, at most 128 characters; default: derived from rule, step and event."),
-        key("defer", Form::Scalar, "Not before: a duration from now, a timestamp or a date."),
-        key("due", Form::Scalar, "Deadline: a duration from now, a timestamp or a date."),
-        key("risk_sla", Form::Scalar, "Risk SLA: a duration from now, a timestamp or a date."),
-        key("content", VALUES, "SpecificContent: names and single values."),
-        key("on_duplicate", Form::Words(&["accept", "fail"]), "When the reference is taken by another item; accept by default."),
+        QUEUE,
+        ITEM_PRIORITY,
+        REFERENCE,
+        DEFER,
+        DUE,
+        RISK_SLA,
+        CONTENT,
+        ON_DUPLICATE,
     ],
     later: &["dedupe", "expires", "progress", "source"],
+    ..Shape::EMPTY
+};
+
+/// `enqueue_each`.
+pub(super) static ENQUEUE_EACH: Shape = Shape {
+    name: "enqueue_each",
+    about: "Add a queue item for each element of a list.",
+    keys: &[
+        key("over", OVER, "The list: one `${…}` that gives one, or written out.").required(),
+        key("as", Form::Text, "What the element is called; `each` by default."),
+        key("parallel", PARALLEL, "How many items are added at once; 1 by default."),
+        ORCHESTRATOR,
+        FOLDER,
+        QUEUE,
+        ITEM_PRIORITY,
+        REFERENCE,
+        DEFER,
+        DUE,
+        RISK_SLA,
+        CONTENT,
+        ON_DUPLICATE,
+    ],
+    later: ENQUEUE.later,
+    ..Shape::EMPTY
+};
+
+const OVER: Form = Form::AnyOf(&[Form::Text, Form::List(&Form::Any)]);
+const PARALLEL: Form = Form::Integer(1..=PARALLEL_MAX as u64);
+
+/// `await_job`.
+pub(super) static AWAIT_JOB: Shape = Shape {
+    name: "await_job",
+    about: "Go on when a job has come to its end.",
+    keys: &[ORCHESTRATOR, FOLDER, key("id", Form::Scalar, "The job's id."), key("key", Form::Text, "The job's key, a GUID.")],
+    later: &["until"],
     ..Shape::EMPTY
 };
 
@@ -168,6 +222,7 @@ pub(super) static START_JOB: Shape = Shape {
         key("count", COUNT, "How many jobs; 1 by default."),
         key("runtime", Form::Text, "The runtime type, such as Unattended."),
         key("reference", Form::Scalar, "Their reference, at most 128 characters; default: derived from rule, step and event."),
+        key("wait", Form::Bool, "Whether the job's end is awaited; the value is then the job at its end."),
     ],
     later: &["strategy", "robots", "machines"],
     ..Shape::EMPTY
@@ -186,6 +241,7 @@ pub(super) static GET_ITEM: Shape = Shape {
         key("queue", Form::Text, "The item's queue; together with `reference`."),
         key("reference", Form::Scalar, "The item's reference; together with `queue`."),
     ],
+    later: &["until"],
     ..Shape::EMPTY
 };
 
@@ -267,9 +323,13 @@ pub(super) static EXPECTED_STEP: Shape = Shape {
         key("get_item", Form::Object(&EXPECTED_GET_ITEM), "A look at an item."),
         key("http", Form::Object(&EXPECTED_HTTP), "A request."),
         key("emit", Form::Object(&EXPECTED_EMIT), "An event."),
+        key("await_item", Form::Object(&EXPECTED_GET_ITEM), "An item that is awaited."),
+        key("await_job", Form::Object(&EXPECTED_AWAIT_JOB), "A job that is awaited."),
+        key("wait", Form::Scalar, "A wait: its duration, or until when."),
     ],
     later: super::action::KINDS_LATER,
-    one_of: super::action::KINDS,
+    answered: super::action::LISTS,
+    one_of: super::action::KINDS_SENT,
     ..Shape::EMPTY
 };
 
@@ -288,9 +348,10 @@ static EXPECTED_ENQUEUE: Shape = Shape {
 };
 static EXPECTED_START_JOB: Shape = Shape {
     name: "expected-start_job",
-    more: &["orchestrator", "folder", "process", "input", "priority", "count", "runtime", "reference"],
+    more: &["orchestrator", "folder", "process", "input", "priority", "count", "runtime", "reference", "wait"],
     ..Shape::EMPTY
 };
+static EXPECTED_AWAIT_JOB: Shape = Shape { name: "expected-await_job", more: &["orchestrator", "folder", "id", "key"], ..Shape::EMPTY };
 static EXPECTED_GET_ITEM: Shape =
     Shape { name: "expected-get_item", more: &["orchestrator", "folder", "id", "queue", "reference"], ..Shape::EMPTY };
 static EXPECTED_HTTP: Shape = Shape { name: "expected-http", more: &["method", "url", "headers", "body"], ..Shape::EMPTY };

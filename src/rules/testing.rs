@@ -9,7 +9,7 @@ use super::decode::Decoder;
 use super::expect::{self, Expect};
 use super::filter::Filter;
 use super::read::ReadSample;
-use super::{RenderInput, Rendered, Request, Rule, shapes};
+use super::{Rehearsal, Rule, shapes};
 use crate::event::{Event, RuleName, RunId};
 use crate::fault::{Fault, Place, nearest};
 use crate::normalize::{self, SourceView};
@@ -202,22 +202,8 @@ impl TestCase {
 
 /// What the steps would send, as JSON, with the replies as their values.
 fn requests(rule: &Rule, event: &Event, replies: &Value, vars: &Value, now: Timestamp) -> Result<Vec<Value>, super::ExpressionFault> {
-    let mut values = Map::new();
-    let mut requests = Vec::new();
-    for (index, step) in rule.steps.iter().enumerate() {
-        let steps = Value::Object(values.clone());
-        let run = Some(RunId::of(event.id, &rule.name));
-        let input = RenderInput { event, steps: &steps, vars, run, now };
-        match rule.render(index, &input)? {
-            Rendered::Skip { .. } => continue,
-            Rendered::Request(request) => requests.push(Request::to_json(&request)),
-        }
-        if let Some(id) = &step.id {
-            let reply = replies.get(&**id).cloned().unwrap_or_else(|| Value::Object(Map::new()));
-            values.insert(id.to_string(), reply);
-        }
-    }
-    Ok(requests)
+    let rehearsal = Rehearsal { event, replies, vars, run: RunId::of(event.id, &rule.name), now, guess: false };
+    rule.rehearse(&rehearsal).map_err(|(_, fault)| fault)
 }
 
 /// What a rule does with an event, in the words of `expect`; nothing where its condition fails, which no test can expect.

@@ -8,6 +8,9 @@
 //! {"fact":"step_done","step":0,"id":"item","kind":"enqueue","value":{…},"maybe_twice":false,"at":…}
 //! {"fact":"step_skipped","step":1,"id":null,"kind":"http","because":"…","at":…}
 //! {"fact":"waits","state":"retrying","until":…,"cause":{"code":…,"message":…},"at":…}
+//! {"fact":"awaits","step":0,"id":null,"kind":"wait","until":…,"next":…,"value":null,"cause":{…},"at":…}
+//! {"fact":"element","step":0,"id":"lines","kind":"for_each","index":0,"of":3,"parallel":1,"value":null,"what":{…}}
+//! {"fact":"gives_up","cause":{…},"at":…}          {"fact":"in_give_up","what":{…}}
 //! {"fact":"settled","state":"succeeded","cause":null,"would":[],"at":…}     {"fact":"retried","at":…,"due":…}
 //! {"fact":"accepted","value":{…},"reason":"…","at":…}                       {"fact":"discarded","reason":"…","at":…}
 //! ```
@@ -212,6 +215,58 @@ pub enum Fact {
         /// Since when.
         at: Timestamp,
     },
+    /// A step waits for a moment, an item or a job.
+    Awaits {
+        /// The step's index.
+        step: usize,
+        /// Its id, if it has one.
+        id: Option<String>,
+        /// `wait`, `await_item`, …
+        kind: String,
+        /// When it is over, or given up.
+        until: Timestamp,
+        /// When it is looked at next.
+        next: Timestamp,
+        /// What was begun and is awaited now: a job that was started.
+        value: Value,
+        /// What is awaited, in words.
+        cause: Cause,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// Something happened to an element of a list.
+    Element {
+        /// The index of the list's step.
+        step: usize,
+        /// Its id, if it has one.
+        id: Option<String>,
+        /// `for_each` or `enqueue_each`.
+        kind: String,
+        /// Which element, from 0.
+        index: u32,
+        /// How many there are.
+        of: u32,
+        /// How many are worked on at once.
+        parallel: u32,
+        /// What later steps see of it, once it is done.
+        value: Option<Value>,
+        /// What happened; its step is one of the element's.
+        #[serde(rename = "what")]
+        fact: Box<Fact>,
+    },
+    /// The run ends dead, but for its rule's `on_give_up`.
+    GivesUp {
+        /// Why.
+        cause: Cause,
+        /// When.
+        at: Timestamp,
+    },
+    /// Something happened in `on_give_up`.
+    InGiveUp {
+        /// What; its step is one of `on_give_up`.
+        #[serde(rename = "what")]
+        fact: Box<Fact>,
+    },
     /// Nothing more will happen by itself.
     Settled {
         /// A settled state.
@@ -249,4 +304,27 @@ pub enum Fact {
         /// When.
         at: Timestamp,
     },
+}
+
+impl Fact {
+    /// When it happened.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Intended { intent, .. } => intent.at,
+            Self::Attempted { attempt, .. } => attempt.ended,
+            Self::Element { fact, .. } | Self::InGiveUp { fact } => fact.at(),
+            Self::LookedUp { at, .. }
+            | Self::Repeatable { at }
+            | Self::StepDone { at, .. }
+            | Self::StepSkipped { at, .. }
+            | Self::Waits { at, .. }
+            | Self::Awaits { at, .. }
+            | Self::GivesUp { at, .. }
+            | Self::Settled { at, .. }
+            | Self::Retried { at, .. }
+            | Self::Accepted { at, .. }
+            | Self::Discarded { at, .. } => *at,
+        }
+    }
 }

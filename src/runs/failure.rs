@@ -14,6 +14,11 @@ pub enum Outcome {
     },
     /// It failed.
     Failed(Failure),
+    /// What is awaited has not come to its end.
+    NotYet {
+        /// How it stands, in words.
+        stands: String,
+    },
     /// A look-up found what the request was to make; the step's value.
     Found {
         /// For later steps.

@@ -12,17 +12,21 @@ mod failure;
 mod fingerprint;
 mod pause;
 mod people;
+mod lanes;
 mod replay;
 mod retry;
 mod run;
 mod selection;
 mod settle;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use breaker::{BREAKER_FAILURES, Breaker};
 pub use budget::{Budget, Who};
 pub use decide::{Next, decide, event_removed, expression, rule_removed, too_many_hops};
 pub use fact::{Attempt, Cause, Class, Fact, Intent, NewRun};
+pub use lanes::{ELEMENT_VALUE_MAX, Element, GiveUp, Lane, List, Outer, Shape, wrap};
 pub use failure::{Failure, Outcome};
 pub use fingerprint::Fingerprint;
 pub use pause::{PAUSED, PAUSED_NAME_MAX, PAUSES_MAX, Pause, Paused, Pauses};

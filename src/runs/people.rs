@@ -53,13 +53,19 @@ impl Run {
     /// Tried again: finished steps stay, the unfinished one begins anew.
     pub(super) fn begin_anew(&mut self, at: Timestamp, due: Timestamp) {
         let open_intent = self.intent.take().is_some();
+        let (step, planned) = (self.next_step(), self.planned.clone());
         if let Some(view) = self.steps.last_mut().filter(|view| !view.state.is_finished()) {
             view.state = StepState::Pending;
             view.first_attempt = None;
             view.tries = 0;
             view.counted = 0;
             view.maybe_twice |= open_intent;
+            view.awaits = None;
+            if let Some(list) = &mut view.list {
+                list.begin_anew(&planned, step, at);
+            }
         }
+        self.give_up = None;
         self.cause = None;
         self.held_since = None;
         self.note("retried", None, at);
@@ -74,7 +80,9 @@ impl Run {
         if let Some(view) = self.steps.last_mut() {
             view.state = StepState::Done;
             view.value = value.clone();
+            view.close();
         }
+        self.give_up = None;
         self.intent = None;
         self.cause = None;
         self.held_since = None;

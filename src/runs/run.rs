@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::lanes::{GiveUp, Lane, List, Outer, Shape};
 use super::people::Note;
 use super::{Attempt, Cause, Class, Fact, Intent, NewRun, RunState, StepState};
 use crate::event::{EventId, RunId};
@@ -44,6 +45,12 @@ pub struct StepView {
     pub tries: u32,
     /// How many of those count against `attempts` (429 and an open breaker do not).
     pub counted: u32,
+    /// While it waits: when that is over, or given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits: Option<Timestamp>,
+    /// The elements of its list, while it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<List>,
 }
 
 /// A run: the fold of its facts.
@@ -79,6 +86,12 @@ pub struct Run {
     /// What people did to it, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// What its rule does because it ends dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up: Option<Box<GiveUp>>,
+    /// Of a lane: what it is in. Not stored; lanes are stored in their run.
+    #[serde(skip)]
+    pub outer: Option<Box<Outer>>,
 }
 
 impl Run {
@@ -98,6 +111,8 @@ impl Run {
             paused_since: None,
             deaths: u32::from(dead.is_some()),
             notes: Vec::new(),
+            give_up: None,
+            outer: None,
             planned,
         }
     }
@@ -156,10 +171,36 @@ impl Run {
                     self.cause = Some(cause.clone());
                     self.held_since = self.held_since.or(Some(*at));
                     if self.intent.is_none() {
-                        self.set_open_step(StepState::Retrying);
+                        let awaits = *state == RunState::Waiting && self.unfinished().is_some_and(|view| view.awaits.is_some());
+                        self.set_open_step(if awaits { StepState::Waiting } else { StepState::Retrying });
                     }
                 }
             }
+            Fact::Awaits { step, id, kind, until, next, value, cause, at } => {
+                if let Some(view) = self.open_step(*step, id.as_deref(), kind) {
+                    view.state = StepState::Waiting;
+                    view.awaits = Some(*until);
+                    view.first_attempt = Some(*at);
+                    view.value.clone_from(value);
+                    self.intent = None;
+                    self.held_since = None;
+                    self.due(RunState::Waiting, *next, *at);
+                    self.cause = Some(cause.clone());
+                }
+            }
+            Fact::Element { step, id, kind, index, of, parallel, value, fact } => {
+                let shape = Shape { step: *step, id: id.clone(), kind: kind.clone(), of: *of, parallel: *parallel };
+                self.element(&shape, *index, value.as_ref(), fact, fact.at());
+            }
+            Fact::GivesUp { cause, at } => {
+                if self.give_up.is_none() && self.outer.is_none() {
+                    self.give_up = Some(Box::new(GiveUp { cause: cause.clone(), lane: Lane::new(*at) }));
+                    self.set_open_step(if self.intent.is_some() { StepState::Unknown } else { StepState::Failed });
+                    self.due(RunState::Running, *at, *at);
+                    self.cause = Some(cause.clone());
+                }
+            }
+            Fact::InGiveUp { fact } => self.in_give_up(fact, fact.at()),
             Fact::Settled { state, cause, would, at } => {
                 if state.is_settled() {
                     self.deaths = self.deaths.saturating_add(u32::from(*state == RunState::Dead));
@@ -234,6 +275,7 @@ impl Run {
         view.state = state;
         view.value = value;
         view.maybe_twice = maybe_twice;
+        view.close();
         self.intent = None;
         self.cause = None;
         self.held_since = None;
@@ -254,7 +296,7 @@ impl Run {
     }
 
     /// The unfinished step when `index` is it, begun now where it is the next one.
-    fn open_step(&mut self, index: usize, id: Option<&str>, kind: &str) -> Option<&mut StepView> {
+    pub(super) fn open_step(&mut self, index: usize, id: Option<&str>, kind: &str) -> Option<&mut StepView> {
         let finished = self.steps.last().is_none_or(|last| last.state.is_finished());
         if finished && index == self.steps.len() {
             self.steps.push(StepView {
@@ -270,6 +312,8 @@ impl Run {
                 last: 0,
                 tries: 0,
                 counted: 0,
+                awaits: None,
+                list: None,
             });
         } else if finished || index + 1 != self.steps.len() {
             return None;
@@ -292,12 +336,23 @@ impl Run {
     /// Attempts over all steps.
     #[must_use]
     pub fn attempts(&self) -> u64 {
-        self.steps.iter().map(|view| view.total).sum()
+        let in_give_up = self.give_up.iter().flat_map(|give_up| &give_up.lane.steps);
+        self.steps.iter().chain(in_give_up).map(StepView::attempts_in_all).sum()
     }
 
-    /// The values of finished steps by id: `steps` in expressions.
+    /// The values of finished steps by id: `steps` in expressions. A lane sees those of its run too.
     #[must_use]
     pub fn step_values(&self) -> Value {
+        let mut values = self.outer.as_ref().map_or_else(Map::new, |outer| outer.steps.clone());
+        if let Value::Object(own) = self.own_values() {
+            values.extend(own);
+        }
+        Value::Object(values)
+    }
+
+    /// The values of its own finished steps by id.
+    #[must_use]
+    pub fn own_values(&self) -> Value {
         let done = self.steps.iter().filter(|view| view.named && view.state == StepState::Done);
         Value::Object(done.map(|view| (view.id.clone(), view.value.clone())).collect())
     }
@@ -329,6 +384,9 @@ impl Run {
         if self.steps.iter().any(|view| view.maybe_twice && view.state == StepState::Done) {
             put("maybe_twice", json!(true));
         }
+        if let Some(give_up) = &self.give_up {
+            put("on_give_up", give_up.to_json());
+        }
         if !self.would.is_empty() {
             put("would", json!(self.would));
         }
@@ -357,10 +415,29 @@ impl StepView {
         }
     }
 
-    fn to_json(&self) -> Value {
+    /// It is over: neither time nor list matter any more.
+    pub(super) fn close(&mut self) {
+        self.awaits = None;
+        if let Some(list) = self.list.take() {
+            self.total = self.total.saturating_add(list.attempts_in_all());
+        }
+    }
+
+    /// Attempts, those of the elements of its list included.
+    pub(super) fn attempts_in_all(&self) -> u64 {
+        self.total + self.list.as_ref().map_or(0, List::attempts_in_all)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
         let mut value = json!({"id": self.id, "kind": self.kind, "state": self.state, "value": self.value, "attempts": self.attempts});
         if self.maybe_twice {
             value["maybe_twice"] = json!(true);
+        }
+        if let Some(until) = &self.awaits {
+            value["until"] = json!(until);
+        }
+        if let Some(list) = &self.list {
+            value["elements"] = list.to_json();
         }
         value
     }

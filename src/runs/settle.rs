@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::decide::{ambiguous, rule_removed};
+use super::decide::{WAITING, ambiguous, awaits_job, giving_up, rule_removed};
 use super::retry::wait;
 use super::run::LOOKUPS_NEEDED;
 use super::{Attempt, Cause, Class, Fact, Failure, Outcome, Run, RunState};
@@ -28,6 +28,12 @@ const LOOKUP_SPREAD: Duration = Duration::from_secs(5);
 const BREAKER_WAIT: Duration = Duration::from_secs(5);
 /// Waits for a breaker are longer than told by up to this share.
 const BREAKER_SPREAD: f64 = 0.25;
+/// Something awaited is looked at again after this share of the time that it took already,
+const LOOK_SHARE: u32 = 4;
+/// but not sooner and not later than this,
+const LOOK_APART: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+/// longer by up to this share.
+const LOOK_SPREAD: f64 = 0.25;
 /// Too early: rejected before it was processed.
 const TOO_EARLY: u16 = 425;
 
@@ -49,22 +55,26 @@ pub fn settle(
     if run.state.is_settled() || step != run.next_step() {
         return Vec::new();
     }
-    let Some(own) = rule.steps.get(step) else { return vec![rule_removed(run, now)] };
+    let steps = rule.part(run.part());
+    let Some(own) = steps.get(step) else { return vec![rule_removed(run, now)] };
     let kind = own.kind();
+    let awaiting = run.unfinished().is_some_and(|view| view.awaits.is_some());
     let case = Case {
         run,
         step,
         id: own.id.as_deref(),
         kind,
-        last: step + 1 == rule.steps.len(),
+        awaits: own.awaits().then(|| own.await_timeout()),
+        last: step + 1 == steps.len(),
         policy: own.retry.as_ref().unwrap_or(&rule.retry),
         attempt,
-        looked_up: matches!(kind, "enqueue" | "start_job"),
+        looked_up: matches!(kind, "enqueue" | "start_job") && !awaiting,
+        awaiting,
         unique: kind == "enqueue" && unique == Some(true),
         now,
         jitter,
     };
-    case.judge(outcome)
+    giving_up(run, rule, case.judge(outcome))
 }
 
 /// One outcome with all that its judgement depends on.
@@ -73,6 +83,10 @@ struct Case<'a> {
     step: usize,
     id: Option<&'a str>,
     kind: &'a str,
+    /// For how long its end is awaited, where it is.
+    awaits: Option<Duration>,
+    /// Its end is awaited: what is sent only asks how it stands.
+    awaiting: bool,
     /// The rule's last step.
     last: bool,
     policy: &'a RetryPolicy,
@@ -98,13 +112,32 @@ impl Case<'_> {
                 self.done(value, &mut facts);
                 facts
             }
+            Outcome::NotYet { stands } => vec![self.not_yet(stands)],
             Outcome::NotFound => self.not_found(),
             Outcome::NotLookedUp(failure) => vec![self.not_looked_up(failure)],
             Outcome::Failed(failure) => self.failed(failure),
         }
     }
 
+    /// What is awaited goes on: it is looked at again after a while, the longer the longer it took already.
+    fn not_yet(&self, stands: &str) -> Fact {
+        if self.now >= self.deadline() {
+            let message = format!("not over after {}; {stands}", format_duration(self.awaits.unwrap_or_default()));
+            return self.dead(Cause { code: "timeout".to_owned(), message });
+        }
+        let since = self.run.unfinished().and_then(|view| view.first_attempt).unwrap_or(self.now);
+        let pause = (self.now.since(since) / LOOK_SHARE).clamp(LOOK_APART.0, LOOK_APART.1);
+        let until = self.now.plus(pause.mul_f64(1.0 + LOOK_SPREAD * self.jitter.clamp(0.0, 1.0))).min(self.deadline());
+        let cause = Cause { code: WAITING.to_owned(), message: stands.to_owned() };
+        Fact::Waits { state: RunState::Waiting, until, cause, at: self.now }
+    }
+
     fn done(&self, value: &serde_json::Value, facts: &mut Vec<Fact>) {
+        if let Some(timeout) = self.awaits.filter(|_| !self.awaiting) {
+            let (id, kind) = self.names();
+            facts.push(awaits_job(self.step, id, kind, timeout, value, self.now));
+            return;
+        }
         let maybe_twice = self.kind == "enqueue" && !self.unique && self.run.unfinished().is_some_and(|view| view.maybe_twice);
         let (id, kind) = self.names();
         facts.push(Fact::StepDone { step: self.step, id, kind, value: value.clone(), maybe_twice, at: self.now });
@@ -237,6 +270,9 @@ impl Case<'_> {
 
     /// When the step is given up.
     fn deadline(&self) -> Timestamp {
+        if let Some(until) = self.run.unfinished().and_then(|view| view.awaits) {
+            return until;
+        }
         let first = self.run.unfinished().and_then(|view| view.first_attempt).or(self.run.held_since);
         first.unwrap_or(self.attempt.started.min(self.now)).plus(self.policy.give_up_after)
     }
@@ -252,6 +288,7 @@ impl Case<'_> {
         let (tries, policy) = (self.tries(), self.policy);
         let limit = match policy.attempts {
             Some(most) if self.cap_reached(1) => format!("`attempts: {most}`"),
+            _ if self.awaiting => format!("`timeout: {}`", format_duration(self.awaits.unwrap_or_default())),
             _ if failure.class == Class::Conflict => format!("{CONFLICTS_MAX} further tries"),
             _ => format!("`give_up_after: {}`", format_duration(policy.give_up_after)),
         };

@@ -89,6 +89,8 @@ pub enum StepState {
     Retrying,
     /// A request left and its end is not known yet.
     Unknown,
+    /// For a moment, an item or a job.
+    Waiting,
     /// Done; never done again.
     Done,
     /// Its `if` does not hold.
@@ -112,6 +114,7 @@ impl StepState {
             Self::Running => "running",
             Self::Retrying => "retrying",
             Self::Unknown => "unknown",
+            Self::Waiting => "waiting",
             Self::Done => "done",
             Self::Skipped => "skipped",
             Self::Failed => "failed",

@@ -97,7 +97,7 @@ fn succeeds(folder: &Folder, arguments: &[&str], page: &str, expected: &[&str]) 
 
 #[test]
 fn rules_of_the_documentation_pass_check_and_test() {
-    for page in ["README.md", "docs/rules.md"] {
+    for page in ["README.md", "docs/rules.md", "docs/steps.md"] {
         let folder = Folder::new("http://127.0.0.1:9");
         folder.write("tripline.yaml", CONFIG);
         let mut tested = 0;

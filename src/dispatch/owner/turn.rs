@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 
 impl Owner {
     pub(super) fn advance(&mut self, id: RunId) {
-        let Some(Active { run, context: Some(Context { rule, vars, event }), .. }) = self.active.get(&id) else {
+        let Some(Active { run, lanes, context: Some(Context { rule, vars, event }), .. }) = self.active.get(&id) else {
             return self.release(id);
         };
         let now = self.world.clock.now();
@@ -26,14 +26,18 @@ impl Owner {
             .board
             .pauses()
             .of_rule(&run.planned.rule)
-            .filter(|_| run.next_at.is_some_and(|next| next.as_millis() <= now.as_millis()))
+            .filter(|_| *lanes == 0 && run.next_at.is_some_and(|next| next.as_millis() <= now.as_millis()))
         {
             let facts = paused(run, cause, now);
             return self.record(id, facts);
         }
         match decide(run, rule, event, vars, now) {
             Next::Nothing => self.release(id),
+            Next::Wait(_) | Next::Record(_) if *lanes > 0 => {}
+            // The journal knows when it is due.
+            Next::Wait(_) if run.next_at.is_some_and(|next| next.as_millis() > now.as_millis()) => self.release(id),
             Next::Wait(until) => self.rest(id, until.since(now)),
+            Next::Lanes { shape, parts } => self.begin_lanes(id, shape.as_ref(), &parts),
             Next::Record(facts) => self.record(id, facts),
             next @ (Next::Perform { .. } | Next::LookUp { .. }) => self.enter(id, next, now),
         }
@@ -46,7 +50,7 @@ impl Owner {
         let (Some(context), Next::Perform { step, request, .. } | Next::LookUp { step, request, .. }) = (&active.context, &next) else {
             return;
         };
-        let name = || format!("{}/{}", context.rule.name, step + 1);
+        let name = || format!("{}/{}", context.rule.name, context.rule.label(active.run.part(), *step));
         let place = targets::place(request, &context.event, &self.dispatch.targets.load(), name);
         if let Some(cause) = self.dispatch.board.pauses().of_target(&place.target) {
             let facts = paused(&active.run, cause, now);
@@ -112,23 +116,25 @@ impl Owner {
             Next::LookUp { step, request, intent } => (step, request, intent.attempt, None, Some(intent)),
             _ => return None,
         };
-        let (context, own) = active.context.as_ref().and_then(|c| c.rule.steps.get(step).map(|own| (c, own)))?;
+        let part = active.run.part();
+        let (context, own) = active.context.as_ref().and_then(|c| c.rule.part(part).get(step).map(|own| (c, own)))?;
         let intent = intent.map(|intent| Fact::Intended { id: own.id.as_deref().map(str::to_owned), kind: own.kind().to_owned(), intent });
-        let order = Order {
-            run: id,
-            label: own.label(step),
+        let mut order = Order {
+            run: active.run.id(),
+            label: context.rule.label(part, step),
             hops: active.run.planned.hops.saturating_add(1),
             first: number == 1,
             request,
             event: context.event.clone(),
-            timeout: own.timeout.unwrap_or(ATTEMPT_TIMEOUT),
-            wants_value: context.rule.needs_value(step),
-            intent,
+            timeout: own.attempt_timeout().unwrap_or(ATTEMPT_TIMEOUT),
+            wants_value: context.rule.needs_value(part, step),
+            intent: Vec::new(),
             look_up,
         };
         active.phase = Phase::Sending { place: place.clone(), step, number, since: now, look_up: order.look_up.is_some() };
-        if let Some(intent) = &order.intent {
-            active.run.apply(intent);
+        if let Some(intent) = intent {
+            active.run.apply(&intent);
+            order.intent = self.of_run(id, vec![intent]).1;
         }
         Some(order)
     }
@@ -223,13 +229,17 @@ impl Owner {
         let Some(active) = self.active.get_mut(&id) else { return };
         facts.iter().for_each(|fact| active.run.apply(fact));
         active.phase = Phase::Busy;
+        let (of, facts) = self.of_run(id, facts);
         let world = self.world.clone();
-        self.spawn(id, async move { record(&world.journal, id, facts).await.map(|()| (id, Done::Recorded)) });
+        self.spawn(id, async move { record(&world.journal, of, facts).await.map(|()| (id, Done::Recorded)) });
     }
 
     pub(super) fn recorded(&mut self, id: RunId) {
         let Some(active) = self.active.get(&id) else { return };
         let run = &active.run;
+        if run.state.is_settled() && active.lane.is_some() {
+            return self.release(id);
+        }
         if run.state.is_settled() {
             let rule = run.planned.rule.to_string();
             let took = run.updated.since(run.planned.created);
@@ -258,6 +268,6 @@ pub(super) fn enqueues(next: &Next) -> bool {
 fn failure_of(sent: &Sent) -> Option<&Failure> {
     match &sent.outcome {
         Outcome::Failed(failure) | Outcome::NotLookedUp(failure) => Some(failure),
-        Outcome::Done { .. } | Outcome::Found { .. } | Outcome::NotFound => None,
+        Outcome::Done { .. } | Outcome::NotYet { .. } | Outcome::Found { .. } | Outcome::NotFound => None,
     }
 }

@@ -81,6 +81,7 @@ fn start_job() -> StartJob {
         count: 1,
         runtime: None,
         reference: "r-1".into(),
+        wait: false,
     }
 }
 

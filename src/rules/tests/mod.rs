@@ -4,6 +4,7 @@ mod draft;
 mod examples;
 mod faults;
 mod loops;
+mod lists;
 mod matching;
 mod rendering;
 mod samples;

@@ -252,6 +252,7 @@ proptest! {
                     continue;
                 }
                 Next::Record(facts) => facts,
+                Next::Lanes { .. } => panic!("the rule has no lists"),
                 Next::Perform { step, attempt, intent, request } => {
                     prop_assert_eq!(step, finished, "asked for {:?}", request);
                     let own = &rule.steps[step];

@@ -83,6 +83,8 @@ impl Given {
             last: true,
             policy: &self.policy,
             attempt: &attempt,
+            awaits: None,
+            awaiting: false,
             looked_up: matches!(self.kind, "enqueue" | "start_job"),
             unique: self.unique,
             now,
