@@ -81,14 +81,33 @@ mod tests {
             let called = Called { trace: CallTrace::default(), result: Ok(Some(json!({"Id": 7, field: word}))) };
             judge(called, "it", field, ends).outcome
         };
-        for (word, over) in [("New", false), ("InProgress", false), ("Retried", false), ("Successful", true), ("Failed", true), ("Abandoned", true), ("Deleted", true)] {
+        for (word, over) in [
+            ("New", false),
+            ("InProgress", false),
+            ("Retried", false),
+            ("Successful", true),
+            ("Failed", true),
+            ("Abandoned", true),
+            ("Deleted", true),
+        ] {
             assert_eq!(matches!(ask("Status", word, ITEM_ENDS), Outcome::Done { .. }), over, "{word}");
         }
-        for (word, over) in [("Pending", false), ("Running", false), ("Stopping", false), ("Suspended", false), ("Resumed", false), ("Faulted", true), ("Stopped", true)] {
+        for (word, over) in [
+            ("Pending", false),
+            ("Running", false),
+            ("Stopping", false),
+            ("Suspended", false),
+            ("Resumed", false),
+            ("Faulted", true),
+            ("Stopped", true),
+        ] {
             assert_eq!(matches!(ask("State", word, JOB_ENDS), Outcome::Done { .. }), over, "{word}");
         }
         assert_eq!(ask("Status", "New", ITEM_ENDS), Outcome::NotYet { stands: "it is New".to_owned() });
         let gone = judge(Called { trace: CallTrace::default(), result: Ok(None) }, "item 7", "Status", ITEM_ENDS).outcome;
-        assert!(matches!(&gone, Outcome::Failed(failure) if failure.class == Class::Refused && failure.message.contains("item 7")), "{gone:?}");
+        assert!(
+            matches!(&gone, Outcome::Failed(failure) if failure.class == Class::Refused && failure.message.contains("item 7")),
+            "{gone:?}"
+        );
     }
 }

@@ -18,7 +18,8 @@ pub(super) async fn carry_out(
     targets: &Targets,
     mut orders: Vec<(RunId, Order)>,
 ) -> Result<Vec<(RunId, Sent)>, AppendError> {
-    let intents = orders.iter_mut().map(|(_, order)| (order.run, std::mem::take(&mut order.intent))).filter(|(_, intent)| !intent.is_empty());
+    let intents =
+        orders.iter_mut().map(|(_, order)| (order.run, std::mem::take(&mut order.intent))).filter(|(_, intent)| !intent.is_empty());
     record_all(&world.journal, intents.collect()).await?;
     let started = world.clock.now();
     let answered = enqueue(targets, &orders).await;

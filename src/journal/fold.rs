@@ -11,8 +11,8 @@ use crate::journal::carried::{Carried, Dropped};
 use crate::journal::codec::{self, EventRecord, FoldRecord, Undecodable};
 use crate::journal::format::{Frame, Kind, Position};
 use crate::journal::hole::HoleRecord;
-use crate::journal::words::{Kept, Plan};
 use crate::journal::values;
+use crate::journal::words::{Kept, Plan};
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 

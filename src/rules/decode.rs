@@ -37,16 +37,7 @@ pub(super) struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// At the top of a rule.
     pub(super) fn new(known: &'a Known, faults: &'a mut Faults) -> Self {
-        Self {
-            known,
-            faults,
-            ids: Vec::new(),
-            earlier: None,
-            taken: HashSet::new(),
-            bound: Vec::new(),
-            nested: false,
-            has_error: false,
-        }
+        Self { known, faults, ids: Vec::new(), earlier: None, taken: HashSet::new(), bound: Vec::new(), nested: false, has_error: false }
     }
 }
 

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::action::{KINDS, LISTS, Moment};
 use super::decode::Decoder;
+use super::values::read_moment;
 use super::{Because, shapes};
 use crate::fault::{Fault, nearest};
-use super::values::read_moment;
 use crate::time::format_duration;
 use crate::yaml::{Fields, Node, Yaml};
 

@@ -133,10 +133,8 @@ impl Rule {
 
     /// The names that every step sees.
     fn scope<'a>(&'a self, event: Option<&'a Value>, input: &RenderInput<'a>, run: Option<&'a Value>) -> Scope<'a> {
-        let scope = event_scope(input.event, event, input.now)
-            .bind("steps", input.steps)
-            .bind("vars", input.vars)
-            .bind("rule", &self.as_value);
+        let scope =
+            event_scope(input.event, event, input.now).bind("steps", input.steps).bind("vars", input.vars).bind("rule", &self.as_value);
         match run {
             Some(run) => scope.bind("run", run),
             None => scope,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::filter::Filter;
 use super::action::Kind;
+use super::filter::Filter;
 use super::hold::Dedupe;
 use super::pattern::Pattern;
 use super::waits::AWAIT_DEFAULT;

@@ -146,30 +146,19 @@ pub(super) static FOLDER_OF_STEP: Shape = Shape {
 
 const QUEUE: Key = key("queue", Form::Text, "The queue's name.").required();
 const ITEM_PRIORITY: Key = key("priority", PRIORITY, "Its priority; default: Orchestrator's.");
-const REFERENCE: Key =
-    key("reference", Form::Scalar, "Its reference, at most 128 characters; default: derived from rule, step and event.");
+const REFERENCE: Key = key("reference", Form::Scalar, "Its reference, at most 128 characters; default: derived from rule, step and event.");
 const DEFER: Key = key("defer", Form::Scalar, "Not before: a duration from now, a timestamp or a date.");
 const DUE: Key = key("due", Form::Scalar, "Deadline: a duration from now, a timestamp or a date.");
 const RISK_SLA: Key = key("risk_sla", Form::Scalar, "Risk SLA: a duration from now, a timestamp or a date.");
 const CONTENT: Key = key("content", VALUES, "SpecificContent: names and single values.");
-const ON_DUPLICATE: Key = key("on_duplicate", Form::Words(&["accept", "fail"]), "When the reference is taken by another item; accept by default.");
+const ON_DUPLICATE: Key =
+    key("on_duplicate", Form::Words(&["accept", "fail"]), "When the reference is taken by another item; accept by default.");
 
 /// `enqueue`.
 pub(super) static ENQUEUE: Shape = Shape {
     name: "enqueue",
     about: "Add a queue item.",
-    keys: &[
-        ORCHESTRATOR,
-        FOLDER,
-        QUEUE,
-        ITEM_PRIORITY,
-        REFERENCE,
-        DEFER,
-        DUE,
-        RISK_SLA,
-        CONTENT,
-        ON_DUPLICATE,
-    ],
+    keys: &[ORCHESTRATOR, FOLDER, QUEUE, ITEM_PRIORITY, REFERENCE, DEFER, DUE, RISK_SLA, CONTENT, ON_DUPLICATE],
     later: &["dedupe", "expires", "progress", "source"],
     ..Shape::EMPTY
 };

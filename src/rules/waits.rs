@@ -7,8 +7,8 @@ use super::action::{AwaitJobAction, GetItemAction, JobLookupAction};
 use super::at::At;
 use super::decode::Decoder;
 use super::render::{Fallible, integer, name, target};
-use super::{shapes, steps, values};
 use super::{AwaitJob, ExpressionFault, JobLookup, Wait};
+use super::{shapes, steps, values};
 use crate::expr::{Scope, Template};
 use crate::rules::action::Moment;
 use crate::time::{Timestamp, format_duration};
@@ -45,7 +45,12 @@ pub(super) fn await_job(node: &Node, decoder: &mut Decoder<'_>) -> Option<AwaitJ
 /// Reads `wait`: a duration, a timestamp or a date.
 pub(super) fn wait(node: &Node, decoder: &mut Decoder<'_>) -> Option<Moment> {
     if node.as_map().is_some() {
-        decoder.error_help("wrong-type", &node.place, "`wait` is a mapping; expected a duration, a timestamp or a date", "such as wait: 10m");
+        decoder.error_help(
+            "wrong-type",
+            &node.place,
+            "`wait` is a mapping; expected a duration, a timestamp or a date",
+            "such as wait: 10m",
+        );
         return None;
     }
     let template = decoder.scalar(node, "wait")?;

@@ -100,7 +100,15 @@ pub struct Shape {
 impl Lane {
     /// One that is due at once.
     pub(super) fn new(at: Timestamp) -> Self {
-        Self { state: RunState::Pending, next_at: Some(at), cause: None, steps: Vec::new(), intent: None, held_since: None, paused_since: None }
+        Self {
+            state: RunState::Pending,
+            next_at: Some(at),
+            cause: None,
+            steps: Vec::new(),
+            intent: None,
+            held_since: None,
+            paused_since: None,
+        }
     }
 
     fn to_run(&self, planned: NewRun, updated: Timestamp, outer: Outer) -> Run {
@@ -190,7 +198,8 @@ impl List {
     /// When the next of them is due; `at` where one can begin at once.
     fn next_at(&self, at: Timestamp) -> Option<(Timestamp, RunState, Option<&Cause>)> {
         let unsettled = self.lanes().filter(|(_, lane)| !lane.state.is_settled());
-        let earliest = unsettled.filter_map(|(_, lane)| Some((lane.next_at?, lane.state, lane.cause.as_ref()))).min_by_key(|(next, ..)| *next);
+        let earliest =
+            unsettled.filter_map(|(_, lane)| Some((lane.next_at?, lane.state, lane.cause.as_ref()))).min_by_key(|(next, ..)| *next);
         let further = (self.elements.len() as u64) < u64::from(self.of) && self.open() < self.parallel as usize;
         match earliest {
             Some(found) if !further => Some(found),
@@ -311,7 +320,8 @@ pub fn wrap(lane: &Run, rule: &Rule, shape: Option<&Shape>, facts: Vec<Fact>) ->
         (Part::Element { step, index }, Some(shape)) => {
             let over = matches!(fact, Fact::Settled { state: RunState::Succeeded, .. });
             let value = over.then(|| {
-                let last = lane.steps.iter().rev().find(|view| view.state == super::StepState::Done).map_or(&Value::Null, |view| &view.value);
+                let last =
+                    lane.steps.iter().rev().find(|view| view.state == super::StepState::Done).map_or(&Value::Null, |view| &view.value);
                 bounded(rule.element_value(step, lane.own_values(), last))
             });
             let Shape { step, id, kind, of, parallel } = shape.clone();

@@ -12,7 +12,8 @@ use tripline::rules::{Known, KnownSource, RuleSet};
 use crate::docs::{Block, blocks};
 use crate::support::Folder;
 
-const PAGES: &[&str] = &["README.md", "docs/rules.md", "docs/steps.md", "docs/setup.md", "docs/sandbox.md", "docs/operating.md", "docs/security.md"];
+const PAGES: &[&str] =
+    &["README.md", "docs/rules.md", "docs/steps.md", "docs/setup.md", "docs/sandbox.md", "docs/operating.md", "docs/security.md"];
 
 /// What the binary prints.
 fn printed(of: &str) -> Value {

@@ -28,8 +28,10 @@ on_give_up:
 
 fn with_lines() -> Event {
     let lines = json!([{"No": 1}, {"No": 2}, {"No": 3}]);
-    Event::from_json(&json!({"type": "queueItem.added", "data": {"QueueItem": {"Id": 7, "Reference": "A", "SpecificContent": {"Lines": lines}}}}))
-        .expect("an event")
+    Event::from_json(
+        &json!({"type": "queueItem.added", "data": {"QueueItem": {"Id": 7, "Reference": "A", "SpecificContent": {"Lines": lines}}}}),
+    )
+    .expect("an event")
 }
 
 fn rendered(rules: &RuleSet, part: Part, step: usize, steps: &Value, error: Option<&Value>) -> Result<Rendered, ExpressionFault> {

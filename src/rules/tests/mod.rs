@@ -3,8 +3,8 @@
 mod draft;
 mod examples;
 mod faults;
-mod loops;
 mod lists;
+mod loops;
 mod matching;
 mod rendering;
 mod samples;

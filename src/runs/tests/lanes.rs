@@ -92,7 +92,9 @@ fn others_go_on_when_one_element_fails_and_a_retry_begins_only_that_one_anew() {
     run.apply(&Fact::Retried { at: at(9), due: None });
     assert_eq!(lanes(&run, &rule, 2, at(9)).1, [element(0)]);
     end(&mut run, &rule, 0, 2, &done(json!({"ok": 1})), at(9));
-    assert!(matches!(decide(&run, &rule, &event(2), &json!({}), at(9)), Next::Record(facts) if matches!(facts[..], [Fact::StepDone { .. }])));
+    assert!(
+        matches!(decide(&run, &rule, &event(2), &json!({}), at(9)), Next::Record(facts) if matches!(facts[..], [Fact::StepDone { .. }]))
+    );
 }
 
 #[test]
