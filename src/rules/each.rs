@@ -8,7 +8,8 @@ use super::action::{EachAction, EnqueueAction, Kind, Over};
 use super::at::At;
 use super::decode::{Decoder, NAMES};
 use super::limits::{ELEMENTS_MAX, NESTED_STEPS_MAX, PARALLEL_MAX};
-use super::{Action, ExpressionFault, RetryPolicy, Step};
+use super::render::{Fallible, event_scope};
+use super::{Action, ExpressionFault, RenderInput, RetryPolicy, Rule, Step};
 use super::{shapes, steps};
 use crate::expr::{Expression, Scope};
 use crate::fault::{Fault, nearest};
@@ -156,4 +157,37 @@ pub(super) fn elements(each: &EachAction, scope: &Scope<'_>, at: &At<'_>) -> Res
         return Err(at.fault(format!("the list has {} elements; at most {ELEMENTS_MAX} are taken", elements.len())));
     }
     Ok(elements)
+}
+
+impl Rule {
+    /// The names that every step sees.
+    pub(super) fn scope<'a>(&'a self, event: Option<&'a Value>, input: &RenderInput<'a>, run: Option<&'a Value>) -> Scope<'a> {
+        let scope =
+            event_scope(input.event, event, input.now).bind("steps", input.steps).bind("vars", input.vars).bind("rule", &self.as_value);
+        match run {
+            Some(run) => scope.bind("run", run),
+            None => scope,
+        }
+    }
+
+    /// An element of a step's list, with its name.
+    pub(super) fn element(
+        &self,
+        step: usize,
+        index: u32,
+        input: &RenderInput<'_>,
+        run: Option<&Value>,
+        at: &At<'_>,
+    ) -> Fallible<(Arc<str>, Value)> {
+        let Some((own, Kind::Each(each))) = self.steps.get(step).map(|own| (own, &own.action.kind)) else {
+            return Err(at.fault("the rule has no such list"));
+        };
+        let event = own.wants_event.then(|| input.event.to_json());
+        let at = at.field(own.kind());
+        let elements = elements(each, &self.scope(event.as_ref(), input, run), &at)?;
+        match elements.into_iter().nth(index as usize) {
+            Some(element) => Ok((each.name.clone(), element)),
+            None => Err(at.fault(format!("the list has no element {}", u64::from(index) + 1))),
+        }
+    }
 }

@@ -130,37 +130,6 @@ impl Rule {
             }
         }))
     }
-
-    /// The names that every step sees.
-    fn scope<'a>(&'a self, event: Option<&'a Value>, input: &RenderInput<'a>, run: Option<&'a Value>) -> Scope<'a> {
-        let scope =
-            event_scope(input.event, event, input.now).bind("steps", input.steps).bind("vars", input.vars).bind("rule", &self.as_value);
-        match run {
-            Some(run) => scope.bind("run", run),
-            None => scope,
-        }
-    }
-
-    /// An element of a step's list, with its name.
-    fn element(
-        &self,
-        step: usize,
-        index: u32,
-        input: &RenderInput<'_>,
-        run: Option<&Value>,
-        at: &At<'_>,
-    ) -> Fallible<(std::sync::Arc<str>, Value)> {
-        let Some((own, Kind::Each(each))) = self.steps.get(step).map(|own| (own, &own.action.kind)) else {
-            return Err(at.fault("the rule has no such list"));
-        };
-        let event = own.wants_event.then(|| input.event.to_json());
-        let at = at.field(own.kind());
-        let elements = each::elements(each, &self.scope(event.as_ref(), input, run), &at)?;
-        match elements.into_iter().nth(index as usize) {
-            Some(element) => Ok((each.name.clone(), element)),
-            None => Err(at.fault(format!("the list has no element {}", u64::from(index) + 1))),
-        }
-    }
 }
 
 /// The names that come from the event. `json` is the whole event, where an expression asks for it.

@@ -19,6 +19,7 @@ mod run;
 mod selection;
 mod settle;
 mod state;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +34,8 @@ pub use pause::{PAUSED, PAUSED_NAME_MAX, PAUSES_MAX, Pause, Paused, Pauses};
 pub use people::{NOTES_KEPT, Note, POISON_DEATHS, REASON_MAX};
 pub use replay::{Again, Replayed, replay};
 pub use retry::wait;
-pub use run::{ATTEMPTS_KEPT, LOOKUPS_NEEDED, Run, StepView};
+pub use run::{ATTEMPTS_KEPT, LOOKUPS_NEEDED, Run};
 pub use selection::{Pace, Selection, Verdict};
 pub use settle::{CONFLICTS_MAX, LOOKUP_APART, settle};
+pub use step::StepView;
 pub use state::{RunState, StepState};
