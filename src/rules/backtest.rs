@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Because, ExpressionFault, Mode, Ran, RenderInput, Rendered, Request, Rule, RuleSet, Verdict};
+use super::{Because, ExpressionFault, Guess, Mode, Ran, Rehearsal, Rule, RuleSet, Verdict};
 use crate::event::{Event, RuleName, RunId};
 use crate::time::Timestamp;
 
@@ -83,19 +83,9 @@ impl RuleSet {
         if let Some(fault) = fault {
             return Deed { mode: rule.mode, steps: vec![json!({"dead": fault.to_string()})] };
         }
-        let mut answers = json!({});
-        let mut steps = Vec::new();
-        for (index, step) in rule.steps.iter().enumerate() {
-            let run = Some(RunId::of(event.id, &rule.name));
-            match rule.render(index, &RenderInput { event, steps: &answers, vars: self.vars(), run, now }) {
-                Ok(Rendered::Skip { .. }) => continue,
-                Ok(Rendered::Request(request)) => steps.push(Request::to_json(&request)),
-                Err(fault) => steps.push(json!({step.kind(): {"not_known": fault.to_string()}})),
-            }
-            if let Some(id) = &step.id {
-                answers[id.as_ref()] = json!({});
-            }
-        }
+        let (run, replies) = (RunId::of(event.id, &rule.name), json!({}));
+        let rehearsal = Rehearsal { event, replies: &replies, vars: self.vars(), run, now, guess: Guess::All };
+        let steps = rule.rehearse(&rehearsal).unwrap_or_else(|(steps, _)| steps);
         Deed { mode: rule.mode, steps }
     }
 }

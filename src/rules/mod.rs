@@ -45,7 +45,7 @@ pub use hold::{Ran, Verdict};
 pub use known::{Known, KnownSource};
 pub use limits::{ELEMENTS_MAX, PARALLEL_MAX};
 pub use part::Part;
-pub use rehearse::Rehearsal;
+pub use rehearse::{Guess, Rehearsal};
 pub use render::{ExpressionFault, RenderInput, Rendered, Within};
 pub use request::{AwaitJob, Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, JobLookup, Request, StartJob, Target, Wait};
 pub use rule::{Mode, RetryPolicy, Rule, Step};

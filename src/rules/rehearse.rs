@@ -20,8 +20,19 @@ pub struct Rehearsal<'a> {
     pub run: RunId,
     /// `now`.
     pub now: Timestamp,
-    /// Whether a step that needs an answer nobody gave is passed over, and shown as not known.
-    pub guess: bool,
+    /// Which steps that cannot be rendered are passed over, and shown as not known.
+    pub guess: Guess,
+}
+
+/// Which steps that cannot be rendered are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// None.
+    No,
+    /// Those behind a step without a reply.
+    Behind,
+    /// All.
+    All,
 }
 
 /// What was rendered so far.
@@ -68,7 +79,7 @@ impl Rule {
                     }
                     reply.unwrap_or(Value::Array(values))
                 }
-                Err(fault) if rehearsal.guess && sent.guessing => {
+                Err(fault) if rehearsal.guess == Guess::All || (rehearsal.guess == Guess::Behind && sent.guessing) => {
                     sent.requests.push(json!({step.kind(): {"not_known": fault.to_string()}}));
                     json!({})
                 }

@@ -9,7 +9,7 @@ use super::decode::Decoder;
 use super::expect::{self, Expect};
 use super::filter::Filter;
 use super::read::ReadSample;
-use super::{Rehearsal, Rule, shapes};
+use super::{Guess, Rehearsal, Rule, shapes};
 use crate::event::{Event, RuleName, RunId};
 use crate::fault::{Fault, Place, nearest};
 use crate::normalize::{self, SourceView};
@@ -202,7 +202,7 @@ impl TestCase {
 
 /// What the steps would send, as JSON, with the replies as their values.
 fn requests(rule: &Rule, event: &Event, replies: &Value, vars: &Value, now: Timestamp) -> Result<Vec<Value>, super::ExpressionFault> {
-    let rehearsal = Rehearsal { event, replies, vars, run: RunId::of(event.id, &rule.name), now, guess: false };
+    let rehearsal = Rehearsal { event, replies, vars, run: RunId::of(event.id, &rule.name), now, guess: Guess::No };
     rule.rehearse(&rehearsal).map_err(|(_, fault)| fault)
 }
 

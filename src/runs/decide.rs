@@ -9,7 +9,7 @@ use super::run::LOOKUPS_NEEDED;
 use super::{Cause, Fact, Intent, Run, RunState};
 use crate::event::{Event, HOPS_MAX};
 use crate::rules::{
-    AwaitJob, ExpressionFault, GetItem, ItemLookup, JobLookup, Mode, Part, Rehearsal, RenderInput, Rendered, Request, Rule, Step, Within,
+    AwaitJob, ExpressionFault, GetItem, Guess, ItemLookup, JobLookup, Mode, Part, Rehearsal, RenderInput, Rendered, Request, Rule, Step, Within,
 };
 use crate::time::Timestamp;
 
@@ -279,7 +279,7 @@ fn fits(run: &Run, rule: &Rule) -> bool {
 /// recorded with what it lacks.
 fn shadow(run: &Run, rule: &Rule, event: &Event, vars: &Value, now: Timestamp) -> Fact {
     let replies = json!({});
-    let rehearsal = Rehearsal { event, replies: &replies, vars, run: run.rendered_id(), now: run.planned.created, guess: true };
+    let rehearsal = Rehearsal { event, replies: &replies, vars, run: run.rendered_id(), now: run.planned.created, guess: Guess::Behind };
     match rule.rehearse(&rehearsal) {
         Ok(would) => Fact::Settled { state: RunState::Shadowed, cause: None, would, at: now },
         Err((would, fault)) => Fact::Settled { state: RunState::Dead, cause: Some(expression(&fault)), would, at: now },
