@@ -54,8 +54,8 @@ mod stored;
 mod tests;
 mod texts;
 mod timers;
-mod verify;
 mod values;
+mod verify;
 mod words;
 mod writer;
 

@@ -9,7 +9,8 @@ use super::run::LOOKUPS_NEEDED;
 use super::{Cause, Fact, Intent, Run, RunState};
 use crate::event::{Event, HOPS_MAX};
 use crate::rules::{
-    AwaitJob, ExpressionFault, GetItem, Guess, ItemLookup, JobLookup, Mode, Part, Rehearsal, RenderInput, Rendered, Request, Rule, Step, Within,
+    AwaitJob, ExpressionFault, GetItem, Guess, ItemLookup, JobLookup, Mode, Part, Rehearsal, RenderInput, Rendered, Request, Rule, Step,
+    Within,
 };
 use crate::time::Timestamp;
 

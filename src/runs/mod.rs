@@ -37,5 +37,5 @@ pub use retry::wait;
 pub use run::{ATTEMPTS_KEPT, LOOKUPS_NEEDED, Run};
 pub use selection::{Pace, Selection, Verdict};
 pub use settle::{CONFLICTS_MAX, LOOKUP_APART, settle};
-pub use step::StepView;
 pub use state::{RunState, StepState};
+pub use step::StepView;
