@@ -110,6 +110,18 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
         let webhook = |name: &str| sources.webhooks.get(name).map(|source| source.orchestrator.clone());
         polls::check_reconciles(poll, node, webhook, &names, faults);
     }
+    for source in sources.webhooks.values().filter(|source| source.orchestrator.is_some()) {
+        if polls.iter().any(|(poll, _)| poll.reconciles.as_ref() == Some(&source.name)) {
+            continue;
+        }
+        let place = entries.iter().find(|(key, _)| *key.name == *source.name).map_or_else(|| node.place.clone(), |(key, _)| key.place.clone());
+        let message = format!(
+            "no poll reconciles source `{}`: what happens while the daemon is down, or for an hour after a failed delivery, is lost",
+            source.name
+        );
+        let help = format!("add a source with `poll: {{kind: queue_items, reconciles: {}}}` for the items' events", source.name);
+        faults.push(Fault::warning("no-poll", place, message).help(help));
+    }
     sources.polls = polls.into_iter().map(|(poll, _)| (Arc::clone(&poll.name), poll)).collect();
     sources
 }

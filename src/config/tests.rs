@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::fault::{Faults, Severity};
+use crate::rules::FolderRef;
 
 const FILE: &str = "/etc/tripline/tripline.yaml";
 
@@ -40,6 +41,10 @@ sources:
       trusted_proxies: 1
   second:
     webhook: {orchestrator: onprem, path: /hooks/other, secrets: [{env: HOOK_SECRET}]}
+  prod-poll:
+    poll: {orchestrator: prod, kind: queue_items, folders: [Finance, {id: 7}], queues: [Invoices], every: 5s, look_back: 2h, reconciles: prod-hook}
+  second-poll:
+    poll: {orchestrator: onprem, kind: queue_items, folders: all, reconciles: second}
 ";
 
 fn load_text(text: &str) -> (Option<Config>, Faults) {
@@ -80,7 +85,21 @@ fn every_key_arrives_in_its_field() {
     assert_eq!(hook.orchestrator.as_deref(), Some("prod"));
     let known = config.known();
     assert_eq!(known.orchestrators.len(), 2);
-    assert_eq!(known.sources.len(), 2);
+    assert_eq!(known.sources.len(), 4);
+    let poll = &config.polls["prod-poll"];
+    assert_eq!((&*poll.orchestrator, poll.reconciles.as_deref()), ("prod", Some("prod-hook")));
+    assert_eq!(poll.folders, Chosen::These(vec![FolderRef::Path("Finance".into()), FolderRef::Id(7)]));
+    assert_eq!(poll.queues, Chosen::These(vec!["Invoices".into()]));
+    assert_eq!((poll.every.as_secs(), poll.look_back.as_secs()), (5, 7200));
+    let second = &config.polls["second-poll"];
+    assert_eq!((&second.folders, &second.queues, second.every.as_secs()), (&Chosen::All, &Chosen::All, 10));
+}
+
+#[test]
+fn a_webhook_without_a_poll_is_warned_of() {
+    let (_, faults) = load_text(&GOOD.replace(", reconciles: prod-hook", ""));
+    let codes: Vec<_> = faults.iter().map(|fault| (fault.code, fault.severity)).collect();
+    assert_eq!(codes, [("no-poll", Severity::Warning)], "{:#?}", summary(&faults));
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Operator {
             .rules()
             .iter()
             .map(|rule| rule.name.to_string())
-            .chain(targets.orchestrators.keys().map(|name| name.to_string()))
+            .chain(targets.orchestrators.keys().map(ToString::to_string))
             .collect();
         let near = nearest(name, names.iter().map(String::as_str)).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         Refused::Unknown(format!("there is no {what} `{name}`{near}"))

@@ -125,7 +125,7 @@ pub(super) fn put_rules(out: &mut Vec<u8>, generation: u64, hash: [u8; 32], json
 pub(super) fn put_kept(out: &mut Vec<u8>, kept: &Kept) {
     out.push(kept.space as u8);
     put_str(out, &kept.key);
-    put_opt(out, kept.value.as_deref(), |out, value| out.extend_from_slice(value));
+    put_opt(out, kept.value.as_deref(), Vec::extend_from_slice);
 }
 
 // ---- reading ----

@@ -91,7 +91,7 @@ fn accept(files: &Files, dir: &Path, options: &Options) -> io::Result<Vec<Damage
         let Ok(following) = read_head(&segment_path(&journal, next))? else { continue };
         let last_group = following.first_group.saturating_sub(1);
         let mut group = end.next_group;
-        if !end.sealed && !(next == number + 1 && group == last_group) {
+        if !(end.sealed || next == number + 1 && group == last_group) {
             if end.tail > 0 {
                 repair::keep_tail(files, dir, &path, &end)?;
             }

@@ -117,7 +117,7 @@ impl Routing {
         let mut note = None;
         match (&self.met, &self.texts) {
             (MetBy::Nobody, _) => {
-                note = Some("it is shown only: its EventId came before with another body, so no rule was asked".to_owned())
+                note = Some("it is shown only: its EventId came before with another body, so no rule was asked".to_owned());
             }
             (MetBy::Rules(_), None) => note = Some("no rules are kept to explain it with".to_owned()),
             (MetBy::Rules(held), Some((generation, texts))) => {

@@ -25,6 +25,9 @@ use crate::time::Timestamp;
 /// Stored parts that are asked of sled at once.
 const PAGE_ROWS: usize = 256;
 
+/// Runs with their heads, newest first, and where the next page begins.
+pub(super) type RunHeads = (Vec<(RunId, RunHead)>, Option<RunId>);
+
 /// Rows that change together, by key.
 pub(super) type RowMap = BTreeMap<RowKey, Row>;
 
@@ -171,7 +174,7 @@ impl State {
 
     /// The newest runs before `before`, newest first, about [`PAGE_ROWS`] of them with their heads, and before which one to
     /// go on, when there may be more.
-    pub(super) fn run_heads(&self, before: Option<RunId>) -> io::Result<(Vec<(RunId, RunHead)>, Option<RunId>)> {
+    pub(super) fn run_heads(&self, before: Option<RunId>) -> io::Result<RunHeads> {
         self.still_open()?;
         let mut found = BTreeMap::new();
         let mut lowest = None;

@@ -129,7 +129,7 @@ fn configurations_of_the_documentation_pass_check() {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             std::fs::set_permissions(folder.path("secrets/webhook"), mode).expect("set");
             // What the text beside the example warns of is warned of here too.
-            succeeds(&folder, &["check"], &format!("{page}:{line}"), &["unsigned"]);
+            succeeds(&folder, &["check"], &format!("{page}:{line}"), &["unsigned", "no-poll"]);
         }
     }
     assert!(found > 0, "the documentation shows a configuration");
