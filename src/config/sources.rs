@@ -114,7 +114,8 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
         if polls.iter().any(|(poll, _)| poll.reconciles.as_ref() == Some(&source.name)) {
             continue;
         }
-        let place = entries.iter().find(|(key, _)| *key.name == *source.name).map_or_else(|| node.place.clone(), |(key, _)| key.place.clone());
+        let place =
+            entries.iter().find(|(key, _)| *key.name == *source.name).map_or_else(|| node.place.clone(), |(key, _)| key.place.clone());
         let message = format!(
             "no poll reconciles source `{}`: what happens while the daemon is down, or for an hour after a failed delivery, is lost",
             source.name
