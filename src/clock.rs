@@ -12,7 +12,14 @@ use crate::time::Timestamp;
 
 /// Where an edge reads the time. Cloning is cheap and shares the same time.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock(Option<Arc<Manual>>);
+
+/// A clock that somebody moves, in milliseconds.
+#[derive(Debug)]
+struct Manual {
+    now: AtomicI64,
+    steady: AtomicI64,
+}
 
 /// The time of this process, and the beginning of its monotonic time.
 struct OfProcess {
@@ -68,14 +75,14 @@ impl Clock {
     /// A clock that stands at `start` until [`Clock::set`] moves it; for tests and simulations.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(start.as_millis()))))
+        Self(Some(Arc::new(Manual { now: AtomicI64::new(start.as_millis()), steady: AtomicI64::new(0) })))
     }
 
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Some(manual) => Timestamp::from_millis(manual.load(Ordering::SeqCst)),
+            Some(manual) => Timestamp::from_millis(manual.now.load(Ordering::SeqCst)),
             None => OfProcess::get().now(),
         }
     }
@@ -88,10 +95,33 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock; a system clock stays as it is.
+    /// What the machine's clock shows, with its jumps: for telling whether it is to be believed.
+    #[must_use]
+    pub fn shown(&self) -> Timestamp {
+        if self.0.is_some() { self.now() } else { wall() }
+    }
+
+    /// How long it has been running, from some moment on: no setting of the machine's clock changes that.
+    #[must_use]
+    pub fn steady(&self) -> Duration {
+        match &self.0 {
+            Some(manual) => Duration::from_millis(manual.steady.load(Ordering::SeqCst).unsigned_abs()),
+            None => OfProcess::get().begun.elapsed(),
+        }
+    }
+
+    /// Moves a manual clock; a system clock stays as it is. Forwards, as much time has passed.
     pub fn set(&self, to: Timestamp) {
         if let Some(manual) = &self.0 {
-            manual.store(to.as_millis(), Ordering::SeqCst);
+            let before = manual.now.swap(to.as_millis(), Ordering::SeqCst);
+            manual.steady.fetch_add(to.as_millis().saturating_sub(before).max(0), Ordering::SeqCst);
+        }
+    }
+
+    /// Has a manual clock show another time, as when somebody sets the clock of the machine: no time has passed.
+    pub fn jump(&self, to: Timestamp) {
+        if let Some(manual) = &self.0 {
+            manual.now.store(to.as_millis(), Ordering::SeqCst);
         }
     }
 }

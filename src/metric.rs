@@ -59,6 +59,10 @@ metrics! {
     JOURNAL_BATCH = "tripline_journal_batch_events", Histogram [], "Events in one group commit.";
     JOURNAL_BYTES = "tripline_journal_bytes", Gauge [], "Bytes of all journal segments.";
     JOURNAL_LOSSES = "tripline_journal_losses", Gauge [], "Places of the journal where acknowledged records were lost.";
+    JOURNAL_CARRIED = "tripline_journal_carried_bytes", Gauge [], "Those that hold what outlived its segment.";
+    JOURNAL_OLDEST = "tripline_journal_oldest_event_seconds", Gauge [], "Age of the oldest event in the journal.";
+    SEGMENTS_DROPPED = "tripline_journal_segments_dropped_total", Counter [], "Segments that retention removed.";
+    RETENTION_HALTED = "tripline_retention_halted", Gauge [], "1 while nothing is removed by age because the clock is in doubt.";
     RUNS = "tripline_runs_total", Counter ["rule", "state"], "Runs planned (pending) and settled, by state.";
     RUN_SECONDS = "tripline_run_seconds", Histogram ["rule"], "From planning to settling a run.";
     RUN_QUEUE_OLDEST = "tripline_run_queue_oldest_seconds", Gauge [], "Age of the oldest run that is not settled.";

@@ -11,6 +11,7 @@ use super::address::{admin, listen, overlap};
 use super::files::{Base, CONFIG_BYTES_MAX, FILE_UNREADABLE, SEARCHED, absolute, read_text};
 use super::mask::{hide, hide_in_faults};
 use super::outbound::egress;
+use super::retention::retention;
 use super::settings::{AdminAddress, Config, Limits, Log, LogFormat};
 use super::{orchestrators, secrets, shapes, sources};
 use crate::fault::{Fault, Faults, Place, SourceText, nearest};
@@ -107,6 +108,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
         let fault = Fault::warning("no-sources", place, "no `sources`: nothing can come in");
         faults.push(fault.help("add `sources: {NAME: {webhook: {orchestrator: NAME, secrets: [{env: NAME}]}}}`"));
     }
+    let retention = retention(&fields, faults);
     let limits = limits(&fields, faults);
     let shutdown_grace = fields.duration("shutdown_grace", GRACE, faults).unwrap_or(Duration::from_secs(25));
     let egress = egress(&fields, &base, world, faults);
@@ -124,6 +126,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
         },
         state: state?,
         rules,
+        retention,
         limits,
         shutdown_grace,
         egress,

@@ -13,6 +13,7 @@ mod mask;
 mod orchestrators;
 mod outbound;
 mod polls;
+mod retention;
 mod secrets;
 mod settings;
 mod shapes;
@@ -28,7 +29,7 @@ pub use files::{CONFIG_BYTES_MAX, FILE_UNREADABLE, RULE_FILES_MAX, SEARCHED};
 pub use orchestrators::{AuthConfig, Edition, OrchestratorConfig};
 pub use polls::{Chosen, PollSource};
 pub use secrets::{SECRET_UNRESOLVED, SecretFrom, SecretRef, Secrets};
-pub use settings::{AdminAddress, Config, Egress, Limits, Log, LogFormat};
+pub use settings::{AdminAddress, Config, Egress, Limits, Log, LogFormat, Retention};
 pub use shapes::config_schema;
 pub use sources::WebhookSource;
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Rule folders and files, absolute.
     pub rules: Vec<PathBuf>,
+    /// What the journal keeps.
+    pub retention: Retention,
     /// Limits of the ingress.
     pub limits: Limits,
     /// How long the daemon waits for attempts in flight when it stops.
@@ -94,6 +96,24 @@ impl fmt::Display for AdminAddress {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// How long the journal keeps what (documentation: `retention`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Segments whose newest record is older than this are dropped.
+    pub age: Duration,
+    /// Bytes: beyond this the oldest segments are dropped, whatever their age. What is still needed does not count.
+    pub size: u64,
+    /// Dead and ambiguous runs are kept this long after their last fact, with their events.
+    pub dead: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 3600;
+        Self { age: Duration::from_secs(30 * DAY), size: 10 << 30, dead: Duration::from_secs(90 * DAY) }
     }
 }
 

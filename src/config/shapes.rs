@@ -26,6 +26,7 @@ pub(super) static CONFIG: Shape = Shape {
         key("admin_token", A_SECRET, "Bearer token of the admin API; needed off loopback."),
         key("state", Form::Text, "Where the journal and its checkpoints are; ./state by default."),
         key("rules", TEXTS, "Rule folders and files; rules/ by default."),
+        key("retention", Form::Object(&RETENTION), "How long the journal keeps what."),
         key("limits", Form::Object(&LIMITS), "Limits of the ingress."),
         key("shutdown_grace", Form::Duration, "How long stopping waits for attempts in flight; 25s by default."),
         key("egress", Form::Object(&EGRESS), "What may go out, and through what."),
@@ -34,7 +35,19 @@ pub(super) static CONFIG: Shape = Shape {
         key("orchestrators", Form::Map(&Form::Object(&ORCHESTRATOR)), "Orchestrators by name."),
         key("sources", Form::Map(&Form::Object(&SOURCE)), "Sources by name: where events come in."),
     ],
-    later: &["public_url", "connectors", "retention"],
+    later: &["public_url", "connectors"],
+    ..Shape::EMPTY
+};
+
+/// `retention`.
+pub(super) static RETENTION: Shape = Shape {
+    name: "retention",
+    about: "How long the journal keeps what.",
+    keys: &[
+        key("age", Form::Duration, "Events and finished runs older than this are removed; 30d by default."),
+        key("size", Form::Size, "Beyond this the oldest are removed, whatever their age; 10GiB by default."),
+        key("dead", Form::Duration, "Dead and ambiguous runs are kept this long, with their events; 90d by default."),
+    ],
     ..Shape::EMPTY
 };
 

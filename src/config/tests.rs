@@ -131,7 +131,10 @@ fn every_mistake_has_its_answer() {
     let cases: Vec<(String, &str, &str)> = vec![
         (top("lissen: x"), "unknown-key", "did you mean `listen`"),
         (top("public_url: https://x"), "not-in-this-version", "public_url"),
-        (top("retention: {age: 30d}"), "not-in-this-version", "retention"),
+        (top("retention: {age: 30s}"), "out-of-range", "30s"),
+        (top("retention: {size: 1MiB}"), "out-of-range", "1MiB"),
+        (top("retention: {age: 30d, dead: 7d}"), "retention", "7d"),
+        (top("retention: {for: 30d}"), "unknown-key", "for"),
         (top("connectors: c/"), "not-in-this-version", "connectors"),
         (top("listen: 8080"), "address", "ADDRESS:PORT"),
         (top("listen: '127.0.0.1:70000'"), "address", "0 to 65535"),

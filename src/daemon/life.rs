@@ -18,7 +18,7 @@ use crate::daemon::assemble::Assembled;
 use crate::daemon::generations::RuleBook;
 use crate::daemon::logging::Level;
 use crate::daemon::operate::Operator;
-use crate::daemon::reload::{LateControl, Reloader, Running, put_in_force};
+use crate::daemon::reload::{LateControl, Reloader, Running, put_in_force_with_space};
 use crate::daemon::sockets::{self, Sockets};
 use crate::daemon::state_file::DaemonFile;
 use crate::daemon::watch::Marks;
@@ -179,9 +179,22 @@ pub(super) async fn live(
         clock.not_before(newest);
         tracing::warn!(%newest, now = %clock.now(), "the newest event is from the future: the system's clock was set back since");
     }
+    journal.retain(assembled.config.retention);
 
     let book = Arc::new(RuleBook::new(journal.clone()));
-    let generation = put_in_force(&assembled, &journal, &book, &rules).await.map_err(|e| End::Failed(e.to_string()))?;
+    let put = tokio::select! {
+        put = put_in_force_with_space(&assembled, &journal, &book, &rules) => Some(put),
+        name = signals.end() => {
+            tracing::info!(signal = name, "stopped while the rules waited for space");
+            None
+        }
+    };
+    let Some(put) = put else {
+        journal.close();
+        daemon_file.remove(&assembled.config.state);
+        return Ok(());
+    };
+    let generation = put.map_err(|e| End::Failed(e.to_string()))?;
     let grace = assembled.config.shutdown_grace;
     let state = assembled.config.state.clone();
     let rule_count = assembled.rules.rules().len();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -21,12 +22,15 @@ use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::Targets;
 use crate::fault::{Fault, Faults};
 use crate::intake::Routes;
-use crate::journal::Journal;
+use crate::journal::{AppendError, Journal};
 use crate::metric;
 use crate::poll::{Polled, Statuses};
 use crate::rules::RulesInForce;
 use crate::secret::Secret;
 use crate::time::Timestamp;
+
+/// How often it is looked whether there is space again for the rules.
+const SPACE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything that a reload swaps, and what it must not change.
 pub(super) struct Reloader {
@@ -120,24 +124,43 @@ impl Reloader {
         if running.config.rules != assembled.config.rules {
             *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Marks::of(&assembled.config.rules);
         }
+        self.journal.retain(assembled.config.retention);
         running.config = assembled.config;
         Ok(generation)
     }
 }
 
 /// Keeps the rule texts, then lets the router see the set: a run never names a generation that is not on disk.
-pub(super) async fn put_in_force(
+async fn put_in_force(
     assembled: &Assembled,
     journal: &Journal,
     book: &RuleBook,
     rules: &ArcSwap<RulesInForce>,
-) -> Result<u64, crate::journal::AppendError> {
+) -> Result<u64, AppendError> {
     let generation = journal.rules_loaded(assembled.texts.clone()).await?;
     book.put(generation, Arc::clone(&assembled.rules), Arc::new(assembled.texts.known.vars.clone()));
     rules.store(Arc::new(RulesInForce { set: Arc::clone(&assembled.rules), generation }));
     metrics::gauge!(metric::RULES_GENERATION).set(generation as f64);
     telemetry::begin(assembled);
     Ok(generation)
+}
+
+/// The same at the start; where the rules changed and there is no space to write that down, it waits for some.
+pub(super) async fn put_in_force_with_space(
+    assembled: &Assembled,
+    journal: &Journal,
+    book: &RuleBook,
+    rules: &ArcSwap<RulesInForce>,
+) -> Result<u64, AppendError> {
+    loop {
+        match put_in_force(assembled, journal, book, rules).await {
+            Err(AppendError::Full(why)) => {
+                tracing::error!(%why, "the rules changed, and there is no space to write that down; waiting for it")
+            }
+            put => return put,
+        }
+        tokio::time::sleep(SPACE_AGAIN).await;
+    }
 }
 
 fn one(fault: Fault) -> Faults {

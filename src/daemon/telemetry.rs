@@ -41,6 +41,7 @@ pub(super) fn install() -> PrometheusHandle {
         }
     }
     metrics::counter!(metric::PANICS).absolute(0);
+    metrics::counter!(metric::SEGMENTS_DROPPED).absolute(0);
     metrics::gauge!(metric::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     handle
 }
@@ -87,6 +88,9 @@ pub(super) async fn refresh(journal: Journal, recorder: PrometheusHandle, clock:
         metrics::gauge!(metric::ROUTER_BACKLOG).set(gauges.unrouted as f64);
         metrics::gauge!(metric::JOURNAL_BYTES).set(gauges.bytes as f64);
         metrics::gauge!(metric::JOURNAL_LOSSES).set(gauges.losses as f64);
+        metrics::gauge!(metric::JOURNAL_CARRIED).set(gauges.carried as f64);
+        metrics::gauge!(metric::JOURNAL_OLDEST).set(gauges.oldest_event.map_or(0.0, |at| now.since(at).as_secs_f64()));
+        metrics::gauge!(metric::RETENTION_HALTED).set(f64::from(u8::from(gauges.retention_halted)));
         // A rule whose last dead run was retried goes back to zero rather than staying as it was.
         for rule in &dead_before {
             if !gauges.dead.iter().any(|(name, _)| name == rule) {

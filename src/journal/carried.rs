@@ -70,15 +70,17 @@ pub(super) fn event_bytes(event: &[u8], body: &[u8], folded: &Folded) -> Result<
     let record = EventRecord::decode(event)?;
     let whole = BodyRecord::decode(body)?;
     let data = record.change(|| project(whole.body, record.event_type, record.element))?.data.to_string();
-    let mut out = vec![EVENT];
-    let alone = whole.body.len() <= data.len() + ENVELOPE_MAX || record.event_type == TYPE_UNPARSED;
-    if alone {
-        put_part(&mut out, event);
-        put_part(&mut out, body);
-    } else {
-        put_part(&mut out, &with_data(event, record.flags, &data));
-        put_part(&mut out, &body[..body.len() - whole.body.len()]);
+    if whole.body.len() <= data.len() + ENVELOPE_MAX || record.event_type == TYPE_UNPARSED {
+        return event_again(event, body, folded);
     }
+    event_again(&with_data(event, record.flags, &data), &body[..body.len() - whole.body.len()], folded)
+}
+
+/// The payload for an event that was carried before.
+pub(super) fn event_again(event: &[u8], body: &[u8], folded: &Folded) -> Result<Vec<u8>, Undecodable> {
+    let mut out = vec![EVENT];
+    put_part(&mut out, event);
+    put_part(&mut out, body);
     serde_json::to_writer(&mut out, folded).map_err(|_| Undecodable)?;
     Ok(out)
 }

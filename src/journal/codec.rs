@@ -18,7 +18,7 @@
 //! fact   26 run · the rest: the fact as JSON
 //! rules  8 generation · 32 SHA-256 of the JSON · the rest: files and names as JSON
 //! kept   1 space · str key · opt value (the rest)
-//! seal   time when (nothing in old journals)
+//! seal   time of the newest record (nothing in old journals)
 //! carried and dropped: see `carried.rs`
 //! hole   1 why (0 the bytes here did not verify, 1 what stood behind was missing) · 8 when it was found, in ms · zeros;
 //!        shorter where there is no room
@@ -360,7 +360,7 @@ pub(super) fn rules(payload: &[u8]) -> Decoded<(u64, [u8; 32], &[u8])> {
     Ok((take.u64()?, take.array()?, take.0))
 }
 
-/// When a segment was sealed.
+/// When the newest record of a sealed segment was written.
 pub(super) fn seal(payload: &[u8]) -> Option<Timestamp> {
     Take(payload).time().ok()
 }

@@ -214,7 +214,9 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
         Record::Dropped(dropped) => {
             let heads = rows.heads();
             heads.first = heads.first.max(dropped.through.saturating_add(1));
-            heads.oldest = dropped.oldest;
+            // What an earlier record found may have been dropped after it, and not be here: only what was seen counts.
+            heads.oldest =
+                if heads.oldest == EventId(0) || dropped.oldest == EventId(0) { EventId(0) } else { heads.oldest.max(dropped.oldest) };
             heads.newest = heads.newest.max(dropped.newest);
             heads.routed = heads.routed.max(dropped.routed);
             heads.events = dropped.events;

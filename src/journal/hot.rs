@@ -127,6 +127,11 @@ impl Backlog {
         }
     }
 
+    /// The oldest one.
+    pub(super) fn oldest(&self) -> Option<EventId> {
+        self.ranges.front().map(|range| EventId(range.first))
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> u64 {
         self.count

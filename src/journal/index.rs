@@ -44,7 +44,7 @@ pub(super) struct Summary {
     /// How many fingerprints.
     pub(super) prints: u64,
     pub(super) last_group: u64,
-    /// When it was sealed, in ms; 0 when that is not known.
+    /// When its newest record was written, in ms, as the seal says; 0 when that is not known.
     pub(super) sealed: i64,
     /// Bytes of carried records in it.
     pub(super) carried: u64,

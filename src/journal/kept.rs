@@ -74,7 +74,7 @@ pub(super) fn after(state: &State, space: Space, prefix: &str, after: Option<&st
 
 /// The next names, ascending, forgotten ones among them, and whether there are more. Each place gives a page; what lies
 /// behind the end of any full page is left for the next time.
-fn names(state: &State, space: Space, prefix: &str, after: Option<&str>) -> io::Result<(Vec<String>, bool)> {
+pub(super) fn names(state: &State, space: Space, prefix: &str, after: Option<&str>) -> io::Result<(Vec<String>, bool)> {
     let mut found = BTreeSet::new();
     let mut known_to: Option<String> = None;
     let mut add = |page: Vec<String>, full: bool| {

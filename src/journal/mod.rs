@@ -15,6 +15,7 @@
 //! Knows nothing of HTTP, rules or Orchestrator: a rule generation is texts, a run is the fold of its facts.
 
 mod carried;
+mod carry;
 mod checkpoints;
 mod codec;
 mod copies;
@@ -42,6 +43,9 @@ mod read;
 mod rebuild;
 mod repair;
 mod replayed;
+mod retention;
+mod retire;
+mod room;
 mod routing;
 mod rows;
 mod runs;
@@ -50,6 +54,7 @@ mod segment;
 mod shared;
 mod state;
 mod stored;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -67,6 +72,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
+use crate::config::Retention;
 use crate::event::{Event, EventId, RuleHash, RunId};
 use crate::journal::codec::fact_bytes;
 use crate::journal::events::Segments as _;
@@ -218,7 +224,23 @@ impl Journal {
     /// Full, or ended.
     pub async fn rules_loaded(&self, texts: RuleTexts) -> Result<u64, AppendError> {
         let (json, hash) = texts::to_json(&texts).map_err(no_form)?;
+        {
+            // Nothing needs to be written, so a full disk does not matter.
+            let state = self.0.shared.read();
+            let heads = &state.standing.heads;
+            if heads.generation > 0 && heads.rules_hash == hash {
+                return Ok(heads.generation);
+            }
+        }
         self.ask(|answer| Op::Rules { json, hash, answer }).await
+    }
+
+    /// What is kept how long, from now on; before it is called everything is kept. To call it again also says that the clock of
+    /// the machine is right.
+    pub fn retain(&self, limits: Retention) {
+        let mut given = self.0.shared.retention();
+        let times = given.map_or(0, |(_, times)| times);
+        *given = Some((limits, times + 1));
     }
 
     // ---- wake-ups; they carry nothing that must not be lost ----
@@ -374,6 +396,9 @@ impl Journal {
             unrouted: state.backlog.len(),
             bytes: state.bytes(),
             losses: state.losses,
+            carried: state.summaries().map(|summary| summary.carried).sum(),
+            oldest_event: state.summaries().find(|s| s.events > 0).map(|s| Timestamp::from_millis(s.received.0)),
+            retention_halted: state.halted,
         }
     }
 

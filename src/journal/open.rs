@@ -20,8 +20,9 @@ use crate::journal::lock::{self, failed};
 use crate::journal::marker::{self, Found, Marker};
 use crate::journal::prints::Prints;
 use crate::journal::queue::Queue;
-use crate::journal::rebuild::{ReplayError, Replayed, replay};
+use crate::journal::rebuild::{ReplayError, Replayed, missing_first, replay};
 use crate::journal::repair;
+use crate::journal::retire::Retire;
 use crate::journal::rows::{RowKey, Standing};
 use crate::journal::scan::{journal_dir, read_head, segment_numbers, segment_path};
 use crate::journal::segment::{NextSegment, OpenSegment};
@@ -63,6 +64,9 @@ pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Sh
     let checkpoints = opening.checkpoints(reason)?;
     let mut state = opening.standing(checkpoints, &numbers)?;
     let last = opening.fold(&mut state, &numbers)?;
+    if let Some(number) = missing_first(&state, &numbers) {
+        return Err(damaged(&segment_path(&opening.journal, number), 0, "it is missing, and was not removed by retention"));
+    }
     let (segment, next_group) = opening.segment(&mut state, last)?;
     let prints = Prints::load(&state).map_err(|error| failed("read", &dir.join("checkpoints"), &error))?;
     opening.writer(state, segment, next_group, prints, lock)
@@ -191,7 +195,9 @@ impl Opening<'_> {
         let from = state.standing.next;
         let mut pace = Pace::default();
         let mut next_group = None;
-        for &number in numbers {
+        // What was dropped and not removed yet is as good as gone; retention removes it.
+        let first = state.standing.heads.first;
+        for &number in numbers.iter().filter(|number| **number >= first) {
             let path = segment_path(&self.journal, number);
             let last = numbers.last() == Some(&number);
             let known = state.bytes_row(&RowKey::Segment(number)).ok().flatten().and_then(|row| Summary::from_bytes(&row).ok());
@@ -309,6 +315,7 @@ impl Opening<'_> {
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             state: RwLock::new(state),
+            retention: Mutex::default(),
             hot: Mutex::default(),
             newest: watch::Sender::new(heads.newest),
             due: watch::Sender::new(0),
@@ -330,6 +337,7 @@ impl Opening<'_> {
             drained: Instant::now(),
             meters: Meters::new(),
             buffer: Vec::new(),
+            retire: Retire::default(),
             full: None,
             ahead_failed: None,
             distrusted: false,

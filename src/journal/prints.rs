@@ -50,6 +50,8 @@ struct Table {
     keys: HashMap<u64, u64, BuildHasherDefault<AsIs>>,
     /// The smallest `received` in it.
     since: Option<Timestamp>,
+    /// The last segment that it refers to.
+    last: u32,
 }
 
 /// A full table, sorted into buckets by the upper 16 bits of the fingerprints.
@@ -59,6 +61,8 @@ struct Packed {
     slots: Vec<Slot>,
     /// The smallest segment in it.
     segment: u32,
+    /// The last one.
+    last: u32,
     since: Option<Timestamp>,
 }
 
@@ -105,7 +109,7 @@ impl Packed {
                 Slot { upper: (print >> 16) as u32, offset: at.offset, lower: *print as u16, segment: (at.segment - segment) as u16 };
             *place += 1;
         }
-        Some(Self { begins, slots, segment, since: table.since })
+        Some(Self { begins, slots, segment, last: table.last, since: table.since })
     }
 
     fn get(&self, print: u64) -> Option<Position> {
@@ -138,6 +142,13 @@ impl Full {
         }
     }
 
+    fn last(&self) -> u32 {
+        match self {
+            Self::Packed(packed) => packed.last,
+            Self::AsItWas(table) => table.last,
+        }
+    }
+
     fn since(&self) -> Option<Timestamp> {
         match self {
             Self::Packed(packed) => packed.since,
@@ -158,6 +169,10 @@ pub(super) struct Prints {
     /// Full tables, newest first.
     full: VecDeque<Full>,
     table_keys: usize,
+    /// Segments up to here are no more: what refers to them is not found.
+    dropped: u32,
+    /// The oldest event in the segments that are left, when some were dropped.
+    left_since: Option<Timestamp>,
 }
 
 impl Default for Prints {
@@ -198,12 +213,13 @@ impl Prints {
 
     /// With this many fingerprints per table.
     fn bounded(table_keys: usize) -> Self {
-        Self { table: Table::default(), full: VecDeque::new(), table_keys }
+        Self { table: Table::default(), full: VecDeque::new(), table_keys, dropped: 0, left_since: None }
     }
 
     /// The newest record with this fingerprint.
     pub(super) fn get(&self, print: u64) -> Option<Position> {
-        self.table.get(print).or_else(|| self.full.iter().find_map(|table| table.get(print)))
+        let found = self.table.get(print).or_else(|| self.full.iter().find_map(|table| table.get(print)));
+        found.filter(|at| at.segment > self.dropped)
     }
 
     /// Adds one; newer ones win.
@@ -216,6 +232,7 @@ impl Prints {
             self.table.keys.reserve(self.table_keys - self.table.keys.len());
         }
         self.table.keys.insert(print, at.packed());
+        self.table.last = self.table.last.max(at.segment);
         if let Some(received) = received {
             self.table.since = Some(self.table.since.map_or(received, |since| since.min(received)));
         }
@@ -223,7 +240,15 @@ impl Prints {
 
     /// How far back copies are recognised; `None` when there is nothing yet.
     pub(super) fn since(&self) -> Option<Timestamp> {
-        self.full.iter().map(Full::since).chain([self.table.since]).flatten().min()
+        self.full.iter().map(Full::since).chain([self.table.since]).flatten().min().max(self.left_since)
+    }
+
+    /// The segments up to `through` are no more; the oldest event behind them is from `since`. Full tables that refer to nothing
+    /// else go at once, the others in their time.
+    pub(super) fn forget(&mut self, through: u32, since: Option<Timestamp>) {
+        self.dropped = self.dropped.max(through);
+        self.left_since = since;
+        self.full.retain(|table| table.last() > through);
     }
 }
 
@@ -244,6 +269,8 @@ mod tests {
         assert_eq!(prints.since(), Some(Timestamp::from_millis(20)));
         prints.insert(20, at(1000), None);
         assert_eq!(prints.get(20), Some(at(1000)), "the newer record wins");
+        prints.forget(1, None);
+        assert_eq!(prints.get(99), None, "its segment is gone");
     }
 
     #[test]

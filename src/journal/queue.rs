@@ -40,6 +40,9 @@ pub(super) enum Op {
     /// Move all changed rows into the checkpoints now, for tests that cannot wait until nobody waits.
     #[cfg(test)]
     Drain(Answer<()>),
+    /// Drop all segments that may go now, for tests that cannot wait until it is time to look.
+    #[cfg(test)]
+    Retire(Answer<()>),
 }
 
 impl Op {
@@ -52,7 +55,7 @@ impl Op {
             Self::Records(records, _) => records.iter().map(|(_, payload, _)| payload.len() + FRAME_HEAD).sum(),
             Self::Rules { json, .. } => json.len() + FIXED,
             #[cfg(test)]
-            Self::Drain(_) => 0,
+            Self::Drain(_) | Self::Retire(_) => 0,
         };
         bytes as u64
     }
@@ -65,7 +68,7 @@ impl Op {
             Self::Records(_, answer) => drop(answer.send(Err(error))),
             Self::Rules { answer, .. } => drop(answer.send(Err(error))),
             #[cfg(test)]
-            Self::Drain(answer) => drop(answer.send(Err(error))),
+            Self::Drain(answer) | Self::Retire(answer) => drop(answer.send(Err(error))),
         }
     }
 }

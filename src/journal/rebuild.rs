@@ -62,6 +62,12 @@ pub(super) fn replay(state: &mut State, path: &Path, number: u32, from: Position
     Ok(Replayed { head, index, end, records })
 }
 
+/// The first segment that must be there and is not: all behind those that were dropped are needed.
+pub(super) fn missing_first(state: &State, numbers: &[u32]) -> Option<u32> {
+    let needed = state.standing.heads.first.max(1);
+    numbers.first().is_some_and(|first| *first > needed).then_some(needed)
+}
+
 /// Folds the whole journal into memory, because the checkpoints cannot be used any more.
 pub(super) fn forget_checkpoints(state: &mut State) -> io::Result<()> {
     let known = std::mem::take(&mut state.standing);

@@ -89,6 +89,11 @@ impl OpenSegment {
         Ok(Self { head, file: Arc::new(file), path, end, reserved, zeroed: end, limit })
     }
 
+    /// From now on it is rolled when it would grow beyond `limit`.
+    pub(super) fn limit_to(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     /// Whether `bytes` more belong into the next segment. An empty segment takes anything.
     pub(super) fn is_full_for(&self, bytes: u64) -> bool {
         self.end > SEGMENT_HEAD as u64 && self.end + bytes + SEAL_BYTES > self.limit
@@ -162,12 +167,12 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Writes the seal as group `number`, and gives back what was prepared behind it.
-    pub(super) fn seal(&mut self, files: &Files, number: u64, now: Timestamp) -> io::Result<()> {
+    /// Writes the seal as group `number`, with the time of the newest record, and gives back what was prepared behind it.
+    pub(super) fn seal(&mut self, files: &Files, number: u64, newest: Timestamp) -> io::Result<()> {
         let seed = self.head.seed();
         let mut group = vec![0; GROUP_HEAD];
         let at = begin_frame(&mut group, Kind::Seal);
-        put_time(&mut group, now);
+        put_time(&mut group, newest);
         finish_frame(&mut group, at, seed);
         GroupHead::write(number, 1, &mut group, seed);
         self.append(files, &group)?;

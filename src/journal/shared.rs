@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use tokio::sync::watch;
 
+use crate::config::Retention;
 use crate::event::EventId;
 use crate::journal::hot::Hot;
 use crate::journal::queue::Queue;
@@ -14,6 +15,8 @@ use crate::journal::words::Health;
 pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) state: RwLock<State>,
+    /// What is kept how long, and how often that was said; `None` keeps everything.
+    pub(super) retention: Mutex<Option<(Retention, u64)>>,
     pub(super) hot: Mutex<Hot>,
     pub(super) newest: watch::Sender<EventId>,
     pub(super) due: watch::Sender<u64>,
@@ -25,6 +28,11 @@ impl Shared {
     /// after it; what readers see until the process ends is what was there.
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is kept how long.
+    pub(super) fn retention(&self) -> MutexGuard<'_, Option<(Retention, u64)>> {
+        self.retention.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Events that were read lately.

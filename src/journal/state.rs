@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) dedup_since: Option<Timestamp>,
     /// Places where records were lost; changes only while the journal is opened.
     pub(super) losses: u64,
+    /// Nothing is removed by age: the clock is in doubt.
+    pub(super) halted: bool,
     /// The writer has ended and given the checkpoints free: rows that are not in memory cannot be read any more.
     closed: bool,
 }
@@ -75,6 +77,7 @@ impl State {
             open_file: None,
             dedup_since: None,
             losses: 0,
+            halted: false,
             closed: false,
         }
     }
@@ -252,9 +255,14 @@ impl State {
         Ok(pages)
     }
 
+    /// What is known of each segment, the open one last.
+    pub(super) fn summaries(&self) -> impl Iterator<Item = &Summary> {
+        self.sealed.iter().chain([&self.open.summary])
+    }
+
     /// Bytes of all segments.
     pub(super) fn bytes(&self) -> u64 {
-        self.sealed.iter().map(|summary| u64::from(summary.end)).sum::<u64>() + u64::from(self.open.summary.end)
+        self.summaries().map(|summary| u64::from(summary.end)).sum()
     }
 }
 

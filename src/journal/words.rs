@@ -331,4 +331,10 @@ pub struct Gauges {
     pub bytes: u64,
     /// Places where acknowledged records were lost, ever.
     pub losses: u64,
+    /// Those of them that hold what outlived its segment.
+    pub carried: u64,
+    /// When the oldest event was received.
+    pub oldest_event: Option<Timestamp>,
+    /// Nothing is removed by age, because the clock is in doubt.
+    pub retention_halted: bool,
 }

@@ -15,18 +15,18 @@ use crate::journal::files::{Files, is_full};
 use crate::journal::fold::{Record, fold};
 use crate::journal::format::{GROUP_HEAD, Position};
 use crate::journal::group::{Formed, Group, Memory};
-use crate::journal::index::SegmentIndex;
 use crate::journal::marker::{self, Marker};
 use crate::journal::queue::{Op, Reply, Taken};
 use crate::journal::rebuild::forget_checkpoints;
-use crate::journal::segment::{NextSegment, OpenSegment};
+use crate::journal::retire::Retire;
+use crate::journal::segment::OpenSegment;
 use crate::journal::shared::{Farewell, Shared};
 use crate::journal::state::State;
 use crate::journal::words::{AppendError, Health};
 use crate::metric::{JOURNAL_BATCH, JOURNAL_COMMIT};
 
 /// Without space, this is how long it takes until the next try.
-const FULL_RETRY: Duration = Duration::from_secs(1);
+pub(super) const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// Few changed rows wait this long for company before they are written to the checkpoints.
 const DRAIN_DELAY: Duration = Duration::from_millis(500);
@@ -60,6 +60,7 @@ pub(super) struct Writer {
     pub(super) drained: Instant,
     pub(super) meters: Meters,
     pub(super) buffer: Vec<u8>,
+    pub(super) retire: Retire,
     /// When to try again, and for how many bytes.
     pub(super) full: Option<(Instant, u64, String)>,
     /// When preparing space ahead failed last.
@@ -84,7 +85,7 @@ impl Meters {
 }
 
 /// The journal cannot be written any more.
-struct Broken(String);
+pub(super) struct Broken(pub(super) String);
 
 impl Writer {
     /// Runs until the journal is closed, dropped or broken.
@@ -113,11 +114,14 @@ impl Writer {
             } else if (self.drain.is_some() || changed >= DRAIN_ROWS) && self.drained.elapsed() >= BUSY_DRAIN {
                 self.drain_step();
             }
+            if self.retire.presses() {
+                self.retire_step()?;
+            }
             let wait = if self.full.is_some() {
                 FULL_RETRY
             } else if self.distrusted {
                 IDLE_CHECK
-            } else if self.drain.is_some() || changed >= DRAIN_ROWS || self.may_reserve_ahead() {
+            } else if self.drain.is_some() || changed >= DRAIN_ROWS || self.may_reserve_ahead() || self.retire.has_work() {
                 Duration::ZERO
             } else if changed > 0 {
                 DRAIN_DELAY
@@ -153,74 +157,14 @@ impl Writer {
             self.ahead_failed = Some(Instant::now());
         }
         self.drain_step();
+        if self.retire.has_work() {
+            self.retire_step()?;
+        }
         Ok(())
     }
 
-    /// Makes sure that a group of `bytes` can be written; `None` when there is room, else why there is none.
-    fn room(&mut self, bytes: u64) -> Result<Option<String>, Broken> {
-        if let Some((until, _, why)) = &self.full
-            && Instant::now() < *until
-        {
-            return Ok(Some(why.clone()));
-        }
-        let made = if self.segment.is_full_for(bytes) { self.roll(bytes)? } else { self.segment.reserve(&self.files, bytes) };
-        match made {
-            Ok(()) => {
-                if self.full.take().is_some() {
-                    tracing::info!("there is space for the journal again");
-                    self.shared.health.send_replace(Health::Good);
-                }
-                Ok(None)
-            }
-            Err(error) => self.no_room(&error, bytes).map(Some),
-        }
-    }
-
-    /// No space is a state that may pass; everything else ends the journal.
-    fn no_room(&mut self, error: &std::io::Error, bytes: u64) -> Result<String, Broken> {
-        if !is_full(error) {
-            return Err(Broken(format!("cannot prepare space: {error}")));
-        }
-        let why = error.to_string();
-        if self.full.is_none() {
-            tracing::error!(why, "no space for the journal; trying again each second");
-        }
-        self.full = Some((Instant::now() + FULL_RETRY, bytes, why.clone()));
-        self.shared.health.send_replace(Health::Full(why.clone()));
-        Ok(why)
-    }
-
-    /// Goes on in a new segment. The inner error is one of preparing it: nothing has changed then.
-    fn roll(&mut self, bytes: u64) -> Result<std::io::Result<()>, Broken> {
-        let journal = self.memory.journal.clone();
-        let number = self.segment.head.number + 1;
-        let prepared = NextSegment::prepare(&self.files, &journal, number, self.next_group + 1, self.segment_bytes, bytes);
-        let next = match prepared {
-            Ok(next) => next,
-            Err(error) => return Ok(Err(error)),
-        };
-        let broken = |error: std::io::Error| Broken(format!("cannot begin segment {number}: {error}"));
-        let now = self.clock.now();
-        self.segment.seal(&self.files, self.next_group, now).map_err(broken)?;
-        self.next_group += 1;
-        let sealed_end = self.segment.end as u32;
-        self.segment = next.take(&self.files, &journal).map_err(broken)?;
-        let mut state = self.shared.write();
-        let mut sealed = std::mem::replace(&mut state.open, SegmentIndex::new(number));
-        sealed.summary.end = sealed_end;
-        sealed.summary.last_group = self.next_group - 1;
-        sealed.summary.sealed = now.as_millis();
-        state.open.summary.end = self.segment.end as u32;
-        state.open_head = self.segment.head;
-        state.open_file = Some(Arc::clone(&self.segment.file));
-        state.keep_index(&sealed);
-        state.standing.next = Position { segment: number, offset: self.segment.end as u32 };
-        state.standing.group = self.next_group;
-        Ok(Ok(()))
-    }
-
     /// Forms, writes and syncs one group, shows it, answers.
-    fn commit(&mut self, ops: Vec<Op>, bytes: u64) -> Result<(), Broken> {
+    pub(super) fn commit(&mut self, ops: Vec<Op>, bytes: u64) -> Result<(), Broken> {
         let refusal = match self.room(bytes + GROUP_HEAD as u64) {
             Ok(None) => None,
             Ok(Some(why)) => Some((AppendError::Full(why), Ok(()))),
@@ -232,10 +176,11 @@ impl Writer {
         }
         let buffer = std::mem::take(&mut self.buffer);
         let file = Arc::clone(&self.segment.file);
-        let mut group = Group::begin(&mut self.memory, self.segment.head, file, self.segment.end, self.clock.now(), buffer);
+        let now = self.clock.now();
+        let mut group = Group::begin(&mut self.memory, self.segment.head, file, self.segment.end, now, buffer);
         let mut replies = Vec::with_capacity(ops.len());
         #[cfg(test)]
-        let mut drains = Vec::new();
+        let (mut drains, mut retires) = (Vec::new(), Vec::new());
         for op in ops {
             replies.push(match op {
                 Op::Accept(mut parcel, answer) => {
@@ -255,6 +200,11 @@ impl Writer {
                     drains.push(answer);
                     continue;
                 }
+                #[cfg(test)]
+                Op::Retire(answer) => {
+                    retires.push(answer);
+                    continue;
+                }
             });
         }
         let (formed, buffer) = group.finish(self.next_group);
@@ -270,12 +220,18 @@ impl Writer {
             }
             self.meters.commit.record(started.elapsed().as_secs_f64());
             self.next_group += 1;
+            self.retire.last_group = Some(now);
             self.publish(formed);
         }
         replies.into_iter().for_each(|reply| reply.send(None));
         #[cfg(test)]
         for answer in drains {
             self.drain_all();
+            drop(answer.send(Ok(())));
+        }
+        #[cfg(test)]
+        for answer in retires {
+            self.retire_all()?;
             drop(answer.send(Ok(())));
         }
         Ok(())
@@ -302,6 +258,7 @@ impl Writer {
                 Record::Fact { .. } => due = true,
                 _ => {}
             }
+            self.retire.saw(record);
             if let Err(error) = fold(&mut *state, *at, record) {
                 failed = Some(error);
                 break;
@@ -325,7 +282,7 @@ impl Writer {
     }
 
     /// Writes one batch of changed rows to the checkpoints.
-    fn drain_step(&mut self) {
+    pub(super) fn drain_step(&mut self) {
         if self.distrusted {
             return;
         }

@@ -59,7 +59,7 @@ pub(crate) fn blocks(page: &str) -> Vec<(usize, Block)> {
 
 fn kind(block: &str, page: &str, line: usize) -> Block {
     const OF_RULES: &[&str] = &["events", "queues", "match", "when", "retry", "steps", "tests"];
-    const OF_CONFIG: &[&str] = &["listen", "admin", "limits", "orchestrators", "sources", "vars", "egress"];
+    const OF_CONFIG: &[&str] = &["listen", "admin", "retention", "limits", "orchestrators", "sources", "vars", "egress"];
     let first = block.lines().find(|line| !line.starts_with('#')).unwrap_or_default();
     let key = first.split(':').next().unwrap_or_default();
     match key {

@@ -7,6 +7,7 @@ mod kept;
 mod mend;
 mod model;
 mod reopen;
+mod retention;
 mod single;
 mod upkeep;
 
