@@ -64,7 +64,8 @@ pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Sh
     let checkpoints = opening.checkpoints(reason)?;
     let mut state = opening.standing(checkpoints, &numbers)?;
     let last = opening.fold(&mut state, &numbers)?;
-    if let Some(number) = missing_first(&state, &numbers) {
+    let missing = missing_first(&state, &numbers).map_err(|error| failed("read", &dir.join("checkpoints"), &error))?;
+    if let Some(number) = missing {
         return Err(damaged(&segment_path(&opening.journal, number), 0, "it is missing, and was not removed by retention"));
     }
     let (segment, next_group) = opening.segment(&mut state, last)?;

@@ -249,6 +249,9 @@ impl Prints {
         self.dropped = self.dropped.max(through);
         self.left_since = since;
         self.full.retain(|table| table.last() > through);
+        if self.table.last <= through {
+            self.table = Table::default();
+        }
     }
 }
 

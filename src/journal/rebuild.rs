@@ -7,10 +7,12 @@ use crate::journal::codec::Undecodable;
 use crate::journal::fold::{Record, fold};
 use crate::journal::format::{Position, SegmentHead};
 use crate::journal::index::SegmentIndex;
+use crate::journal::kept;
 use crate::journal::rows::Standing;
 use crate::journal::scan::{ScanEnd, damaged, segment_numbers, segment_path, walk};
 use crate::journal::state::State;
 use crate::journal::timers::Timers;
+use crate::journal::words::Space;
 
 /// A segment that was read and folded.
 pub(super) struct Replayed {
@@ -62,10 +64,15 @@ pub(super) fn replay(state: &mut State, path: &Path, number: u32, from: Position
     Ok(Replayed { head, index, end, records })
 }
 
-/// The first segment that must be there and is not: all behind those that were dropped are needed.
-pub(super) fn missing_first(state: &State, numbers: &[u32]) -> Option<u32> {
+/// The first segment that must be there and is not: all behind those that were dropped are needed. Where a loss was accepted, the
+/// first ones may be what was lost.
+pub(super) fn missing_first(state: &State, numbers: &[u32]) -> io::Result<Option<u32>> {
     let needed = state.standing.heads.first.max(1);
-    numbers.first().is_some_and(|first| *first > needed).then_some(needed)
+    if numbers.first().is_none_or(|first| *first <= needed) {
+        return Ok(None);
+    }
+    let accepted = !kept::after(state, Space::Loss, "", None, 1)?.is_empty();
+    Ok((!accepted).then_some(needed))
 }
 
 /// Folds the whole journal into memory, because the checkpoints cannot be used any more.
