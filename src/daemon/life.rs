@@ -184,10 +184,7 @@ pub(super) async fn live(
     let book = Arc::new(RuleBook::new(journal.clone()));
     let put = tokio::select! {
         put = put_in_force_with_space(&assembled, &journal, &book, &rules) => Some(put),
-        name = signals.end() => {
-            tracing::info!(signal = name, "stopped while the rules waited for space");
-            None
-        }
+        _ = signals.end() => None,
     };
     let Some(put) = put else {
         journal.close();
