@@ -7,6 +7,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, Standing, VALUE_MAX};
 
@@ -17,6 +18,13 @@ const CACHE_BYTES: u64 = 4 << 20;
 const FLUSH_ROWS: usize = 4096;
 /// … or after this many batches.
 const FLUSH_BATCHES: usize = 256;
+
+/// What sled says while its files are held. Its threads give them free a moment after they were dropped.
+const HELD: &str = "could not acquire lock";
+/// That is waited for so long …
+const HELD_MAX: Duration = Duration::from_secs(2);
+/// … and looked for each time after this.
+const HELD_AGAIN: Duration = Duration::from_millis(5);
 
 /// The rows on disk.
 pub(super) struct Checkpoints {
@@ -45,7 +53,15 @@ impl Checkpoints {
     /// Opens or makes the folder.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        Ok(Self { db: guarded(|| config.open())?, failed: OnceLock::new() })
+        let begun = Instant::now();
+        loop {
+            match guarded(|| config.open()) {
+                Ok(db) => return Ok(Self { db, failed: OnceLock::new() }),
+                // Who holds the state folder holds this one; only what this process had open itself may not be free yet.
+                Err(error) if error.to_string().contains(HELD) && begun.elapsed() < HELD_MAX => std::thread::sleep(HELD_AGAIN),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn guarded<T>(&self, operation: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
