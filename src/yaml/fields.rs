@@ -21,20 +21,31 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Checks that `node` is a mapping with the keys of `shape` only. `what` names it in messages.
     pub fn read(node: &'a Node, what: &str, shape: &'static Shape, faults: &mut Faults) -> Option<Self> {
-        let known: Vec<&str> = shape.names().chain(shape.answered.iter().copied()).collect();
-        let fields = Self::of(node, what, &known, shape.later, faults)?;
+        let known: Vec<&str> = shape.names().collect();
+        let fields = Self::checked(node, what, (&known, shape.answered), shape.later, faults)?;
         Some(Self { shape: Some(shape), ..fields })
     }
 
     /// Checks that `node` is a mapping with `known` keys only. `what` names it in messages: `a rule`, `the step`.
     pub fn of(node: &'a Node, what: &str, known: &[&str], later: Later, faults: &mut Faults) -> Option<Self> {
+        Self::checked(node, what, (known, &[]), later, faults)
+    }
+
+    /// Keys that are `answered` by the caller are passed over here; nobody is told that they may be written.
+    fn checked(
+        node: &'a Node,
+        what: &str,
+        (known, answered): (&[&str], &[&str]),
+        later: Later,
+        faults: &mut Faults,
+    ) -> Option<Self> {
         let Some(entries) = node.as_map() else {
             faults.push(Fault::error("wrong-type", node.place.clone(), format!("{what} is {}; expected a mapping", node.kind())));
             return None;
         };
         for (key, _) in entries {
             let name = key.name.as_str();
-            if known.contains(&name) {
+            if known.contains(&name) || answered.contains(&name) {
                 continue;
             }
             if later.contains(&name) {
