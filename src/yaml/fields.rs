@@ -32,13 +32,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Keys that are `answered` by the caller are passed over here; nobody is told that they may be written.
-    fn checked(
-        node: &'a Node,
-        what: &str,
-        (known, answered): (&[&str], &[&str]),
-        later: Later,
-        faults: &mut Faults,
-    ) -> Option<Self> {
+    fn checked(node: &'a Node, what: &str, (known, answered): (&[&str], &[&str]), later: Later, faults: &mut Faults) -> Option<Self> {
         let Some(entries) = node.as_map() else {
             faults.push(Fault::error("wrong-type", node.place.clone(), format!("{what} is {}; expected a mapping", node.kind())));
             return None;
