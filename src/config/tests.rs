@@ -133,7 +133,7 @@ fn every_mistake_has_its_answer() {
         (top("public_url: https://x"), "not-in-this-version", "public_url"),
         (top("retention: {age: 30s}"), "out-of-range", "30s"),
         (top("retention: {size: 1MiB}"), "out-of-range", "1MiB"),
-        (top("retention: {age: 30d, dead: 7d}"), "retention", "7d"),
+        (top("retention: {age: 30d, dead: 7d}"), "retention", "shorter than `age`"),
         (top("retention: {for: 30d}"), "unknown-key", "for"),
         (top("connectors: c/"), "not-in-this-version", "connectors"),
         (top("listen: 8080"), "address", "ADDRESS:PORT"),

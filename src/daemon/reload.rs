@@ -155,7 +155,7 @@ pub(super) async fn put_in_force_with_space(
     loop {
         match put_in_force(assembled, journal, book, rules).await {
             Err(AppendError::Full(why)) => {
-                tracing::error!(%why, "the rules changed, and there is no space to write that down; waiting for it")
+                tracing::error!(%why, "the rules changed, and there is no space to write that down; waiting for it");
             }
             put => return put,
         }

@@ -30,7 +30,7 @@ pub(super) enum Carried<'a> {
     /// The payloads of an event's record and of its body's, and its copies.
     Event { event: &'a [u8], body: &'a [u8], folded: Folded },
     /// A run with the values of all its steps.
-    Run(Run),
+    Run(Box<Run>),
     /// A value under a name.
     Kept(Kept),
     /// The payload of a record of rule texts.
@@ -46,7 +46,7 @@ impl<'a> Carried<'a> {
                 let body = take_part(&mut take)?;
                 Ok(Self::Event { event, body, folded: serde_json::from_slice(take.0).map_err(|_| Undecodable)? })
             }
-            RUN => serde_json::from_slice(take.0).map(Self::Run).map_err(|_| Undecodable),
+            RUN => serde_json::from_slice(take.0).map(|run| Self::Run(Box::new(run))).map_err(|_| Undecodable),
             KEPT => codec::kept(take.0).map(Self::Kept),
             RULES => Ok(Self::Rules(take.0)),
             _ => Err(Undecodable),

@@ -77,7 +77,7 @@ impl Record {
     pub(super) fn carried(payload: &[u8]) -> Result<Self, Undecodable> {
         Ok(match Carried::decode(payload)? {
             Carried::Event { event, folded, .. } => Self::CarriedEvent { id: EventRecord::decode(event)?.id, folded },
-            Carried::Run(run) => Self::CarriedRun(Box::new(run)),
+            Carried::Run(run) => Self::CarriedRun(run),
             Carried::Kept(kept) => Self::Kept(kept),
             Carried::Rules(rules) => {
                 let (generation, hash, _) = codec::rules(rules)?;

@@ -59,7 +59,7 @@ fn read_if_whole(run: &Run, at: Position, read: &ReadRecord<'_>) -> io::Result<O
 
 fn carried(payload: &[u8]) -> io::Result<Option<Run>> {
     Ok(match Carried::decode(payload)? {
-        Carried::Run(run) => Some(run),
+        Carried::Run(run) => Some(*run),
         _ => None,
     })
 }

@@ -36,6 +36,7 @@ mod poll;
 mod power;
 /// Rule files that change.
 mod reload;
+mod retention;
 /// The JSON Schemas for editors.
 mod schema;
 /// Secrets, strangers' texts, files, pages in a browser.

@@ -191,6 +191,8 @@ fn what_is_needed_outlives_its_segment_and_the_rest_goes() {
         assert_eq!(reader.run(begun.runs[0]).expect("reads"), None, "{what}: without the daemon");
         assert_eq!(reader.event(begun.events[1]).expect("reads").as_ref(), Some(&*copied), "{what}: without the daemon");
         assert_eq!(reader.event(begun.events[0]).expect("reads"), None, "{what}: without the daemon");
+        let found = crate::journal::check(&state(&dir), "boot-1", &|_, _| ()).expect("checks");
+        assert!(found.is_good(), "{what}: {found:?}");
         if lose {
             std::fs::remove_dir_all(state(&dir).join("checkpoints")).expect("removes");
         }

@@ -1,0 +1,75 @@
+//! Retention in the real binary: the disk stays flat under churn, through kills.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::task::JoinSet;
+
+use crate::support::{Daemon, Folder, failed_item_of, rounds, until};
+
+/// Deliveries, unless the variable says otherwise; 300,000 are the usual proof.
+const EVENTS: u64 = 4_000;
+const VARIABLE: &str = "TRIPLINE_CHURN_EVENTS";
+/// Bytes of text in each, so that few make many segments.
+const LONG: usize = 12_000;
+const SENDERS: u64 = 8;
+/// The smallest `size` that is taken, and what the journal may take on disk above it: the segment that is written, with what is
+/// prepared ahead, and the one on its way out.
+const SIZE: u64 = 16 << 20;
+const ABOVE: u64 = 16 << 20;
+
+/// Bytes that the files below a folder take.
+fn bytes(dir: &std::path::Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.metadata().map_or(0, |file| if file.is_dir() { bytes(&entry.path()) } else { file.len() }))
+        .sum()
+}
+
+async fn send(daemon: Arc<Daemon>, next: Arc<AtomicU64>, end: u64) {
+    loop {
+        let id = next.fetch_add(1, Ordering::SeqCst);
+        if id >= end {
+            return;
+        }
+        let (status, answer) = daemon.deliver(&failed_item_of(id, LONG)).await.expect("an answer");
+        assert_eq!(status, 202, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_disk_stays_flat_under_churn_and_kills() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    let config = std::fs::read_to_string(folder.path("tripline.yaml")).expect("text");
+    folder.write("tripline.yaml", &format!("{config}retention: {{size: 16MiB}}\n"));
+    let events = rounds(VARIABLE, EVENTS);
+    let next = Arc::new(AtomicU64::new(1));
+    let journal = folder.path("state/journal");
+    let mut highest = 0;
+    for round in 1..=4 {
+        let daemon = Arc::new(Daemon::start(&folder).await);
+        let end = 1 + events * round / 4;
+        let mut senders = JoinSet::new();
+        for _ in 0..SENDERS {
+            senders.spawn(send(Arc::clone(&daemon), Arc::clone(&next), end));
+        }
+        while let Some(sent) = senders.join_next().await {
+            sent.expect("a sender");
+            highest = highest.max(bytes(&journal));
+        }
+        next.store(end, Ordering::SeqCst);
+        until("old segments are gone", async || (bytes(&journal) <= SIZE + ABOVE).then_some(())).await;
+        // What is left is the newest, without gaps, and it is known.
+        let left = daemon.list("/api/v1/events").await;
+        let ids: Vec<_> = left.iter().filter_map(|event| event["data"]["QueueItem"]["Id"].as_u64()).collect();
+        assert!(ids.contains(&(end - 1)), "the newest is there");
+        assert!(ids.len() as u64 * LONG as u64 <= SIZE + ABOVE, "{} events", ids.len());
+        let newest = failed_item_of(end - 1, LONG);
+        assert_eq!(daemon.deliver(&newest).await.expect("an answer").1["folded"], 1);
+        Arc::into_inner(daemon).expect("the senders are done").kill9();
+    }
+    let checkpoints = bytes(&folder.path("state/checkpoints"));
+    eprintln!("{events} events of {LONG} bytes: journal {} at the end, {highest} at most, checkpoints {checkpoints}", bytes(&journal));
+    assert!(checkpoints < 32 << 20, "{checkpoints}");
+}
