@@ -55,6 +55,7 @@ lint:
 bench:
 	cargo bench --locked --bench journal
 	cargo bench --locked --bench matching
+	cargo bench --locked --bench rules
 	cargo bench --locked --bench store
 	cargo bench --locked --bench intake
 

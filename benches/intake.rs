@@ -1,5 +1,6 @@
 //! Durable intake against its limit, in one run: the daemon (verify, parse, key, journal, fdatasync, answer) beside a
-//! bare hyper server that only verifies and parses; then one delivery at a time beside a bare append + fdatasync.
+//! bare hyper server that only verifies and parses; then with a reload of 10,000 rules in the middle; then one delivery
+//! at a time beside a bare append + fdatasync.
 //!
 //! 100 rules are loaded, of which none matches, and the store holds a million events when the load begins. Figures are
 //! printed with their limits; ratios are of one run, so that they mean something on any machine.
@@ -29,6 +30,9 @@ use support::{Daemon, SECRET, figure, fill, filled_as_child, get, number, reques
 /// How often the exposition is read while the daemon is under load.
 const SCRAPE: Duration = Duration::from_millis(500);
 
+/// Length of the loads without and with a reload, at most.
+const RELOAD_TIME: Duration = Duration::from_secs(15);
+
 fn main() {
     if std::env::var_os("TRIPLINE_BENCH_BARE").is_some() {
         return bare();
@@ -57,6 +61,8 @@ fn main() {
     }
     figure("intake beside the bare server, better round", format!("{best:.2}"), ">= 0.50", best >= 0.5);
 
+    reload(&runtime, connections, seconds.min(RELOAD_TIME), &next);
+
     let place = tempfile::tempdir_in(".").unwrap();
     let daemon = Daemon::start(place.path());
     let acks = runtime.block_on(load(daemon.ingress, 1, seconds.min(Duration::from_secs(15)), &next));
@@ -65,6 +71,35 @@ fn main() {
     println!("one at a time: ack p50 {:?} p99 {:?}, bare append + fdatasync p50 {:?} p99 {:?}", acks.p50, acks.p99, syncs.0, syncs.1);
     let over = acks.p99.saturating_sub(syncs.1);
     figure("ack one at a time, p99 over the bare sync's", format!("{over:?}"), "3 ms", over <= Duration::from_millis(3));
+}
+
+/// The same load without and with a reload of 10,000 rules in the middle of it: how much longer answers wait.
+fn reload(runtime: &tokio::runtime::Runtime, connections: usize, time: Duration, next: &AtomicU64) {
+    const FILES: usize = 100;
+    const RULES_PER_FILE: usize = 100;
+    let place = tempfile::tempdir_in(".").unwrap();
+    let daemon = Daemon::start(place.path());
+    let generation = daemon.metric("tripline_rules_generation");
+    let still = runtime.block_on(load(daemon.ingress, connections, time, next));
+    let after = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            std::thread::sleep(time / 3);
+            for file in 0..FILES {
+                let rules: Vec<String> = (0..RULES_PER_FILE)
+                    .map(|rule| format!("rule: more-{file}-{rule}\nevents: queueItem.added\nmatch: {{QueueItem: {{Reference: [none-{file}-{rule}], Status: [Failed]}}}}\nsteps: [{{emit: {{type: bench.seen}}}}]\n"))
+                    .collect();
+                std::fs::write(place.path().join(format!("rules/more-{file:03}.yaml")), rules.join("---\n")).unwrap();
+            }
+        });
+        let after = runtime.block_on(load(daemon.ingress, connections, time, next));
+        writing.join().unwrap();
+        after
+    });
+    assert!(daemon.metric("tripline_rules_generation") > generation, "the reload was within the load");
+    daemon.stop();
+    println!("a reload of 10,000 rules in {time:?} of load: p99 {:?}, without it {:?}", after.p99, still.p99);
+    let over = after.p99.as_secs_f64() / still.p99.as_secs_f64();
+    figure("p99 with the reload over p99 without", format!("{over:.2}"), "2", over <= 2.0);
 }
 
 /// The bare server, then the daemon, under the same load; how the second compares.
