@@ -80,7 +80,12 @@ impl Files {
         self.ask(FileOp::Reserve, path)?;
         match fallocate(file, FallocateFlags::empty(), from, to.saturating_sub(from)) {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.zero(file, path, from, to),
-            reserved => Ok(reserved?),
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // What some file systems took before they found too little: others need it, we cannot use it.
+                file.set_len(from)?;
+                Err(error.into())
+            }
         }
     }
 

@@ -17,6 +17,7 @@ orchestrators:
     folder: Finance
 sources:
   prod-hook: {webhook: {orchestrator: prod, secrets: [{env: SECRET}]}}
+  prod-poll: {poll: {orchestrator: prod, kind: queue_items, reconciles: prod-hook}}
 ";
 
 /// Long enough for any secret, and none.
