@@ -252,7 +252,7 @@ pub enum Fact {
         value: Option<Value>,
         /// What happened; its step is one of the element's.
         #[serde(rename = "what")]
-        fact: Box<Fact>,
+        fact: Box<Self>,
     },
     /// The run ends dead, but for its rule's `on_give_up`.
     GivesUp {
@@ -265,7 +265,7 @@ pub enum Fact {
     InGiveUp {
         /// What; its step is one of `on_give_up`.
         #[serde(rename = "what")]
-        fact: Box<Fact>,
+        fact: Box<Self>,
     },
     /// Nothing more will happen by itself.
     Settled {

@@ -7,6 +7,9 @@ use serde_json::json;
 
 use crate::support::{Daemon, Folder, until};
 
+/// One way in which a text comes into its file.
+type Way<'a> = &'a dyn Fn(&str);
+
 /// A rule with a mark by which its generation is told.
 fn rule(mark: &str) -> String {
     format!("rule: watched\ndescription: {mark}\nevents: job.faulted\nsteps: [{{emit: {{type: acme.seen}}}}]\n")
@@ -28,7 +31,7 @@ async fn rule_files_are_followed_however_they_change() {
     let daemon = Daemon::start(&folder).await;
     let mut generation = in_force(&daemon, "start").await;
     let path = |name: &str| folder.path(name);
-    let ways: [(&str, &dyn Fn(&str)); 6] = [
+    let ways: [(&str, Way<'_>); 6] = [
         ("written in place", &|text| folder.rule("watched", text)),
         ("another file takes the name", &|text| {
             folder.write("rules/.watched.yaml.swp", text);

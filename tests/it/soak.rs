@@ -63,7 +63,7 @@ impl Target {
         self.server.shutdown().await;
     }
 
-    async fn come_back(&mut self) {
+    fn come_back(&mut self) {
         let address = self.address;
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("reusable");
@@ -107,6 +107,9 @@ fn sample(daemon: &Daemon, begin: Instant) -> Sample {
     }
 }
 
+/// Something of a sample.
+type Look = fn(&Sample) -> u64;
+
 /// Growth per hour of a line through the second half of the samples.
 fn slope_per_hour(samples: &[Sample], of: impl Fn(&Sample) -> u64) -> f64 {
     let half = &samples[samples.len() / 2..];
@@ -133,8 +136,7 @@ fn report(samples: &[Sample], sent: u64, lost: u64, acted: u64, repeated: u64) -
     let (first, last) = (&samples[0], &samples[samples.len() - 1]);
     let mut text =
         format!("\nsoak: {:.0} s, {sent} events, {lost} lost, {acted} actions, {repeated} repeated under the same key\n", last.seconds);
-    let rows: [(&str, fn(&Sample) -> u64); 3] =
-        [("resident KiB", |s| s.resident), ("descriptors", |s| s.descriptors), ("disk KiB", |s| s.disk)];
+    let rows: [(&str, Look); 3] = [("resident KiB", |s| s.resident), ("descriptors", |s| s.descriptors), ("disk KiB", |s| s.disk)];
     writeln!(text, "{:<14}{:>10}{:>10}{:>10}{:>14}  over time", "", "first", "last", "highest", "growth an hour").expect("text");
     for (name, of) in rows {
         let highest = samples.iter().map(of).max().unwrap_or(0);
@@ -182,7 +184,7 @@ async fn a_long_life_loses_nothing_and_stays_small() {
         }
         match id % episode {
             n if n == episode / 4 => target.go_away().await,
-            n if n == episode / 2 => target.come_back().await,
+            n if n == episode / 2 => target.come_back(),
             n if n == 3 * episode / 4 => {
                 folder.rule("soak", &rules(target.address, id));
                 let (status, answer) = daemon.post("/api/v1/reload").await;

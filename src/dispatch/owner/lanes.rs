@@ -7,6 +7,7 @@ use super::{Active, Owner, Phase, REST};
 use crate::event::{RuleHash, RunId};
 use crate::rules::Part;
 use crate::runs::{Fact, Shape, wrap};
+use std::collections::hash_map::Entry;
 
 /// Whose lane it is.
 #[derive(Clone)]
@@ -31,9 +32,9 @@ impl Owner {
             let Some(active) = self.active.get_mut(&id).filter(|_| !begun.contains(&name)) else { continue };
             active.phase = Phase::Lanes;
             let (run, context) = (active.run.lane(*part), active.context.clone());
-            if !self.active.contains_key(&name) {
+            if let Entry::Vacant(free) = self.active.entry(name) {
                 let lane = Some(LaneOf { run: id, shape: shape.cloned() });
-                self.active.insert(name, Active { lane, ..Active::new(run, context) });
+                free.insert(Active { lane, ..Active::new(run, context) });
                 begun.push(name);
             }
         }
