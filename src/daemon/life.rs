@@ -162,10 +162,10 @@ pub(super) async fn live(
         (Task::Admin, Ok(()))
     });
 
-    // Written once bound, so that a recovery can be watched; but never over the file of a daemon that still runs.
+    // Written once bound, so that a recovery can be watched, where there is space; but not over the file of another that runs.
     let daemon_file = DaemonFile::of(ingress_address, &admin_address, started);
     if !DaemonFile::of_another_that_runs(&assembled.config.state) {
-        daemon_file.write(&assembled.config.state).map_err(End::Unusable)?;
+        drop(daemon_file.write(&assembled.config.state));
     }
     let (journal, report) = match open(&assembled, &clock, &mut signals).await {
         Ok(opened) => opened,

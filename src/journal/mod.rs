@@ -4,6 +4,7 @@
 //! <state>/store.json            marker: format, boot, closed or not      (marker.rs)
 //! <state>/lock                  held by the process that has it open     (lock.rs)
 //! <state>/journal/0000000001.seg …   segments                            (format.rs, codec.rs)
+//! <state>/reserve               space for opening on a full disk        (reserve.rs)
 //! <state>/checkpoints/          sled: where everything stands            (rows.rs)
 //! <state>/quarantine/           damaged bytes, kept aside                (repair.rs)
 //! ```
@@ -43,6 +44,7 @@ mod read;
 mod rebuild;
 mod repair;
 mod replayed;
+mod reserve;
 mod retention;
 mod retire;
 mod room;

@@ -22,6 +22,7 @@ use crate::journal::prints::Prints;
 use crate::journal::queue::Queue;
 use crate::journal::rebuild::{ReplayError, Replayed, missing_first, replay};
 use crate::journal::repair;
+use crate::journal::reserve::Reserve;
 use crate::journal::retire::Retire;
 use crate::journal::rows::{RowKey, Standing};
 use crate::journal::scan::{journal_dir, read_head, segment_numbers, segment_path};
@@ -55,6 +56,7 @@ pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Sh
     let lock = lock::take(&files, dir)?;
     let mut opening = Opening { dir, journal: journal_dir(dir), files, options, report: OpenReport::default() };
     let marker = opening.check_formats()?;
+    let reserve = Reserve::open(&opening.files, dir).map_err(|error| failed("write in", dir, &error))?;
     lock::sign(&lock).map_err(|error| failed("write", &dir.join("lock"), &error))?;
     opening.files.make_dir(&opening.journal).map_err(|error| failed("make", &opening.journal, &error))?;
     opening.make_names_durable()?;
@@ -70,7 +72,7 @@ pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Sh
     }
     let (segment, next_group) = opening.segment(&mut state, last)?;
     let prints = Prints::load(&state).map_err(|error| failed("read", &dir.join("checkpoints"), &error))?;
-    opening.writer(state, segment, next_group, prints, lock)
+    opening.writer(state, segment, next_group, prints, reserve, lock)
 }
 
 impl Opening<'_> {
@@ -303,6 +305,7 @@ impl Opening<'_> {
         segment: OpenSegment,
         next_group: u64,
         prints: Prints,
+        reserve: Reserve,
         lock: std::fs::File,
     ) -> Opened<(Arc<Shared>, Writer, OpenReport)> {
         let heads = state.standing.heads.clone();
@@ -313,6 +316,7 @@ impl Opening<'_> {
         self.report.events = heads.events;
         self.report.open_runs = state.timers.open;
         self.report.newest = i64::try_from(heads.newest.millis()).ok().filter(|millis| *millis > 0).map(Timestamp::from_millis);
+        let owed = reserve.is_owed().then(|| "there was none when it was opened".to_owned());
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             state: RwLock::new(state),
@@ -320,7 +324,7 @@ impl Opening<'_> {
             hot: Mutex::default(),
             newest: watch::Sender::new(heads.newest),
             due: watch::Sender::new(0),
-            health: watch::Sender::new(Health::Good),
+            health: watch::Sender::new(owed.clone().map_or(Health::Good, Health::Full)),
         });
         let ids = IdGenerator::after(heads.newest);
         let writer = Writer {
@@ -339,7 +343,8 @@ impl Opening<'_> {
             meters: Meters::new(),
             buffer: Vec::new(),
             retire: Retire::default(),
-            full: None,
+            full: owed.clone().map(|why| (Instant::now(), 0, why)),
+            reserve,
             ahead_failed: None,
             distrusted: false,
             _lock: lock,

@@ -18,6 +18,9 @@ impl Writer {
         {
             return Ok(Some(why.clone()));
         }
+        if let Err(error) = self.reserve.repay(&self.files) {
+            return self.no_room(&error, bytes).map(Some);
+        }
         let made = if self.segment.is_full_for(bytes) { self.roll(bytes)? } else { self.segment.reserve(&self.files, bytes) };
         match made {
             Ok(()) => {

@@ -18,6 +18,7 @@ use crate::journal::group::{Formed, Group, Memory};
 use crate::journal::marker::{self, Marker};
 use crate::journal::queue::{Op, Reply, Taken};
 use crate::journal::rebuild::forget_checkpoints;
+use crate::journal::reserve::Reserve;
 use crate::journal::retire::Retire;
 use crate::journal::segment::OpenSegment;
 use crate::journal::shared::{Farewell, Shared};
@@ -61,6 +62,7 @@ pub(super) struct Writer {
     pub(super) meters: Meters,
     pub(super) buffer: Vec<u8>,
     pub(super) retire: Retire,
+    pub(super) reserve: Reserve,
     /// When to try again, and for how many bytes.
     pub(super) full: Option<(Instant, u64, String)>,
     /// When preparing space ahead failed last.
@@ -157,6 +159,7 @@ impl Writer {
             self.ahead_failed = Some(Instant::now());
         }
         self.drain_step();
+        self.reserve.make_at_leisure(&self.files);
         if self.retire.has_work() {
             self.retire_step()?;
         }

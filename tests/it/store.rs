@@ -130,25 +130,38 @@ async fn a_full_disk_is_said_at_once_and_it_recovers_by_itself() {
         let ballast = disk.fill();
         let daemon = runs_out_of_space_and_recovers(&folder, daemon, |_| fs::remove_file(&ballast).expect("removed")).await;
 
-        // Asked to end while there is no space: it ends, and in time. Started without space, or read-only: refused with the
-        // remedy. Nothing is harmed by any of it.
+        // Asked to end while there is no space: it ends, and in time. Started without space, also twice: it opens with what it held
+        // back, says that it is full, and recovers. Started read-only: refused with the remedy. Nothing is harmed by any of it.
+        until("space is held back", async || folder.path("disk/state/reserve").exists().then_some(())).await;
         let ballast = disk.fill();
         let mut kept = numbers(&daemon.list("/api/v1/events").await);
         kept.extend(until_refused(&daemon, &mut 5000).await);
         daemon.signal("TERM");
         assert!(daemon.ended().await.success());
-        for (what, text) in [("full", "No space left on device"), ("read-only", "Read-only file system")] {
-            let refused = folder.output(&["run", "-c", "tripline.yaml"]);
-            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-            assert_eq!(refused.status.code(), Some(78), "{what}: {said}");
-            assert!(said.contains(text) && said.contains("disk/state"), "{what}: {said}");
-            if what == "full" {
-                fs::remove_file(&ballast).expect("removed");
-                disk.remount("ro");
-            } else {
-                disk.remount("rw");
+        for start in ["first", "second"] {
+            let daemon = Daemon::start_unready(&folder).await;
+            until("it says that it is full", async || (daemon.readiness().await == (503, vec!["full".to_owned()])).then_some(())).await;
+            assert!(!folder.path("disk/state/reserve").exists(), "{start}: it was used");
+            assert_eq!(until_refused(&daemon, &mut 5500).await, Vec::<u64>::new(), "{start}: nothing is taken in");
+            assert_eq!(numbers(&daemon.list("/api/v1/events").await), kept, "{start}: what was kept can be read");
+            if start == "first" {
+                daemon.kill9();
+                continue;
             }
+            fs::remove_file(&ballast).expect("removed");
+            until("it is ready again", async || (daemon.readiness().await.0 == 200).then_some(())).await;
+            assert!(folder.path("disk/state/reserve").exists(), "it is held back again");
+            kept.push(6000);
+            assert_eq!(daemon.deliver(&failed_item(6000)).await.expect("an answer").0, 202);
+            daemon.signal("TERM");
+            assert!(daemon.ended().await.success());
         }
+        disk.remount("ro");
+        let refused = folder.output(&["run", "-c", "tripline.yaml"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(78), "{said}");
+        assert!(said.contains("Read-only file system") && said.contains("disk/state"), "{said}");
+        disk.remount("rw");
         let after = lists(&Daemon::start(&folder).await).await;
         assert_eq!((numbers(&after.0), after.1.len()), (kept.clone(), kept.len()));
     }

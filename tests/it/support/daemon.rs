@@ -97,6 +97,11 @@ impl Daemon {
         Self::spawn(folder, command).await
     }
 
+    /// Starts in `folder` and awaits that it answers, ready or not.
+    pub(crate) async fn start_unready(folder: &Folder) -> Self {
+        Self::spawn_until(folder, folder.command(&["run", "-c", "tripline.yaml"]), false).await
+    }
+
     /// Starts with `listener` passed as systemd does: descriptor 3, `LISTEN_FDS`, `LISTEN_PID`.
     pub(crate) async fn start_with_socket(folder: &Folder, listener: &std::net::TcpListener) -> Self {
         let mut command = Command::new("sh");
@@ -125,7 +130,11 @@ impl Daemon {
         Self::spawn(folder, command).await
     }
 
-    async fn spawn(folder: &Folder, mut command: Command) -> Self {
+    async fn spawn(folder: &Folder, command: Command) -> Self {
+        Self::spawn_until(folder, command, true).await
+    }
+
+    async fn spawn_until(folder: &Folder, mut command: Command, ready: bool) -> Self {
         let log = folder.path("daemon.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
         let mut child = command.stdout(Stdio::null()).stderr(file).spawn().expect("starts");
@@ -141,7 +150,7 @@ impl Daemon {
             let address = |name: &str| file[name].as_str().and_then(|a| a.parse::<SocketAddr>().ok());
             let (ingress, admin) = (address("listen")?, address("admin")?);
             let answer = client.get(format!("http://{admin}/readyz")).send().await.ok()?;
-            answer.status().is_success().then_some((ingress, admin))
+            (answer.status().is_success() || !ready).then_some((ingress, admin))
         })
         .await;
         Self { child, state, log, ingress, admin, http: client }
