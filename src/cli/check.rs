@@ -33,7 +33,7 @@ pub(super) fn run(config: Option<&Path>, json: bool, out: &mut Out) -> Result<u8
     if let (Some(config), Some(rules), super::YES) = (config, rules, code)
         && out.verbosity() >= 0
     {
-        let (rules, sources, orchestrators) = (rules.rules().len(), config.sources.len(), config.orchestrators.len());
+        let (rules, sources, orchestrators) = (rules.rules().len(), config.sources.len() + config.polls.len(), config.orchestrators.len());
         let good = [count(rules, "rule"), count(sources, "source"), count(orchestrators, "orchestrator")];
         out.line(&format!("{}: {}", paint(GOOD, "ok"), good.join(", ")))?;
     }

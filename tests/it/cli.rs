@@ -128,7 +128,7 @@ fn init_makes_what_check_and_test_accept_and_overwrites_nothing() {
     let text = std::fs::read_to_string(&secret).expect("a secret");
     assert!(text.trim_end().len() == 64 && text.trim_end().bytes().all(|b| b.is_ascii_hexdigit()), "{text}");
     assert_eq!(std::fs::metadata(&secret).expect("a file").permissions().mode() & 0o777, 0o600);
-    let checked = check(&folder, &["check", "-c", "new/tripline.yaml"], 0, "ok: 1 rule, 1 source, 1 orchestrator");
+    let checked = check(&folder, &["check", "-c", "new/tripline.yaml"], 0, "ok: 1 rule, 2 sources, 1 orchestrator");
     assert!(!stdout(&checked).contains("error"), "{}", stdout(&checked));
     check(&folder, &["test", "-c", "new/tripline.yaml", "--require-tests"], 0, "3 passed, 0 failed");
     check(&folder, &["init", "new"], 1, "new/tripline.yaml");
