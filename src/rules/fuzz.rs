@@ -27,7 +27,9 @@ fn any_rule_file_loads_or_is_refused_and_what_loads_runs() {
         assert_eq!(set.is_none(), faults.any_error());
         places_are_inside(&faults);
         let Some(set) = set else { return };
-        let met: Vec<_> = set.matching(&event, now()).into_iter().map(|met| met.rule.name.clone()).collect();
+        // A condition that cannot be judged gives a run that is dead at once, and is explained as one that does not hold.
+        let met: Vec<_> =
+            set.matching(&event, now()).into_iter().filter(|met| met.fault.is_none()).map(|met| met.rule.name.clone()).collect();
         for explained in set.explain(&event, now()) {
             assert_eq!(explained.matched, met.contains(&explained.rule), "explain and the router say the same of `{}`", explained.rule);
         }
