@@ -5,8 +5,9 @@
 demo:
 	cargo run --release -- demo
 
+# The fuzz targets try the same inputs each time here; `make fuzz` tries new ones.
 test:
-	cargo test --locked
+	BOLERO_RANDOM_SEED=1 BOLERO_RANDOM_ITERATIONS=2000 cargo test --locked
 	@$(MAKE) --no-print-directory lint deny
 
 # The promise of the journal at length: 1,000 kills under load, and 100 power cuts of each kind, which need root and loop devices.
