@@ -23,7 +23,7 @@ pub struct StepView {
     pub value: Value,
     /// The item may be there twice.
     pub maybe_twice: bool,
-    /// The last attempts, at most [`ATTEMPTS_KEPT`].
+    /// The last attempts, at most [`crate::runs::ATTEMPTS_KEPT`].
     pub attempts: Vec<Attempt>,
     /// How many attempts are recorded in all, those before a `retry` by a person included.
     #[serde(default)]
