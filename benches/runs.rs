@@ -8,10 +8,9 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -295,13 +294,5 @@ fn waiting_as_child() -> bool {
 /// Makes waiting runs in a child and kills that; how long the making took.
 fn wait(state: &Path, count: u64) -> Duration {
     std::fs::create_dir_all(state).unwrap();
-    let begin = Instant::now();
-    let asked = format!("{count}:{}", state.display());
-    let mut child = Command::new(std::env::current_exe().unwrap()).env(WAITING, asked).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line.trim(), "filled");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    begin.elapsed()
+    support::killed_when_filled(WAITING, state, count)
 }

@@ -125,9 +125,15 @@ pub(crate) fn filled_as_child() -> bool {
 
 /// Fills a journal in a child and kills that with SIGKILL; how long the filling took.
 pub(crate) fn fill(state: &Path, events: u64) -> Duration {
+    killed_when_filled(FILL, state, events)
+}
+
+/// Starts this program again, asked by `variable` to fill `state` with so many, and kills it with SIGKILL once it says that it
+/// has; how long that took.
+pub(crate) fn killed_when_filled(variable: &str, state: &Path, count: u64) -> Duration {
     let begin = Instant::now();
-    let asked = format!("{events}:{}", state.display());
-    let mut child = Command::new(std::env::current_exe().unwrap()).env(FILL, asked).stdout(Stdio::piped()).spawn().unwrap();
+    let asked = format!("{count}:{}", state.display());
+    let mut child = Command::new(std::env::current_exe().unwrap()).env(variable, asked).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line.trim(), "filled");

@@ -12,7 +12,7 @@ use super::json::{field, integer, text};
 use super::{CallTrace, Called, Orchestrator, bodies, invalid};
 use crate::event::Folder;
 use crate::rules::FolderRef;
-use crate::runs::{Failure, Who};
+use crate::runs::Who;
 use crate::time::Timestamp;
 
 /// Rows of one page of the feed and of the small lists.
@@ -34,22 +34,24 @@ pub enum FeedFrom {
 }
 
 impl Orchestrator {
-    async fn list(
+    /// The rows of a list; an answer that is no list is invalid, never "nothing there".
+    pub(super) async fn list(
         &self,
+        who: Who,
         what: What<'_>,
         folder: Option<&FolderRef>,
         path: &str,
         query: Vec<(&str, &str)>,
         deadline: Instant,
-    ) -> (CallTrace, Result<Vec<Value>, Failure>) {
+    ) -> Called<Vec<Value>> {
         let ask = Ask { what, folder, path: path.to_owned(), query, body: None };
-        let (trace, said) = self.inner.call_as(Who::Polling, ask, deadline).await;
-        let rows = match said {
+        let (trace, said) = self.inner.call_as(who, ask, deadline).await;
+        let result = match said {
             Ok(Meaning::Body(body)) => bodies::rows(&body).map(<[Value]>::to_vec).ok_or_else(|| invalid(&trace, "no list in the answer")),
             Ok(_) => Err(invalid(&trace, "an empty answer where a list is due")),
             Err(failure) => Err(failure),
         };
-        (trace, rows)
+        Called { trace, result }
     }
 
     /// All rows of a small list, by ascending Id.
@@ -63,9 +65,9 @@ impl Orchestrator {
             if let Some(after) = &after {
                 query.insert(0, ("$filter", after));
             }
-            let (traced, rows) = self.list(what, folder, path, query, deadline).await;
-            trace = traced;
-            let rows = match rows {
+            let page = self.list(Who::Polling, what, folder, path, query, deadline).await;
+            trace = page.trace;
+            let rows = match page.result {
                 Ok(rows) => rows,
                 Err(failure) => return Called { trace, result: Err(failure) },
             };
@@ -110,14 +112,14 @@ impl Orchestrator {
         };
         let top = PAGE_ROWS.to_string();
         let query = vec![("$filter", filter.as_str()), ("$orderby", "Id"), ("$top", top.as_str())];
-        let (trace, result) = self.list(What::ReadFeed, Some(folder), "QueueItemEvents", query, Instant::now() + timeout).await;
-        Called { trace, result }
+        self.list(Who::Polling, What::ReadFeed, Some(folder), "QueueItemEvents", query, Instant::now() + timeout).await
     }
 
     /// The newest row of a folder's change feed.
     pub async fn newest_in_feed(&self, folder: &FolderRef, timeout: Duration) -> Called<Option<Value>> {
         let query = vec![("$orderby", "Id desc"), ("$top", "1")];
-        let (trace, result) = self.list(What::ReadFeed, Some(folder), "QueueItemEvents", query, Instant::now() + timeout).await;
+        let Called { trace, result } =
+            self.list(Who::Polling, What::ReadFeed, Some(folder), "QueueItemEvents", query, Instant::now() + timeout).await;
         Called { trace, result: result.map(|rows| rows.into_iter().next()) }
     }
 
@@ -126,7 +128,6 @@ impl Orchestrator {
         let ids: Vec<String> = ids.iter().take(ITEMS_AT_ONCE).map(i64::to_string).collect();
         let (filter, top) = (format!("Id in ({})", ids.join(",")), ids.len().to_string());
         let query = vec![("$filter", filter.as_str()), ("$top", top.as_str())];
-        let (trace, result) = self.list(What::ReadItems, Some(folder), "QueueItems", query, Instant::now() + timeout).await;
-        Called { trace, result }
+        self.list(Who::Polling, What::ReadItems, Some(folder), "QueueItems", query, Instant::now() + timeout).await
     }
 }

@@ -36,12 +36,11 @@ use crate::clock::Clock;
 use crate::config::OrchestratorConfig;
 use crate::http::client::Client;
 use crate::rules::FolderRef;
-use crate::runs::{Class, Failure};
+use crate::runs::{Class, Failure, Who};
 use crate::secret::Secret;
-use answer::{Meaning, What};
+use answer::What;
 use budget::ListBudget;
 use cache::Cache;
-use call::Ask;
 use tokens::Tokens;
 use urls::{folder_header, folder_name};
 use version::Version;
@@ -141,7 +140,7 @@ impl Orchestrator {
         self.inner.config.folder.as_ref()
     }
 
-    /// The first row of a list; an answer that is no list is invalid, never "nothing there".
+    /// The first row of a list, for a step.
     async fn first_row(
         &self,
         what: What<'_>,
@@ -150,16 +149,8 @@ impl Orchestrator {
         query: Vec<(&str, &str)>,
         deadline: Instant,
     ) -> Called<Option<Value>> {
-        let (trace, said) = self.inner.call(Ask { what, folder, path: path.to_owned(), query, body: None }, deadline).await;
-        let result = match said {
-            Ok(Meaning::Body(body)) => match bodies::rows(&body) {
-                Some(rows) => Ok(rows.first().cloned()),
-                None => Err(invalid(&trace, "no list in the answer")),
-            },
-            Ok(_) => Err(invalid(&trace, "an empty answer where a list is due")),
-            Err(failure) => Err(failure),
-        };
-        Called { trace, result }
+        let Called { trace, result } = self.list(Who::Action, what, folder, path, query, deadline).await;
+        Called { trace, result: result.map(|rows| rows.into_iter().next()) }
     }
 
     /// Whether a write was refused only for a field that this API has just turned out not to know.
