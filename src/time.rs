@@ -2,10 +2,14 @@
 //!
 //! Knows no clock: `now` is always an argument (the clock lives in `clock`).
 
+mod daily;
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use daily::Daily;
 
 /// An instant in UTC with the 100 ns precision of Orchestrator's stamps, between the years 1 and 9999.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
