@@ -107,6 +107,17 @@ impl Answer {
     }
 }
 
+/// What a call said, for the record of the attempt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallTrace {
+    /// `POST https://host/path`.
+    pub request: String,
+    /// Status of the last answer.
+    pub status: Option<u16>,
+    /// Bytes of its body.
+    pub bytes: u64,
+}
+
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

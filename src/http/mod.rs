@@ -1,4 +1,8 @@
 //! HTTP plumbing: the accept loop in, the client out. Knows nothing of events.
 
 pub mod client;
+pub mod encode;
+pub mod mask;
+pub mod oauth;
 pub mod server;
+pub mod tokens;

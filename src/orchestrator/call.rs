@@ -4,13 +4,15 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::answer::{self, Meaning, What, judge, mask, mask_refusal};
-use super::tokens::Token;
+use super::answer::{self, Meaning, What, judge, mask_refusal};
 use super::urls::{folder_header, odata};
 use super::{CallTrace, Inner};
 use crate::http::client::{Answer, Outgoing, request_line, retry_after};
+use crate::http::mask::mask;
+use crate::http::tokens::Token;
 use crate::rules::FolderRef;
 use crate::runs::{Class, Failure, Who};
+use crate::secret::Secret;
 
 /// What is asked of the API.
 #[derive(Debug)]
@@ -64,7 +66,8 @@ impl Inner {
                 timeout: deadline.saturating_duration_since(Instant::now()),
             };
             let sent = self.http.send(outgoing).await;
-            let secrets = [self.tokens.credential(), token.bearer.expose().trim_start_matches("Bearer ")];
+            let credentials = self.tokens.secrets();
+            let secrets: Vec<&str> = credentials.iter().map(Secret::expose).chain([token.bare()]).collect();
             let hide = |failure: Failure| Failure { message: mask(&failure.message, &secrets), ..failure };
             let mut answer = match sent {
                 Ok(answer) => answer,

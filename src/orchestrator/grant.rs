@@ -1,26 +1,18 @@
 //! How a token is asked for and what the answer means: pure functions of the configuration and the answer.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::answer::{ErrorBody, mask, mask_refusal};
+use super::answer::{ErrorBody, mask_refusal};
 use super::json::{self, field, text};
-use super::urls::{USER_KEY_URL, authenticate_url, form, token_url};
+use super::urls::{USER_KEY_URL, authenticate_url, token_url};
 use crate::config::{AuthConfig, OrchestratorConfig};
 use crate::http::client::{Answer, excerpt, refusal, shown};
+use crate::http::encode::form;
+use crate::http::mask::mask;
+use crate::http::tokens::{Grant, Granted, lifetime};
 use crate::runs::{Class, Failure};
 use crate::secret::Secret;
 use crate::time::Timestamp;
-
-/// How long before its end a token is no longer used.
-pub const EARLY: Duration = Duration::from_secs(60);
-/// A token is used at least so long, whatever its answer says: asking anew for each request helps nobody.
-pub const SHORTEST: Duration = Duration::from_secs(10);
-/// And at most so long.
-pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// What is assumed where an answer says nothing.
-pub const ASSUMED: Duration = Duration::from_secs(3600);
 
 /// One of the ways to get a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,17 +46,6 @@ pub enum Flow {
     },
 }
 
-/// A token, and how long it may be used.
-#[derive(Debug)]
-pub struct Granted {
-    /// The bearer token.
-    pub token: Secret,
-    /// How long it is used before the next one is asked for.
-    pub lasts: Duration,
-    /// How long it is good, as far as its answer says; at least as long as it is used.
-    pub good: Duration,
-}
-
 impl Flow {
     /// The way that the configuration names.
     pub fn of(config: &OrchestratorConfig) -> Self {
@@ -84,16 +65,8 @@ impl Flow {
         }
     }
 
-    /// Where to ask; `None` when there is nothing to ask for.
-    pub fn url(&self) -> Option<&str> {
-        match self {
-            Self::Fixed => None,
-            Self::ClientCredentials { url, .. } | Self::UserKey { url, .. } | Self::Password { url, .. } => Some(url),
-        }
-    }
-
     /// Content type and body of the request.
-    pub fn body(&self, credential: &Secret) -> (&'static str, String) {
+    fn body(&self, credential: &Secret) -> (&'static str, String) {
         let secret = credential.expose();
         match self {
             Self::Fixed => ("application/json", String::new()),
@@ -126,12 +99,22 @@ impl Flow {
             Self::Password { .. } => "check `username`, `password` and `tenant`, and that the user may sign in with a password",
         }
     }
+}
 
-    /// Reads the endpoint's answer.
-    ///
-    /// # Errors
-    /// Why there is no token. Since the request proper has not left yet, nothing here makes an outcome unknown.
-    pub fn read(&self, mut answer: Answer, credential: &Secret, now: Timestamp) -> Result<Granted, Failure> {
+impl Grant for Flow {
+    fn url(&self) -> Option<&str> {
+        match self {
+            Self::Fixed => None,
+            Self::ClientCredentials { url, .. } | Self::UserKey { url, .. } | Self::Password { url, .. } => Some(url),
+        }
+    }
+
+    fn request(&self, credential: &Secret) -> (Vec<(String, String)>, String) {
+        let (kind, body) = self.body(credential);
+        (vec![("content-type".to_owned(), kind.to_owned()), ("accept".to_owned(), "application/json".to_owned())], body)
+    }
+
+    fn read(&self, mut answer: Answer, credential: &Secret, now: Timestamp) -> Result<Granted, Failure> {
         mask_refusal(&mut answer, &[credential.expose()]);
         let answer = &answer;
         let at = shown(self.url().unwrap_or_default());
@@ -190,36 +173,17 @@ impl Flow {
             Some(token) => {
                 let expires_in = field(&body, "expires_in").and_then(|v| v.as_f64().or_else(|| v.as_str()?.trim().parse().ok()));
                 let (lasts, good) = lifetime(expires_in);
-                Ok(Granted { token: Secret::new(token.trim().to_owned()), lasts, good })
+                Ok(Granted { token: Secret::new(token.trim().to_owned()), lasts, good, next: None })
             }
             None => fail(Class::Connect, format!("no token from `{at}`: the answer has none; check `url`, `edition` and `token_url`")),
         }
     }
 }
 
-/// How long a token is used (its lifetime less [`EARLY`], between [`SHORTEST`] and [`LONGEST`]), and how long it is good.
-pub fn lifetime(expires_in: Option<f64>) -> (Duration, Duration) {
-    let said = match expires_in {
-        Some(seconds) if seconds.is_finite() => Duration::from_secs_f64(seconds.clamp(0.0, (LONGEST + EARLY).as_secs_f64())),
-        _ => ASSUMED,
-    };
-    let lasts = said.saturating_sub(EARLY).clamp(SHORTEST, LONGEST);
-    (lasts, said.max(lasts))
-}
-
-/// A failure to reach the token endpoint, for the request that needed the token: that one has not left.
-pub fn of_transport(mut failure: Failure, url: &str) -> Failure {
-    failure.class = match failure.class {
-        Class::Unknown | Class::Invalid | Class::Server => Class::Connect,
-        Class::Refused => Class::Configuration,
-        class => class,
-    };
-    failure.message = format!("no token from `{}`: {}", shown(url), failure.message);
-    failure
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn credentials() -> Flow {
@@ -237,29 +201,6 @@ mod tests {
     fn read(flow: &Flow, status: u16, body: &str) -> Result<Granted, Failure> {
         let answer = Answer { status, headers: vec![("retry-after".into(), "7".into())], body: body.to_owned().into_bytes().into() };
         flow.read(answer, &Secret::new("canary/secret".into()), Timestamp::EPOCH)
-    }
-
-    #[test]
-    fn a_token_is_used_for_a_time_that_makes_sense() {
-        for (expires_in, expected) in [
-            (Some(3600.0), 3540),
-            (Some(100.0), 40),
-            (Some(70.0), 10),
-            (Some(61.0), 10),
-            (Some(60.0), 10),
-            (Some(0.0), 10),
-            (Some(-5.0), 10),
-            (Some(86_400.0), 86_340),
-            (Some(1e10), 86_400),
-            (Some(f64::MAX), 86_400),
-            (Some(f64::NAN), 3540),
-            (Some(f64::INFINITY), 3540),
-            (None, 3540),
-        ] {
-            let (lasts, good) = lifetime(expires_in);
-            assert_eq!(lasts, Duration::from_secs(expected), "{expires_in:?}");
-            assert!(good >= lasts && good <= lasts + EARLY, "{expires_in:?}: {good:?}");
-        }
     }
 
     #[test]
@@ -336,18 +277,5 @@ mod tests {
             Class::Auth,
             "new user key",
         );
-    }
-
-    #[test]
-    fn a_token_endpoint_leaves_no_outcome_unknown() {
-        for (class, expected) in [
-            (Class::Connect, Class::Connect),
-            (Class::Unknown, Class::Connect),
-            (Class::Invalid, Class::Connect),
-            (Class::Refused, Class::Configuration),
-        ] {
-            let failure = of_transport(Failure { class, status: None, message: "m".into(), retry_after: None }, "https://u:p@h/t?q");
-            assert_eq!((failure.class, failure.message.as_str()), (expected, "no token from `https://h/t`: m"));
-        }
     }
 }

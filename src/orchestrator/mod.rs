@@ -16,7 +16,6 @@ mod json;
 mod lists;
 #[cfg(test)]
 mod tests;
-mod tokens;
 mod urls;
 mod version;
 
@@ -29,19 +28,20 @@ pub use bodies::INPUT_MAX;
 pub use bulk::{Addition, BULK_MAX, BulkAdded};
 pub use cache::{CACHE_FOR, CACHE_MAX};
 pub use lists::{FeedFrom, ITEMS_AT_ONCE, PAGE_ROWS};
-pub use tokens::TOKEN_TIMEOUT;
 pub use version::PARENT_SINCE;
 
 use crate::clock::Clock;
 use crate::config::OrchestratorConfig;
+pub use crate::http::client::CallTrace;
+
 use crate::http::client::Client;
+use crate::http::tokens::Tokens;
 use crate::rules::FolderRef;
 use crate::runs::{Class, Failure, Who};
 use crate::secret::Secret;
 use answer::What;
 use budget::ListBudget;
 use cache::Cache;
-use tokens::Tokens;
 use urls::{folder_header, folder_name};
 use version::Version;
 
@@ -62,17 +62,6 @@ struct Inner {
     budget: ListBudget,
     http: Client,
     clock: Clock,
-}
-
-/// What a call said, for the record of the attempt.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CallTrace {
-    /// `POST https://host/path`.
-    pub request: String,
-    /// Status of the last answer.
-    pub status: Option<u16>,
-    /// Bytes of its body.
-    pub bytes: u64,
 }
 
 /// What a call gave, with its trace.
@@ -116,7 +105,7 @@ impl Orchestrator {
     pub fn new(config: OrchestratorConfig, credential: Secret, http: Client, clock: Clock) -> Self {
         let inner = Inner {
             tenant: urls::tenant_header(&config),
-            tokens: Tokens::new(grant::Flow::of(&config), credential),
+            tokens: Tokens::new(Box::new(grant::Flow::of(&config)), credential),
             version: Version::of(config.edition),
             queues: Cache::default(),
             releases: Cache::default(),

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::{AuthConfig, Edition, OrchestratorConfig};
+use crate::http::encode::percent;
 use crate::rules::FolderRef;
 
 /// Where user keys are exchanged, unless the configuration says otherwise.
@@ -42,27 +43,6 @@ pub fn odata(base: &str, path: &str, query: &[(&str, &str)]) -> String {
 /// A text in an OData expression: in quotes, with its own quotes doubled.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-/// Percent-encoded whole: only unreserved characters stand. Space is `%20` and a quote `%27`, as strict builds want it.
-pub fn percent(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = String::with_capacity(text.len() + text.len() / 4);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    out
-}
-
-/// A form body.
-pub fn form(fields: &[(&str, &str)]) -> String {
-    fields.iter().map(|(name, value)| format!("{name}={}", percent(value))).collect::<Vec<_>>().join("&")
 }
 
 /// The header that names a folder. A path goes encoded, since it may hold any letter. A key with characters that no
@@ -126,10 +106,8 @@ mod tests {
             "https://h/o/odata/QueueDefinitions?$filter=Name%20eq%20%27O%27%27Brien%20%26%20S%C3%B6hne%2F50%25%27&$top=1"
         );
         assert_eq!(odata("https://h/", "QueueItems(5)", &[]), "https://h/odata/QueueItems(5)");
-        assert_eq!(percent("a-._~Z0%% +\r\n"), "a-._~Z0%25%25%20%2B%0D%0A");
         // What breaks out of the quotes stays inside them.
         assert_eq!(quoted("x' or 1 eq 1 or '"), "'x'' or 1 eq 1 or '''");
-        assert_eq!(form(&[("a", "b c"), ("d", "é&=")]), "a=b%20c&d=%C3%A9%26%3D");
     }
 
     #[test]
