@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::explain::When;
 use super::index::{Index, IndexEntry};
@@ -93,7 +94,7 @@ impl RuleSet {
     #[must_use]
     pub fn meets_none(&self, event_type: &str, emitted: bool, data: &impl Json) -> bool {
         let mut found = Vec::new();
-        self.index.matches(&event_type.to_ascii_lowercase(), emitted, data, &mut found);
+        self.index.matches(&Lower::of(event_type), emitted, data, &mut found);
         found.is_empty()
     }
 
@@ -101,7 +102,7 @@ impl RuleSet {
     #[must_use]
     pub fn matching(&self, event: &Event, now: Timestamp) -> Vec<Met> {
         let mut met = Vec::new();
-        let lower = event.event_type().to_ascii_lowercase();
+        let lower = Lower::of(event.event_type());
         let mut found = Vec::new();
         self.index.matches(&lower, event.via == Via::Emit, event.data(), &mut found);
         for rule in found.into_iter().filter_map(|position| self.rules.get(position)) {
@@ -152,6 +153,25 @@ impl RuleSet {
     pub fn test(&self, only: &[String], vars: &Value, now: Timestamp) -> Vec<TestReport> {
         let wanted = |rule: &&Arc<Rule>| only.is_empty() || only.iter().any(|name| **name == *rule.name);
         self.rules.iter().filter(wanted).flat_map(|rule| rule.tests.iter().map(|test| test.run(rule, vars, now))).collect()
+    }
+}
+
+/// A type in the case that the index has; types are short.
+struct Lower(SmallVec<[u8; 64]>);
+
+impl Lower {
+    fn of(text: &str) -> Self {
+        let mut bytes = SmallVec::from_slice(text.as_bytes());
+        bytes.make_ascii_lowercase();
+        Self(bytes)
+    }
+}
+
+impl std::ops::Deref for Lower {
+    type Target = str;
+    fn deref(&self) -> &str {
+        // ASCII alone was changed, so it is still text.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 

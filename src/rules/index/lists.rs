@@ -1,5 +1,7 @@
 //! Branches filed under one value, partition by partition.
 
+use super::Candidates;
+
 /// A branch's position in the index.
 pub(super) type BranchId = u32;
 
@@ -27,7 +29,7 @@ impl Lists {
         }
     }
 
-    pub(super) fn collect(&self, active: &[PartitionId], out: &mut Vec<BranchId>) {
+    pub(super) fn collect(&self, active: &[PartitionId], out: &mut Candidates) {
         if self.parts.is_empty() {
             return;
         }

@@ -20,6 +20,8 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::event::Json;
 use crate::rules::pattern::{Condition, NameHasher, PathId, Paths, Pattern, Walked, holds};
 
@@ -28,6 +30,9 @@ use lists::{BranchId, PartitionId};
 use probes::Probes;
 
 pub use types::TypePattern;
+
+/// Branches that an event may meet; on the stack while they are few.
+type Candidates = SmallVec<[BranchId; 32]>;
 
 type Table<K, V> = HashMap<K, V, BuildHasherDefault<NameHasher>>;
 
@@ -97,10 +102,10 @@ impl Index {
     pub fn matches(&self, event_type: &str, ours: bool, data: &impl Json, out: &mut Vec<usize>) {
         out.clear();
         let active = self.parts.active(event_type, ours);
-        let mut candidates: Vec<BranchId> = Vec::new();
+        let mut candidates: Candidates = SmallVec::new();
         for part in active.iter() {
             out.extend(self.always[*part as usize].iter().map(|entry| *entry as usize));
-            candidates.extend(&self.unfiled[*part as usize]);
+            candidates.extend_from_slice(&self.unfiled[*part as usize]);
         }
         if active.iter().any(|part| self.walks[*part as usize]) {
             let mut walked = Walked::over(data, &self.paths);
@@ -122,7 +127,7 @@ impl Index {
         &self.residual
     }
 
-    fn verify(&self, mut candidates: Vec<BranchId>, walked: &mut Walked<'_, impl Json>, out: &mut Vec<usize>) {
+    fn verify(&self, mut candidates: Candidates, walked: &mut Walked<'_, impl Json>, out: &mut Vec<usize>) {
         if candidates.is_empty() {
             return;
         }

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use super::Table;
+use super::{Candidates, Table};
 use super::access::Access;
 use super::lists::{BranchId, Lists, PartitionId};
 use super::ranges::Ranges;
@@ -66,7 +66,7 @@ impl Probes {
     }
 
     /// The branches that a value leads to.
-    pub(super) fn collect(&self, value: &impl Json, active: &[PartitionId], out: &mut Vec<BranchId>) {
+    pub(super) fn collect(&self, value: &impl Json, active: &[PartitionId], out: &mut Candidates) {
         self.path.collect(active, out);
         match value.view() {
             View::Null => self.null.collect(active, out),
@@ -83,7 +83,7 @@ impl Probes {
         }
     }
 
-    fn collect_text(&self, text: &str, active: &[PartitionId], out: &mut Vec<BranchId>) {
+    fn collect_text(&self, text: &str, active: &[PartitionId], out: &mut Candidates) {
         probe(&self.texts, text, active, out);
         if (!self.addresses.is_empty() || self.has_blocks)
             && let Some(address) = parse_address(text)
@@ -113,7 +113,7 @@ fn by_length<'t>(tables: &'t mut Vec<(usize, Table<Box<str>, Lists>)>, text: &st
     tables[at].1.entry(text.into()).or_default()
 }
 
-fn probe<K, Q>(table: &Table<K, Lists>, key: &Q, active: &[PartitionId], out: &mut Vec<BranchId>)
+fn probe<K, Q>(table: &Table<K, Lists>, key: &Q, active: &[PartitionId], out: &mut Candidates)
 where
     K: Borrow<Q> + Hash + Eq,
     Q: Hash + Eq + ?Sized,
@@ -125,7 +125,7 @@ where
     }
 }
 
-fn heads(tables: &[(usize, Table<Box<str>, Lists>)], text: &str, active: &[PartitionId], out: &mut Vec<BranchId>) {
+fn heads(tables: &[(usize, Table<Box<str>, Lists>)], text: &str, active: &[PartitionId], out: &mut Candidates) {
     for (length, table) in tables.iter().take_while(|(length, _)| *length <= text.len()) {
         if let Some(head) = text.get(..*length) {
             probe(table, head, active, out);
@@ -133,7 +133,7 @@ fn heads(tables: &[(usize, Table<Box<str>, Lists>)], text: &str, active: &[Parti
     }
 }
 
-fn tails(tables: &[(usize, Table<Box<str>, Lists>)], text: &str, active: &[PartitionId], out: &mut Vec<BranchId>) {
+fn tails(tables: &[(usize, Table<Box<str>, Lists>)], text: &str, active: &[PartitionId], out: &mut Candidates) {
     for (length, table) in tables.iter().take_while(|(length, _)| *length <= text.len()) {
         if let Some(tail) = text.get(text.len() - length..) {
             probe(table, tail, active, out);

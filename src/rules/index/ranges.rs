@@ -1,5 +1,6 @@
 //! Numeric ranges of one path, sorted by their lower end so that a number finds those that hold it.
 
+use super::Candidates;
 use super::lists::{BranchId, PartitionId};
 use crate::rules::pattern::Range;
 
@@ -38,7 +39,7 @@ impl Ranges {
         raise(&mut self.sorted);
     }
 
-    pub(super) fn collect(&self, number: f64, active: &[PartitionId], out: &mut Vec<BranchId>) {
+    pub(super) fn collect(&self, number: f64, active: &[PartitionId], out: &mut Candidates) {
         stab(&self.sorted, number, active, out);
     }
 }
@@ -53,7 +54,7 @@ fn raise(stretch: &mut [Entry]) -> f64 {
     root.highest
 }
 
-fn stab(stretch: &[Entry], number: f64, active: &[PartitionId], out: &mut Vec<BranchId>) {
+fn stab(stretch: &[Entry], number: f64, active: &[PartitionId], out: &mut Candidates) {
     let (left, rest) = stretch.split_at(stretch.len() / 2);
     let Some((root, right)) = rest.split_first() else { return };
     if root.highest < number {

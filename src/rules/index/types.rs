@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::Table;
 use super::lists::PartitionId;
 
@@ -74,13 +76,13 @@ impl Partitions {
     }
 
     /// The partitions that an event belongs to.
-    pub(super) fn active(&self, event_type: &str, ours: bool) -> Vec<PartitionId> {
-        let mut active = Vec::with_capacity(3);
-        active.extend(self.exact.get(event_type));
+    pub(super) fn active(&self, event_type: &str, ours: bool) -> SmallVec<[PartitionId; 4]> {
+        let mut active = SmallVec::new();
+        active.extend(self.exact.get(event_type).copied());
         if !ours && !event_type.starts_with(OURS) {
             active.extend(self.any);
             let ends = event_type.match_indices('.').map(|(at, _)| &event_type[..=at]);
-            active.extend(ends.filter_map(|family| self.families.get(family)));
+            active.extend(ends.filter_map(|family| self.families.get(family).copied()));
         }
         active
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use crate::event::{Json, View};
 
@@ -15,6 +16,9 @@ pub type PathId = u32;
 
 /// Membership in no array.
 const NOWHERE: u32 = u32::MAX;
+
+/// Values found that are kept on the stack, and looked through one by one: as quick as halving for so few.
+const FEW: usize = 16;
 
 /// The paths that patterns name, as a tree.
 #[derive(Debug)]
@@ -134,7 +138,7 @@ pub struct Fixed {
 /// What a walk found.
 #[derive(Debug)]
 pub struct Walked<'v, J = Value> {
-    found: Vec<Found<'v, J>>,
+    found: SmallVec<[Found<'v, J>; FEW]>,
     elements: Vec<Element>,
     arrays: u32,
     sorted: bool,
@@ -144,7 +148,7 @@ impl<'v, J: Json> Walked<'v, J> {
     /// Walks over an event's data.
     #[must_use]
     pub fn over(data: &'v J, paths: &Paths) -> Self {
-        let mut walked = Self { found: Vec::new(), elements: Vec::new(), arrays: 0, sorted: false };
+        let mut walked = Self { found: SmallVec::new(), elements: Vec::new(), arrays: 0, sorted: false };
         walked.object(data, 0, NOWHERE, paths);
         walked
     }
@@ -158,6 +162,7 @@ impl<'v, J: Json> Walked<'v, J> {
     /// Groups by path and depth, so that [`Walked::at`] answers. Within a group the event's order stays.
     pub fn sort(&mut self) {
         if !self.sorted {
+            // Stable, and nothing is moved where the order is right.
             self.found.sort_by_key(|found| (found.path, found.depth));
             self.sorted = true;
         }
@@ -167,9 +172,15 @@ impl<'v, J: Json> Walked<'v, J> {
     #[must_use]
     pub fn at(&self, path: PathId) -> &[Found<'v, J>] {
         debug_assert!(self.sorted, "sorted before it is asked");
-        let begin = self.found.partition_point(|found| found.path < path);
-        let count = self.found[begin..].partition_point(|found| found.path == path);
-        &self.found[begin..begin + count]
+        let found = self.found.as_slice();
+        if found.len() <= FEW {
+            let begin = found.iter().position(|found| found.path == path).unwrap_or(found.len());
+            let count = found[begin..].iter().position(|found| found.path != path).unwrap_or(found.len() - begin);
+            return &found[begin..begin + count];
+        }
+        let begin = found.partition_point(|found| found.path < path);
+        let count = found[begin..].partition_point(|found| found.path == path);
+        &found[begin..begin + count]
     }
 
     /// Whether any value stands in an array of objects: only then can choices conflict.
