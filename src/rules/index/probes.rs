@@ -4,10 +4,10 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use super::{Candidates, Table};
 use super::access::Access;
 use super::lists::{BranchId, Lists, PartitionId};
 use super::ranges::Ranges;
+use super::{Candidates, Table};
 use crate::event::{Json, View};
 use crate::rules::pattern::{Number, Test, fold, parse_address};
 
