@@ -4,15 +4,16 @@
 //! floors below its own (`tests/architecture.rs` keeps it so; `ARCHITECTURE.md` tells the story):
 //!
 //! ```text
-//! 10  cli                                           people
-//!  9  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
-//!  8  intake · poll · router · dispatch · admin            edges; they never use each other
-//!  7  orchestrator                                  API client
-//!  6  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
-//!  5  config                                        text -> checked values, with every fault collected
-//!  4  runs                                          a run's life: steps, retry, breaker as values
-//!  3  rules                                         which rules an event meets, what their steps ask for
-//!  2  signature · normalize                         whether a body is genuine, which changes it tells
+//! 11  cli                                           people
+//! 10  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
+//!  9  intake · poll · router · dispatch · admin     edges; they never use each other
+//!  8  orchestrator · calls                          API client; requests of connectors
+//!  7  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
+//!  6  config                                        text -> checked values, with every fault collected
+//!  5  runs                                          a run's life: steps, retry, breaker as values
+//!  4  rules                                         which rules an event meets, what their steps ask for
+//!  3  connectors                                    what a service offers, what is sent to it, what its answers mean
+//!  2  signature · normalize · retry                 whether a body is genuine, which changes it tells; how often to try
 //!  1  expr · yaml                                   CEL and YAML behind our own small faces
 //!  0  event · time · fault · secret · metric · printable   words
 //! ```
@@ -28,8 +29,12 @@ pub mod expr;
 pub mod yaml;
 
 pub mod normalize;
-pub mod rules;
+pub mod retry;
 pub mod signature;
+
+pub mod connectors;
+
+pub mod rules;
 
 pub mod runs;
 
@@ -39,6 +44,7 @@ pub mod clock;
 pub mod http;
 pub mod journal;
 
+pub mod calls;
 pub mod orchestrator;
 
 pub mod admin;

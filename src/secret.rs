@@ -1,8 +1,11 @@
 //! Secrets: values that never print and are wiped when dropped.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::fault::Place;
 
 /// A secret text. `Debug` and `Display` print `***`; the value leaves only through [`Secret::expose`].
 #[derive(Clone)]
@@ -43,6 +46,41 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// Where a secret comes from; its value is not kept here unless it was written so.
+#[derive(Clone, Debug)]
+pub struct SecretRef {
+    /// The kind and name.
+    pub from: SecretFrom,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// The places a secret may come from.
+#[derive(Clone, Debug)]
+pub enum SecretFrom {
+    /// An environment variable.
+    Env(String),
+    /// A file, absolute; one newline at its end is trimmed.
+    File(PathBuf),
+    /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// Written in the file itself.
+    Plain(Secret),
+}
+
+impl SecretFrom {
+    /// The name by which events and metrics speak of it: `env:HOOK_SECRET`, `secret 2`.
+    #[must_use]
+    pub fn name(&self, number: usize) -> String {
+        match self {
+            Self::Env(name) => format!("env:{name}"),
+            Self::File(path) => format!("file:{}", path.file_name().unwrap_or_default().to_string_lossy()),
+            Self::Credential(name) => format!("credential:{name}"),
+            Self::Plain(_) => format!("secret {number}"),
+        }
     }
 }
 

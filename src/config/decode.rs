@@ -13,8 +13,9 @@ use super::mask::{hide, hide_in_faults};
 use super::outbound::egress;
 use super::retention::retention;
 use super::settings::{AdminAddress, Config, Limits, Log, LogFormat};
-use super::{orchestrators, secrets, shapes, sources};
+use super::{orchestrators, shapes, sources};
 use crate::fault::{Fault, Faults, Place, SourceText, nearest};
+use crate::yaml::secret;
 use crate::yaml::{Fields, Node, Yaml, parse};
 
 /// What bodies may be limited to.
@@ -74,7 +75,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
     let fields = Fields::read(root, "the configuration", &shapes::CONFIG, faults)?;
     let listen = listen(&fields, world, faults);
     let admin = admin(&fields, &base, world, faults);
-    let admin_token = fields.get("admin_token").map(|node| secrets::decode(node, "`admin_token`", &base, faults));
+    let admin_token = fields.get("admin_token").map(|node| secret::decode(node, "`admin_token`", base.folder(), faults));
     if let (Some(listen), Some(AdminAddress::Tcp(admin))) = (listen, &admin)
         && overlap(listen, *admin)
     {

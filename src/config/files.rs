@@ -30,6 +30,11 @@ impl Base {
         Self(file.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned))
     }
 
+    /// The folder itself.
+    pub(super) fn folder(&self) -> &Path {
+        &self.0
+    }
+
     /// The absolute path of what is written.
     pub(super) fn resolve(&self, written: &str) -> PathBuf {
         tidy(&self.0.join(written))

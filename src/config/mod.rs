@@ -24,11 +24,12 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use crate::secret::{SecretFrom, SecretRef};
 pub use decode::load;
 pub use files::{CONFIG_BYTES_MAX, FILE_UNREADABLE, RULE_FILES_MAX, SEARCHED};
 pub use orchestrators::{AuthConfig, Edition, OrchestratorConfig};
 pub use polls::{Chosen, PollSource};
-pub use secrets::{SECRET_UNRESOLVED, SecretFrom, SecretRef, Secrets};
+pub use secrets::{SECRET_UNRESOLVED, Secrets};
 pub use settings::{AdminAddress, Config, Egress, Limits, Log, LogFormat, Retention};
 pub use shapes::config_schema;
 pub use sources::WebhookSource;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use url::Url;
 
 use super::files::Base;
-use super::secrets::{self, SecretRef};
 use super::shapes;
 use super::url::{service_url, without_slash};
 use crate::event::is_plain_name;
 use crate::fault::{Fault, Faults, nearest};
 use crate::rules::FolderRef;
+use crate::secret::SecretRef;
 use crate::time::Rate;
+use crate::yaml::secret;
 use crate::yaml::{Fields, KeyNode, Node, Yaml};
 
 /// One orchestrator.
@@ -277,7 +278,7 @@ fn auth(node: &Node, what: &str, base: &Base, faults: &mut Faults) -> Option<Aut
             let scope = scope?.iter().map(|(text, _)| *text).collect::<Vec<_>>().join(" ");
             Some(AuthConfig::ClientCredentials { client_id: client_id?, client_secret: client_secret?, scope, token_url })
         }
-        "token" => secrets::decode(inner, "`token`", base, faults).map(AuthConfig::Token),
+        "token" => secret::decode(inner, "`token`", base.folder(), faults).map(AuthConfig::Token),
         "user_key" => {
             let fields = Fields::read(inner, "`user_key`", &shapes::USER_KEY, faults)?;
             let client_id = required_text(&fields, "client_id", faults);
@@ -306,7 +307,7 @@ fn required_text(fields: &Fields<'_>, name: &str, faults: &mut Faults) -> Option
 
 fn required_secret(fields: &Fields<'_>, name: &str, base: &Base, faults: &mut Faults) -> Option<SecretRef> {
     let node = fields.require(name, "`auth`", faults)?;
-    secrets::decode(node, &format!("`{name}`"), base, faults)
+    secret::decode(node, &format!("`{name}`"), base.folder(), faults)
 }
 
 fn token_url(fields: &Fields<'_>, faults: &mut Faults) -> Option<String> {

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::World;
-use super::files::Base;
 use super::settings::Config;
-use super::shapes::SECRET;
 use crate::event::SourceName;
-use crate::fault::{Fault, Faults, Place};
-use crate::secret::Secret;
+use crate::fault::{Fault, Faults};
+use crate::secret::{Secret, SecretFrom, SecretRef};
 use crate::signature::NamedSecret;
-use crate::yaml::{Fields, Node, Yaml};
 
 /// The code of a secret whose variable, file or credential is not there: an error for `run`, a warning for `check`.
 pub const SECRET_UNRESOLVED: &str = "secret-unresolved";
@@ -27,40 +24,6 @@ pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The longest secret that Orchestrator takes for a webhook, in characters (`WebhookDto.Secret`).
 pub const WEBHOOK_SECRET_CHARS_MAX: usize = 100;
 
-/// Where a secret comes from; its value is not kept here unless it was written so.
-#[derive(Clone, Debug)]
-pub struct SecretRef {
-    /// The kind and name.
-    pub from: SecretFrom,
-    /// Where it is written.
-    pub place: Place,
-}
-
-/// The places a secret may come from.
-#[derive(Clone, Debug)]
-pub enum SecretFrom {
-    /// An environment variable.
-    Env(String),
-    /// A file, absolute; one newline at its end is trimmed.
-    File(PathBuf),
-    /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
-    Credential(String),
-    /// Written in the file itself.
-    Plain(Secret),
-}
-
-impl SecretFrom {
-    /// The name by which events and metrics speak of it: `env:HOOK_SECRET`, `secret 2`.
-    fn name(&self, number: usize) -> String {
-        match self {
-            Self::Env(name) => format!("env:{name}"),
-            Self::File(path) => format!("file:{}", path.file_name().unwrap_or_default().to_string_lossy()),
-            Self::Credential(name) => format!("credential:{name}"),
-            Self::Plain(_) => format!("secret {number}"),
-        }
-    }
-}
-
 /// Secret values, read once.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
@@ -70,59 +33,6 @@ pub struct Secrets {
     pub orchestrators: BTreeMap<Arc<str>, Secret>,
     /// Of the admin API.
     pub admin_token: Option<Secret>,
-}
-
-/// Reads `{env: …}`, `{file: …}`, `{credential: …}` or a plain string. `what` names it in messages.
-pub(super) fn decode(node: &Node, what: &str, base: &Base, faults: &mut Faults) -> Option<SecretRef> {
-    const EXPECTED: &str = "write `{env: NAME}`, `{file: PATH}` or `{credential: NAME}`";
-    let place = node.place.clone();
-    if let Yaml::Text(text) = &node.value {
-        if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-            let message = format!("{what} is `${{{name}}}`, which is not expanded here");
-            faults.push(Fault::error("secret-template", place, message).help(format!("write `{{env: {name}}}`")));
-            return None;
-        }
-        if text.is_empty() {
-            faults.push(Fault::error("secret-empty", place, format!("{what} is empty")).help(EXPECTED));
-            return None;
-        }
-        return Some(SecretRef { from: SecretFrom::Plain(Secret::new(text.clone())), place });
-    }
-    if node.as_map().is_none() {
-        faults.push(Fault::error("wrong-type", place, format!("{what} is {}; expected a secret", node.kind())).help(EXPECTED));
-        return None;
-    }
-    let fields = Fields::read(node, what, &SECRET, faults)?;
-    let mut found = Vec::new();
-    if let Some((name, at)) = fields.text("env", faults) {
-        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.starts_with(|c: char| c.is_ascii_digit());
-        if name.is_empty() || !plain {
-            let message = format!("`{name}` is no name of an environment variable; expected letters, digits and `_`");
-            faults.push(Fault::error("secret-name", at.clone(), message));
-            return None;
-        }
-        found.push(SecretFrom::Env(name.to_owned()));
-    }
-    if let Some((path, _)) = fields.text("file", faults) {
-        found.push(SecretFrom::File(base.resolve(path)));
-    }
-    if let Some((name, at)) = fields.text("credential", faults) {
-        if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            let message = format!("`{name}` is no credential name; expected a file name in $CREDENTIALS_DIRECTORY");
-            faults.push(Fault::error("secret-name", at.clone(), message));
-            return None;
-        }
-        found.push(SecretFrom::Credential(name.to_owned()));
-    }
-    if fields.entries().len() == 1 && found.len() == 1 {
-        return found.pop().map(|from| SecretRef { from, place });
-    }
-    if fields.entries().len() != 1 {
-        faults.push(Fault::error("secret", place, format!("{what} names {} places", fields.entries().len())).help(EXPECTED));
-    } else if fields.entries().iter().any(|(_, node)| matches!(node.value, Yaml::Null)) {
-        faults.push(Fault::error("secret", place, format!("{what} names no place")).help(EXPECTED));
-    }
-    None
 }
 
 impl SecretRef {

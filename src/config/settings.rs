@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::orchestrators::OrchestratorConfig;
 use super::polls::PollSource;
-use super::secrets::SecretRef;
 use super::sources::WebhookSource;
 use crate::event::SourceName;
 use crate::rules::{Known, KnownSource};
+use crate::secret::SecretRef;
 
 /// A checked configuration. It is made by [`super::load`].
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::decode::CONNECTIONS;
 use super::sources::TRUSTED_PROXIES_MAX;
+use crate::yaml::secret::A_SECRET;
 use crate::yaml::shape::{Form, Shape, key, schema};
 
 /// The JSON Schema of the configuration.
@@ -14,7 +15,6 @@ pub fn config_schema() -> Value {
 }
 
 const TEXTS: Form = Form::OneOrMore(&Form::Text);
-const A_SECRET: Form = Form::AnyOf(&[Form::Object(&SECRET), Form::Text]);
 
 /// `tripline.yaml`.
 pub(super) static CONFIG: Shape = Shape {
@@ -85,19 +85,6 @@ pub(super) static EGRESS: Shape = Shape {
         key("proxy", Form::Text, "The proxy's URL."),
         key("ca", Form::Text, "A PEM file of further certificate authorities."),
     ],
-    ..Shape::EMPTY
-};
-
-/// A secret.
-pub(super) static SECRET: Shape = Shape {
-    name: "secret",
-    about: "Where a secret is read from: exactly one place.",
-    keys: &[
-        key("env", Form::Text, "An environment variable."),
-        key("file", Form::Text, "A file, relative to this one."),
-        key("credential", Form::Text, "A systemd credential."),
-    ],
-    one_of: &["env", "file", "credential"],
     ..Shape::EMPTY
 };
 

@@ -9,11 +9,12 @@ use ipnet::IpNet;
 use super::files::Base;
 use super::orchestrators::{OrchestratorConfig, check_name};
 use super::polls::{self, PollSource};
-use super::secrets::{self, SecretRef};
 use super::shapes;
 use super::url::network;
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults, Place, nearest};
+use crate::secret::SecretRef;
+use crate::yaml::secret;
 use crate::yaml::{Fields, KeyNode, Node, Yaml};
 
 /// The most secrets that one source may have; each is tried for each delivery.
@@ -246,7 +247,7 @@ fn secrets_of(fields: &Fields<'_>, what: &str, unsigned: bool, base: &Base, faul
     }
     let mut secrets: Vec<SecretRef> = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let Some(secret) = secrets::decode(item, &format!("secret {} of {what}", index + 1), base, faults) else { continue };
+        let Some(secret) = secret::decode(item, &format!("secret {} of {what}", index + 1), base.folder(), faults) else { continue };
         if let Some(first) = secrets.iter().position(|first| first.same_place(&secret)) {
             let message = format!("secret {} of {what} is the same as secret {}", index + 1, first + 1);
             faults.push(Fault::error("secret-duplicate", item.place.clone(), message).help("remove one of them"));

@@ -5,6 +5,7 @@
 //! a null is as good as missing where a value is needed, and `"5" == 5` is an error instead of a silent `false`.
 //! Knows nothing of rules or events: names are bound by the caller.
 
+mod at;
 mod budget;
 mod compile;
 mod eval;
@@ -20,6 +21,7 @@ mod scan;
 mod stack;
 mod template;
 mod text;
+mod tree;
 mod value;
 
 #[cfg(test)]
@@ -29,7 +31,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use at::{At, ExpressionFault, explain};
 pub use template::Template;
+pub use tree::Tree;
 
 use crate::time::Timestamp;
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Step;
-use super::tree::Tree;
-use crate::expr::{Expression, Template};
+use crate::expr::{Expression, Template, Tree};
 use crate::time::Timestamp;
 
 /// What a step does, as written: templates not yet rendered. Its shape is this module's own business; the rest of the

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Known;
-use super::at::explain;
-use super::tree::Tree;
-use crate::expr::{Expression, Scope, SyntaxError, Template};
+use crate::expr::{Expression, Scope, SyntaxError, Template, Tree, explain};
 use crate::fault::{Fault, Faults, Place, nearest};
 use crate::time::Timestamp;
 use crate::yaml::{Node, Yaml};

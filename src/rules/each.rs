@@ -5,13 +5,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::action::{EachAction, EnqueueAction, Kind, Over};
-use super::at::At;
 use super::decode::{Decoder, NAMES};
 use super::limits::{ELEMENTS_MAX, NESTED_STEPS_MAX, PARALLEL_MAX};
 use super::render::{Fallible, event_scope};
 use super::{Action, ExpressionFault, RenderInput, RetryPolicy, Rule, Step};
 use super::{shapes, steps};
-use crate::expr::{Expression, Scope};
+use crate::expr::{At, Expression, Scope};
 use crate::fault::{Fault, nearest};
 use crate::yaml::{Fields, Node, Yaml};
 

@@ -3,12 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::at::explain as words;
 use super::pattern::short;
 use super::render::event_scope;
 use super::{ExpressionFault, Mode, Rule};
 use crate::event::{Event, RuleName};
-use crate::expr::{EvalError, Expression, Scope};
+use crate::expr::{EvalError, Expression, Scope, explain as words};
 use crate::time::Timestamp;
 
 /// Why a rule did not match, or that it did.

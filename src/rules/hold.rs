@@ -9,14 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::at::explain as words;
 use super::decode::Decoder;
 use super::limits::{DEDUPE_WINDOW_MAX, DEDUPE_WINDOW_MIN, EXPIRES_MAX, EXPIRES_MIN};
 use super::render::event_scope;
 use super::shapes::DEDUPE;
 use super::{Because, ExpressionFault, Rule, RuleSet};
 use crate::event::{Event, EventId, RuleHash};
-use crate::expr::{EvalError, Template};
+use crate::expr::{EvalError, Template, explain as words};
 use crate::time::{Timestamp, format_duration};
 use crate::yaml::{Fields, Node};
 

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::action::HttpAction;
-use super::at::At;
 use super::decode::Decoder;
 use super::limits::{HEADER_MAX, HEADERS_MAX, URL_MAX};
 use super::shapes::HTTP;
 use super::{ExpressionFault, HttpCall};
-use crate::expr::{Scope, Template};
+use crate::expr::{At, Scope, Template};
 use crate::fault::{Place, nearest};
 use crate::yaml::{Fields, Node};
 

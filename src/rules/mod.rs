@@ -3,7 +3,6 @@
 //! Knows no clock, store or network. `check`, `test`, `explain` and `run` all go through these functions.
 
 mod action;
-mod at;
 mod backtest;
 mod check;
 mod decode;
@@ -27,16 +26,16 @@ mod read;
 mod rehearse;
 mod render;
 mod request;
-mod retry;
 mod rule;
 mod set;
 mod shapes;
 mod steps;
 mod testing;
-mod tree;
 mod values;
 mod waits;
 
+pub use crate::expr::ExpressionFault;
+pub use crate::retry::RetryPolicy;
 pub use action::Action;
 pub use backtest::{Backtest, Change, Deed, Difference, differences};
 pub use draft::{Draft, MASK};
@@ -46,9 +45,9 @@ pub use known::{Known, KnownSource};
 pub use limits::{ELEMENTS_MAX, PARALLEL_MAX};
 pub use part::Part;
 pub use rehearse::{Guess, Rehearsal};
-pub use render::{ExpressionFault, RenderInput, Rendered, Within};
+pub use render::{RenderInput, Rendered, Within};
 pub use request::{AwaitJob, Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, JobLookup, Request, StartJob, Target, Wait};
-pub use rule::{Mode, RetryPolicy, Rule, Step};
+pub use rule::{Mode, Rule, Step};
 pub use set::{Met, RuleSet, RulesInForce};
 pub use shapes::rule_schema;
 pub use testing::{TestCase, TestReport};

@@ -8,7 +8,7 @@ use super::decode::Decoder;
 use super::filter::Filter;
 use super::hold::{self, Dedupe};
 use super::pattern::Pattern;
-use super::{Known, Mode, RetryPolicy, Rule, indexed, retry, shapes, steps, testing};
+use super::{Known, Mode, RetryPolicy, Rule, indexed, shapes, steps, testing};
 use crate::event::RULE_NAME_MAX;
 use crate::fault::{Fault, Faults, Severity};
 use crate::yaml::{Fields, Node, Yaml};
@@ -32,7 +32,8 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
     let filter = Filter::read(&fields, &mut decoder);
     let pattern = fields.get("match").map(|node| Pattern::compile(node, decoder.faults));
     let when = fields.get("when").map(|node| decoder.expression(node, "when"));
-    let retry = fields.get("retry").map_or(Some(RetryPolicy::default()), |node| retry::read(node, &RetryPolicy::default(), decoder.faults));
+    let retry =
+        fields.get("retry").map_or(Some(RetryPolicy::default()), |node| RetryPolicy::read(node, &RetryPolicy::default(), decoder.faults));
     let mode = mode(&fields, &mut decoder);
     let dedupe = fields.get("dedupe").map(|node| Dedupe::read(node, &mut decoder));
     let expires = hold::expires(&fields, &mut decoder);

@@ -4,13 +4,12 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::action::{EmitAction, EnqueueAction, FolderAction, GetItemAction, Kind, LookupAction, Moment, StartJobAction, TargetAction};
-use super::at::{At, explain};
 use super::limits::{CONTENT_KEY_FORBIDDEN, CONTENT_MAX, INPUT_MAX, JOBS_MAX, REFERENCE_MAX};
 use super::steps::check_emit_type;
 use super::values::read_moment;
 use super::{Emit, Enqueue, FolderRef, GetItem, ItemLookup, Part, Request, Rule, StartJob, Target, each, http, waits};
 use crate::event::{Event, RunId};
-use crate::expr::{EvalError, Scope, Template};
+use crate::expr::{At, EvalError, ExpressionFault, Scope, Template, explain};
 use crate::time::Timestamp;
 
 /// What steps are rendered from.
@@ -55,16 +54,6 @@ pub enum Rendered {
         /// How many are worked on at once.
         parallel: u32,
     },
-}
-
-/// An expression that failed where it must not: the run is dead with cause `expression`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
-pub struct ExpressionFault {
-    /// Where in the rule: `when`, `steps[0].enqueue.content.Amount`.
-    pub place: String,
-    /// What happened, with a hint.
-    pub message: String,
 }
 
 pub(super) type Fallible<T> = Result<T, ExpressionFault>;

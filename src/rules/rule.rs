@@ -11,7 +11,7 @@ use super::filter::Filter;
 use super::hold::Dedupe;
 use super::pattern::Pattern;
 use super::waits::AWAIT_DEFAULT;
-use super::{Action, Part, TestCase};
+use super::{Action, Part, RetryPolicy, TestCase};
 use crate::event::RuleName;
 use crate::expr::Expression;
 
@@ -86,33 +86,6 @@ pub enum Mode {
     Shadow,
     /// Nothing.
     Off,
-}
-
-/// How a failed step is tried again.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RetryPolicy {
-    /// The first wait; 2 s by default.
-    pub first_wait: Duration,
-    /// Each wait is this much longer; 2 by default.
-    pub factor: f64,
-    /// The longest wait; 15 min by default.
-    pub max_wait: Duration,
-    /// From the step's first attempt on; 24 h by default.
-    pub give_up_after: Duration,
-    /// At most this many attempts, where written.
-    pub attempts: Option<u32>,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            first_wait: Duration::from_secs(2),
-            factor: 2.0,
-            max_wait: Duration::from_secs(15 * 60),
-            give_up_after: Duration::from_secs(24 * 3600),
-            attempts: None,
-        }
-    }
 }
 
 /// One step of a rule.

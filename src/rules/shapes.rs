@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::limits::{JOBS_MAX, PARALLEL_MAX};
 use super::pattern;
-use super::retry::{ATTEMPTS, FACTOR};
 use crate::event::EVENT_FIELDS;
 use crate::normalize::known_types;
+use crate::retry::RETRY;
 use crate::yaml::shape::{Form, Key, Shape, key, schema};
 
 /// The JSON Schema of rule files: of each document in them.
@@ -84,20 +84,6 @@ pub(super) static DEDUPE: Shape = Shape {
     keys: &[
         key("key", Form::Scalar, "What makes events the same, such as ${item.Reference}.").required(),
         key("window", Form::Duration, "From the event that ran on; 1s to 90d.").required(),
-    ],
-    ..Shape::EMPTY
-};
-
-/// `retry`.
-pub(super) static RETRY: Shape = Shape {
-    name: "retry",
-    about: "How failed steps are tried again.",
-    keys: &[
-        key("first_wait", Form::Duration, "The first wait; 2s by default."),
-        key("factor", Form::Number(FACTOR), "Each wait is this much longer; 2 by default."),
-        key("max_wait", Form::Duration, "The longest wait; 15m by default."),
-        key("give_up_after", Form::Duration, "From the step's first attempt on; 24h by default."),
-        key("attempts", Form::Integer(ATTEMPTS), "At most this many attempts."),
     ],
     ..Shape::EMPTY
 };

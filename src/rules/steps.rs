@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::action::{Action, EmitAction, EnqueueAction, GetItemAction, KINDS, KINDS_LATER, Kind, LookupAction, StartJobAction};
 use super::decode::Decoder;
 use super::limits::{EVENT_TYPE_MAX, NESTED_STEPS_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
-use super::tree::Tree;
 use super::values::{content, moment, name, numeric, object, priority, reference, target};
 use super::waits::{self, AWAIT};
-use super::{RetryPolicy, Step, each, http, retry, shapes};
+use super::{RetryPolicy, Step, each, http, shapes};
 use crate::event::is_plain_name;
-use crate::expr::{Expression, Template};
+use crate::expr::{Expression, Template, Tree};
 use crate::yaml::{Fields, Node};
 
 /// All steps of a rule.
@@ -86,7 +85,7 @@ fn step(node: &Node, policy: &RetryPolicy, decoder: &mut Decoder<'_>) -> Option<
         Some(Arc::from(id))
     });
     let condition = fields.get("if").and_then(|node| decoder.expression(node, "if"));
-    let retry = fields.get("retry").and_then(|node| retry::read(node, policy, decoder.faults));
+    let retry = fields.get("retry").and_then(|node| RetryPolicy::read(node, policy, decoder.faults));
     let kinds: Vec<_> = fields.entries().iter().filter(|(key, _)| KINDS.contains(&key.name.as_str())).collect();
     let later = fields.entries().iter().any(|(key, _)| KINDS_LATER.contains(&key.name.as_str()));
     let kind = match kinds.as_slice() {

@@ -4,12 +4,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::action::{AwaitJobAction, GetItemAction, JobLookupAction};
-use super::at::At;
 use super::decode::Decoder;
 use super::render::{Fallible, integer, name, target};
 use super::{AwaitJob, ExpressionFault, JobLookup, Wait};
 use super::{shapes, steps, values};
-use crate::expr::{Scope, Template};
+use crate::expr::{At, Scope, Template};
 use crate::rules::action::Moment;
 use crate::time::{Timestamp, format_duration};
 use crate::yaml::{Fields, Node};

@@ -9,6 +9,7 @@ pub(crate) mod fuzz;
 mod inside;
 mod parse;
 mod print;
+pub mod secret;
 pub mod shape;
 
 use serde_json::{Map, Value};

@@ -2,13 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::ExpressionFault;
-use super::at::At;
-use crate::expr::{RESULT_MAX, Scope, Template};
+use super::at::{At, ExpressionFault};
+use super::{RESULT_MAX, Scope, Template};
 
 /// A value as written.
-#[derive(Debug)]
-pub(super) enum Tree {
+#[derive(Clone, Debug)]
+pub enum Tree {
     /// Nothing in it is to be evaluated.
     Constant(Value),
     /// A string with `${…}`.
@@ -21,7 +20,10 @@ pub(super) enum Tree {
 
 impl Tree {
     /// The value, at most [`RESULT_MAX`] bytes of it.
-    pub(super) fn render(&self, scope: &Scope<'_>, at: &At<'_>) -> Result<Value, ExpressionFault> {
+    ///
+    /// # Errors
+    /// The first part that gives no value, with its place.
+    pub fn render(&self, scope: &Scope<'_>, at: &At<'_>) -> Result<Value, ExpressionFault> {
         let mut room = RESULT_MAX;
         self.fill(scope, at, &mut room)
     }
@@ -48,7 +50,8 @@ impl Tree {
     }
 
     /// The paths in all its parts.
-    pub(super) fn references(&self) -> Vec<String> {
+    #[must_use]
+    pub fn references(&self) -> Vec<String> {
         match self {
             Self::Constant(_) => Vec::new(),
             Self::Text(template) => template.references(),

@@ -1,13 +1,22 @@
-//! Where in a rule something is rendered, for faults: built on the stack, written out only when needed.
+//! Where in a file something is rendered, for faults: built on the stack, written out only when needed.
 
 use std::fmt;
 
-use super::ExpressionFault;
-use crate::expr::EvalError;
+use super::EvalError;
+
+/// Something that was to be rendered and gave no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct ExpressionFault {
+    /// Where in the file: `when`, `steps[0].enqueue.content.Amount`.
+    pub place: String,
+    /// What happened, with a hint.
+    pub message: String,
+}
 
 /// A place such as `steps[0].enqueue.content.Amount`.
 #[derive(Clone, Copy)]
-pub(super) struct At<'a> {
+pub struct At<'a> {
     up: Option<&'a Self>,
     part: Part<'a>,
 }
@@ -20,33 +29,38 @@ enum Part<'a> {
 
 impl<'a> At<'a> {
     /// The outermost part.
-    pub(super) fn root(name: &'a str) -> Self {
+    #[must_use]
+    pub fn root(name: &'a str) -> Self {
         Self { up: None, part: Part::Name(name) }
     }
 
     /// A key below.
-    pub(super) fn field<'b>(&'b self, name: &'b str) -> At<'b> {
+    #[must_use]
+    pub fn field<'b>(&'b self, name: &'b str) -> At<'b> {
         At { up: Some(self), part: Part::Name(name) }
     }
 
     /// An element below.
-    pub(super) fn index<'b>(&'b self, index: usize) -> At<'b> {
+    pub fn index<'b>(&'b self, index: usize) -> At<'b> {
         At { up: Some(self), part: Part::Index(index) }
     }
 
     /// A fault here.
-    pub(super) fn fault(&self, message: impl Into<String>) -> ExpressionFault {
+    #[must_use]
+    pub fn fault(&self, message: impl Into<String>) -> ExpressionFault {
         ExpressionFault { place: self.to_string(), message: message.into() }
     }
 
     /// An evaluation that failed here.
-    pub(super) fn failed(&self, error: EvalError) -> ExpressionFault {
+    #[must_use]
+    pub fn failed(&self, error: EvalError) -> ExpressionFault {
         self.fault(explain(error))
     }
 }
 
 /// An error of an evaluation with its remedy.
-pub(super) fn explain(error: EvalError) -> String {
+#[must_use]
+pub fn explain(error: EvalError) -> String {
     match error {
         EvalError::Missing { path } => {
             let optional = match path.rsplit_once('.') {

@@ -1,0 +1,17 @@
+//! Connectors: what a service offers, what is sent to it, what its answers mean.
+//!
+//! A file says it ([`Connector`]); a call of one of its operations is a request value ([`CallRequest`]), an answer
+//! ([`CallResponse`]) is a value or a failure. Knows no clock, store or network: the edge `calls` authorises and sends.
+
+mod access;
+pub mod auth;
+mod model;
+mod request;
+
+pub use access::{Access, MASK};
+pub use auth::{Auth, AuthValue};
+pub use model::{
+    After, Before, Body, ConfigField, ConfigValue, Connector, Errors, FieldKind, InputField, Limits, Lookup, Operation, Output, PageBy,
+    PageSize, Paginate, Part, StatusMatch, Test, TestResponse, Trigger, TriggerKind,
+};
+pub use request::{CallRequest, CallResponse, Content, FormPart};
