@@ -6,12 +6,13 @@
 mod access;
 pub mod auth;
 mod model;
+mod operation;
 mod request;
 
 pub use access::{Access, MASK};
 pub use auth::{Auth, AuthValue};
-pub use model::{
-    After, Before, Body, ConfigField, ConfigValue, Connector, Errors, FieldKind, InputField, Limits, Lookup, Operation, Output, PageBy,
-    PageSize, Paginate, Part, StatusMatch, Test, TestResponse, Trigger, TriggerKind,
+pub use model::{ConfigField, ConfigValue, Connector, Limits, Test, TestResponse, Trigger, TriggerKind};
+pub use operation::{
+    After, Before, Body, Errors, FieldKind, InputField, Lookup, Operation, Output, PageBy, PageSize, Paginate, Part, StatusMatch,
 };
 pub use request::{CallRequest, CallResponse, Content, FormPart};
