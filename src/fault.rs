@@ -139,6 +139,28 @@ impl Faults {
         self.0.iter()
     }
 
+    /// As a person reads them: file by file in the order met, each from its top; what has no place comes first.
+    #[must_use]
+    pub fn in_order(&self) -> Vec<&Fault> {
+        let mut files: Vec<&std::path::Path> = Vec::new();
+        let mut keyed: Vec<(usize, u32, u32, &Fault)> = Vec::with_capacity(self.0.len());
+        for fault in &self.0 {
+            let Some(place) = &fault.place else {
+                keyed.push((0, 0, 0, fault));
+                continue;
+            };
+            let path = place.source.path.as_path();
+            // Faults of one file come together, so the newest is the one looked for.
+            let at = files.iter().rposition(|file| *file == path).unwrap_or_else(|| {
+                files.push(path);
+                files.len() - 1
+            });
+            keyed.push((at + 1, place.line, place.column, fault));
+        }
+        keyed.sort_by_key(|(file, line, column, _)| (*file, *line, *column));
+        keyed.into_iter().map(|(.., fault)| fault).collect()
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -186,11 +208,33 @@ const ABBREVIATION_MIN: usize = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::*;
 
     #[test]
     fn a_typo_finds_its_name() {
         assert_eq!(nearest("whne", ["name", "when", "match"]), Some("when"));
         assert_eq!(nearest("colour", ["name", "when", "match"]), None);
+    }
+
+    #[test]
+    fn faults_are_shown_file_by_file_from_the_top() {
+        let file = |name: &str| Arc::new(SourceText { path: name.into(), text: String::new() });
+        let (config, rules) = (file("tripline.yaml"), file("rules/a.yaml"));
+        let at = |source: &Arc<SourceText>, line, column| Place { source: Arc::clone(source), line, column, length: 0 };
+        let mut faults = Faults::new();
+        for place in [at(&config, 9, 3), at(&rules, 2, 1), at(&config, 7, 70), at(&rules, 1, 5), at(&config, 7, 2)] {
+            faults.push(Fault::error("x", place, "wrong"));
+        }
+        faults.push(Fault::general("y", "nothing is there"));
+        let shown: Vec<String> = faults.in_order().into_iter().map(Fault::one_line).collect();
+        let expected = [
+            "nothing is there",
+            "tripline.yaml:7:2: wrong",
+            "tripline.yaml:7:70: wrong",
+            "tripline.yaml:9:3: wrong",
+            "rules/a.yaml:1:5: wrong",
+            "rules/a.yaml:2:1: wrong",
+        ];
+        assert_eq!(shown, expected);
     }
 }

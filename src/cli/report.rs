@@ -16,10 +16,10 @@ pub(super) const FAULTS_SHOWN_MAX: usize = 200;
 /// The longest line of a file that is shown, in characters.
 const LINE_MAX: usize = 400;
 
-/// All faults, errors and warnings in the order found, and how many there are.
+/// All faults, errors and warnings file by file from the top, and how many there are.
 pub(super) fn text(faults: &Faults, world: &dyn World) -> String {
     let mut text = String::new();
-    for fault in faults.iter().take(FAULTS_SHOWN_MAX) {
+    for fault in faults.in_order().into_iter().take(FAULTS_SHOWN_MAX) {
         text.push_str(&one(fault, world));
     }
     if faults.len() > FAULTS_SHOWN_MAX {
@@ -48,7 +48,8 @@ pub(super) fn summary(faults: &Faults) -> String {
 /// `{"faults": [{file, line, column, severity, code, message, help}]}`.
 pub(super) fn json(faults: &Faults, world: &dyn World) -> Value {
     let list: Vec<Value> = faults
-        .iter()
+        .in_order()
+        .into_iter()
         .map(|fault| {
             let place = fault.place.as_ref();
             let position = |number: u32| if number == 0 { Value::Null } else { json!(number) };

@@ -10,6 +10,7 @@ mod draft;
 mod each;
 mod expect;
 mod explain;
+mod fields;
 mod filter;
 #[cfg(test)]
 mod fuzz;

@@ -31,6 +31,9 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
     let description = fields.text("description", decoder.faults).map(|(text, _)| text.to_owned());
     let filter = Filter::read(&fields, &mut decoder);
     let pattern = fields.get("match").map(|node| Pattern::compile(node, decoder.faults));
+    if let (Some(filter), Some(node)) = (&filter, fields.get("match")) {
+        super::fields::kinds(&filter.events, node, decoder.faults);
+    }
     let when = fields.get("when").map(|node| decoder.expression(node, "when"));
     let retry =
         fields.get("retry").map_or(Some(RetryPolicy::default()), |node| RetryPolicy::read(node, &RetryPolicy::default(), decoder.faults));

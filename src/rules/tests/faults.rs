@@ -363,3 +363,29 @@ fn a_step_that_posts_to_our_own_ingress_is_refused() {
         assert!(load(&step(url)).0.is_some(), "{url}");
     }
 }
+
+#[test]
+fn a_pattern_of_another_kind_than_the_field_is_warned_of() {
+    for (pattern, says) in [
+        ("{QueueItem: {RetryNumber: [^\"2\"]}}", "write RetryNumber: [2]"),
+        ("{QueueItem: {Id: [^seven]}}", "comes as a number"),
+        ("{Queue: {Name: [^7]}}", "write Name: [\"7\"]"),
+        ("{$or: [{QueueItem: {Priority: [^1, 2]}}, {Queue: {Id: [7]}}]}", "comes as a text"),
+        ("{QueueItem.RetryNumber: [^\"2\"]}", "comes as a number"),
+    ] {
+        check(&rule(&format!("match: {pattern}\n{STEP}")), "pattern-kind", says);
+    }
+    // One that fits or an operator says that the others are meant; content is the user's own, and so are other services' events.
+    let silent = [
+        ("queueItem.added", "{QueueItem: {RetryNumber: [\"2\", 2]}}"),
+        ("queueItem.added", "{QueueItem: {RetryNumber: [{exists: true}]}}"),
+        ("queueItem.added", "{QueueItem: {SpecificContent: {Id: [\"7\"], Name: [7]}}}"),
+        ("queueItem.added", "{Queue: {Name: [Invoices], Id: [7]}, QueueItem: {Key: [null]}}"),
+        ("github.push", "{Job: {Id: [\"7\"]}}"),
+        ("\"*\"", "{Job: {Id: [\"7\"]}}"),
+    ];
+    for (events, pattern) in silent {
+        let (_, faults) = load(&format!("rule: r\nevents: {events}\nmatch: {pattern}\n{STEP}\n"));
+        assert!(faults.iter().all(|fault| fault.code != "pattern-kind"), "{pattern}: {}", lines(&faults));
+    }
+}
