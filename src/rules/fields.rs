@@ -99,7 +99,9 @@ fn leaf(path: &str, kind: Kind, items: &[Node], faults: &mut Faults) {
             format!("`match.{path}` comes as a number; the text \"{first}\" never equals it"),
             format!("list numbers: {field}: [7], or {field}: [{{numeric: [\">=\", 7]}}]"),
         ),
-        Kind::Text => (format!("`match.{path}` comes as a text; the number {first} never equals it"), format!("write {field}: [\"{first}\"]")),
+        Kind::Text => {
+            (format!("`match.{path}` comes as a text; the number {first} never equals it"), format!("write {field}: [\"{first}\"]"))
+        }
     };
     faults.push(Fault::warning("pattern-kind", item.place.clone(), message).help(help));
 }
