@@ -15,11 +15,12 @@
 //!  3  connectors                                    what a service offers, what is sent to it, what its answers mean
 //!  2  signature · normalize · retry                 whether a body is genuine, which changes it tells; how often to try
 //!  1  expr · yaml                                   CEL and YAML behind our own small faces
-//!  0  event · time · fault · secret · metric · printable   words
+//!  0  event · time · fault · headers · secret · metric · printable   words
 //! ```
 
 pub mod event;
 pub mod fault;
+pub mod headers;
 pub mod metric;
 pub mod printable;
 pub mod secret;

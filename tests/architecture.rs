@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["connectors"],
     &["signature", "normalize", "retry"],
     &["expr", "yaml"],
-    &["event", "time", "fault", "secret", "metric", "printable"],
+    &["event", "time", "fault", "headers", "secret", "metric", "printable"],
 ];
 
 /// Modules on one floor that may know each other: words and their plumbing.

@@ -169,6 +169,12 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// Takes a field out; the others keep their order.
+    pub fn take(&mut self, name: &str) -> Option<Tree<'t>> {
+        let at = self.0.iter().position(|(own, _)| own == name)?;
+        Some(self.0.remove(at).1)
+    }
+
     /// Removes a field; the others keep their order.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(own, _)| own != name);

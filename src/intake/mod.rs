@@ -275,7 +275,7 @@ fn examine(
         Some(value) => match verify_orchestrator(value.as_bytes(), body, &source.secrets) {
             Verdict::Genuine(index) => Verified::Secret(Arc::clone(&source.secrets[index].name)),
             Verdict::Mismatch => return Err("no configured secret gives it; another secret, or the body changed on the way?"),
-            Verdict::Malformed(shape) => return Err(shape),
+            Verdict::Malformed(shape) | Verdict::Stale(shape) => return Err(shape),
         },
     };
     let read = reading(body, &source.view, received);

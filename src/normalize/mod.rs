@@ -1,6 +1,7 @@
 //! From a webhook body to canonical changes, and back from a stored body to `data`.
 //!
-//! Pure: bytes in, values out. Orchestrator's documented shapes from 2018 on (about-webhooks, types-of-events);
+//! Pure: bytes in, values out. Orchestrator's documented shapes from 2018 on (about-webhooks, types-of-events), and those
+//! of other services ([`services`]);
 //! whatever cannot be used becomes a change of type `tripline.unparsed`, never an error. Knows nothing of signatures,
 //! stores or which copies were seen before: it only says, by keys, what would be a copy.
 
@@ -11,6 +12,7 @@ mod fuzz;
 mod json;
 mod key;
 mod origin;
+pub mod services;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -83,12 +85,15 @@ pub fn reading<'t>(body: &'t [u8], source: &SourceView, received: Timestamp) -> 
     }
 }
 
-/// Finds the `data` of one element in a stored body again; the same function that [`reading`] uses.
+/// Finds the `data` of one element in a stored body again; the same functions that [`reading`] and [`services::read`] use.
 /// `Null` for bodies that are no usable object.
 #[must_use]
 pub fn project(body: &[u8], event_type: &str, element: u32) -> Value {
     if event_type == TYPE_UNPARSED {
         return Value::Null;
+    }
+    if let Some(data) = services::project(body, element) {
+        return data;
     }
     read_object(body).map_or(Value::Null, |(object, _)| Delivery::of(object).into_one(element).into_value())
 }
@@ -111,6 +116,12 @@ pub fn canonical_type(written: &str) -> Arc<str> {
 #[must_use]
 pub fn known_types() -> &'static [&'static str] {
     types::known()
+}
+
+/// Whether the types of a source of this name would look like Orchestrator's or our own.
+#[must_use]
+pub fn is_family(name: &str) -> bool {
+    types::is_family(name)
 }
 
 /// `tl:<run>:<step>:<hops>` in `ParentOperationId`: which of our runs made this item.

@@ -115,6 +115,21 @@ pub(super) fn from_outside(written: &str) -> Arc<str> {
     name
 }
 
+/// The type of another service's event: `<source>.<event>`, as the service spells it. `tripline.*` is ours alone, whatever
+/// a source is called.
+pub(super) fn of_service(source: &str, event: &str) -> Arc<str> {
+    let event = cleaned(event);
+    let name = if event.is_empty() { format!("{source}.{TYPE_UNKNOWN}") } else { format!("{source}.{event}") };
+    if source.eq_ignore_ascii_case("tripline") { Arc::from(format!("{FOREIGN}{name}")) } else { Arc::from(name) }
+}
+
+/// Whether types that begin with this name and a dot look like Orchestrator's or ours.
+pub(super) fn is_family(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let documented = KNOWN.iter().filter_map(|known| known.split_once('.')).map(|(family, _)| family);
+    documented.chain(FAMILIES.iter().map(|(alias, _)| *alias)).any(|family| family.eq_ignore_ascii_case(&lower)) || lower == "foreign"
+}
+
 /// Whether a type had to be cut or cleaned, so that its spelling alone does not tell it from others.
 pub(super) fn is_altered(written: &str) -> bool {
     matches!(cleaned(written), Cow::Owned(_))
