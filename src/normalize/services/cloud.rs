@@ -123,7 +123,7 @@ pub(super) fn data(mut event: Fields<'_>) -> Tree<'_> {
 fn binary_data<'t>(body: &'t [u8], headers: &dyn Headers) -> Result<(Form, Tree<'t>), Problem> {
     let media = headers.text("content-type").unwrap_or_default();
     if media.is_empty() && body.is_empty() {
-        return Ok((Form::Text, Tree::Null));
+        return Ok((Form::Json, Tree::Null));
     }
     if media.is_empty() || is_json(media) {
         return Ok((Form::Json, json::read(body)?.0));

@@ -56,7 +56,9 @@ impl Pick {
             return own(Way::Path(path.split('.').map(str::to_owned).collect()));
         }
         let expression = Expression::compile(trimmed).map_err(|error| error.to_string())?;
-        if let Some(other) = expression.references().into_iter().find(|name| name != "body" && name != "headers") {
+        let references = expression.references();
+        let roots = references.iter().filter_map(|path| path.split(['.', '[']).next());
+        if let Some(other) = roots.into_iter().find(|name| *name != "body" && *name != "headers") {
             return Err(format!("`{other}` is not known here; `body` and `headers` are"));
         }
         own(Way::Expression(Box::new(expression)))
