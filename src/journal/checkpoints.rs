@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, Standing, VALUE_MAX};
+use crate::event::RunId;
+use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, RunHead, Standing, VALUE_MAX, run_head};
+use crate::journal::tally::{self, Beside};
 
 /// Bytes that sled may keep in memory (it counts them on disk).
 const CACHE_BYTES: u64 = 4 << 20;
@@ -103,6 +105,32 @@ impl Checkpoints {
         Ok(Some(value))
     }
 
+    /// What the stored row of a run says at its beginning.
+    pub(super) fn run_head(&self, id: RunId) -> io::Result<Option<RunHead>> {
+        let value = self.guarded(|| self.db.get(RowKey::Run(id).bytes()))?;
+        Ok(value.map(|value| run_head(&value)).transpose()?.map(|(_, head)| head))
+    }
+
+    /// A sum; 0 when it is not stored.
+    pub(super) fn sum(&self, key: &[u8]) -> io::Result<u64> {
+        let value = self.guarded(|| self.db.get(key))?;
+        Ok(value.map_or(Ok(0), |value| tally::count(&value))?)
+    }
+
+    /// Whether there is a stored key.
+    pub(super) fn holds(&self, key: &[u8]) -> io::Result<bool> {
+        self.guarded(|| self.db.contains_key(key))
+    }
+
+    /// Changes a stored value behind everybody's back.
+    #[cfg(test)]
+    pub(super) fn tamper(&self, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            Some(value) => drop(self.db.insert(key, value).expect("writes")),
+            None => drop(self.db.remove(key).expect("writes")),
+        }
+    }
+
     /// Rows whose key begins with `prefix`, from `after` on (exclusive) or from the beginning: at most `max` stored parts.
     pub(super) fn after(&self, prefix: u8, after: Option<&[u8]>, max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         use std::ops::Bound;
@@ -134,7 +162,8 @@ impl Checkpoints {
         self.guarded(|| self.db.range(range).rev().take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
     }
 
-    /// Writes rows in one batch; `standing` with them says that everything up to there is in.
+    /// Writes rows in one batch, with what stands beside those of runs; `standing` with them says that everything up to
+    /// there is in.
     pub(super) fn apply<'a>(
         &self,
         rows: impl Iterator<Item = (&'a RowKey, &'a Row)>,
@@ -142,13 +171,18 @@ impl Checkpoints {
         pace: &mut Pace,
     ) -> io::Result<()> {
         let mut batch = sled::Batch::default();
+        let mut beside = Beside::default();
         for (key, row) in rows {
             pace.rows += 1;
+            if let RowKey::Run(id) = key {
+                beside.run(self, &mut batch, *id, row)?;
+            }
             match row {
                 Row::Gone => self.remove(&mut batch, key)?,
                 row => put(&mut batch, key, &row.to_bytes()?)?,
             }
         }
+        beside.finish(self, &mut batch)?;
         if let Some(standing) = standing {
             batch.insert(POSITION_KEY, standing.to_bytes());
         }

@@ -18,21 +18,27 @@ const BATCH_ROWS: usize = 256;
 pub(super) struct Drain {
     rows: Arc<RowMap>,
     checkpoints: Arc<Checkpoints>,
-    /// What the rows stand for.
-    standing: Standing,
+    /// What the rows stand for; `None` when they are ahead of it.
+    standing: Option<Standing>,
     done: Option<RowKey>,
 }
 
 impl Drain {
     /// Takes the changed rows; `None` when there are none or no checkpoints to put them in.
     pub(super) fn begin(state: &mut State) -> Option<Self> {
+        let standing = state.standing.clone();
+        Some(Self { standing: Some(standing), ..Self::ahead(state)? })
+    }
+
+    /// As [`Drain::begin`], in the middle of a segment that is folded: what the checkpoints say they stand for stays.
+    pub(super) fn ahead(state: &mut State) -> Option<Self> {
         let checkpoints = state.checkpoints.clone()?;
         if state.dirty.is_empty() {
             return None;
         }
         state.draining = Arc::new(std::mem::take(&mut state.dirty));
         let rows = Arc::clone(&state.draining);
-        Some(Self { rows, checkpoints, standing: state.standing.clone(), done: None })
+        Some(Self { rows, checkpoints, standing: None, done: None })
     }
 
     /// Writes the next batch; `true` when it was the last.
@@ -40,8 +46,15 @@ impl Drain {
         let start = self.done.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let batch: Vec<_> = self.rows.range::<RowKey, _>((start, Bound::Unbounded)).take(BATCH_ROWS).collect();
         let last = batch.len() < BATCH_ROWS;
-        self.checkpoints.apply(batch.iter().copied(), last.then_some(&self.standing), pace)?;
+        self.checkpoints.apply(batch.iter().copied(), self.standing.as_ref().filter(|_| last), pace)?;
         self.done = batch.last().map(|(key, _)| (*key).clone()).or(self.done.take());
         Ok(last)
+    }
+
+    /// Writes all of it.
+    pub(super) fn finish(mut self, state: &mut State, pace: &mut Pace) -> io::Result<()> {
+        while !self.step(pace)? {}
+        state.draining = Arc::default();
+        Ok(())
     }
 }

@@ -15,6 +15,7 @@
 //!
 //! Knows nothing of HTTP, rules or Orchestrator: a rule generation is texts, a run is the fold of its facts.
 
+mod ahead;
 mod carried;
 mod carry;
 mod checkpoints;
@@ -57,6 +58,7 @@ mod shared;
 mod state;
 mod stored;
 mod sweep;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod texts;

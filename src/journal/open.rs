@@ -209,7 +209,11 @@ impl Opening<'_> {
                 next_group = Some(summary.last_group + 1);
                 continue;
             }
-            let replayed = replay(state, &path, number, from).map_err(|error| match error {
+            let mut each = |state: &mut State| match (state.dirty.len() > REPLAY_ROWS_MAX).then(|| Drain::ahead(state)).flatten() {
+                Some(drain) => drain.finish(state, &mut pace),
+                None => Ok(()),
+            };
+            let replayed = replay(state, &path, number, from, &mut each).map_err(|error| match error {
                 ReplayError::Head => damaged(&path, 0, "its head does not verify"),
                 ReplayError::Record(at) => damaged(&path, at.offset, "a record verifies but does not decode"),
                 ReplayError::Io(error) => failed("fold", &path, &error),
@@ -229,8 +233,10 @@ impl Opening<'_> {
                 return Ok(Some(replayed));
             }
             state.keep_index(&replayed.index);
-            if state.dirty.len() > REPLAY_ROWS_MAX {
-                drain(state, &mut pace).map_err(|error| failed("write", &self.dir.join("checkpoints"), &error))?;
+            if state.dirty.len() > REPLAY_ROWS_MAX
+                && let Some(drain) = Drain::begin(state)
+            {
+                drain.finish(state, &mut pace).map_err(|error| failed("write", &self.dir.join("checkpoints"), &error))?;
             }
         }
         Ok(None)
@@ -351,14 +357,6 @@ impl Opening<'_> {
         };
         Ok((shared, writer, self.report))
     }
-}
-
-fn drain(state: &mut State, pace: &mut Pace) -> std::io::Result<()> {
-    if let Some(mut drain) = Drain::begin(state) {
-        while !drain.step(pace)? {}
-        state.draining = Arc::default();
-    }
-    Ok(())
 }
 
 /// Removes a folder with all in it, or a file.

@@ -39,8 +39,14 @@ impl From<io::Error> for ReplayError {
     }
 }
 
-/// Reads a segment whole, indexes it, and folds what is at `from` or later.
-pub(super) fn replay(state: &mut State, path: &Path, number: u32, from: Position) -> Result<Replayed, ReplayError> {
+/// Reads a segment whole, indexes it, and folds what is at `from` or later; `each` is called after each record that changed state.
+pub(super) fn replay(
+    state: &mut State,
+    path: &Path,
+    number: u32,
+    from: Position,
+    each: &mut dyn FnMut(&mut State) -> io::Result<()>,
+) -> Result<Replayed, ReplayError> {
     let bytes = std::fs::read(path)?;
     let head = SegmentHead::from_bytes(&bytes).ok().filter(|head| head.number == number).ok_or(ReplayError::Head)?;
     let mut index = SegmentIndex::new(number);
@@ -56,6 +62,7 @@ pub(super) fn replay(state: &mut State, path: &Path, number: u32, from: Position
         {
             records += 1;
             fold(state, at, &record)?;
+            each(state)?;
         }
         Ok::<_, ReplayError>(())
     })?;
@@ -86,7 +93,7 @@ pub(super) fn forget_checkpoints(state: &mut State) -> io::Result<()> {
     state.standing = Standing::default();
     for number in segment_numbers(&state.journal)? {
         let path = segment_path(&state.journal, number);
-        let replayed = replay(state, &path, number, Position::default()).map_err(|error| match error {
+        let replayed = replay(state, &path, number, Position::default(), &mut |_| Ok(())).map_err(|error| match error {
             ReplayError::Io(error) => error,
             ReplayError::Head => damaged(Position { segment: number, offset: 0 }),
             ReplayError::Record(at) => damaged(at),

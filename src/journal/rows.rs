@@ -19,6 +19,8 @@
 //! 'n' 1 space · key · 0 ·      8 position · the value kept under that name      until it is forgotten
 //!     1 part
 //! 'k' 4 segment · 2 page       12 per key: 8 fingerprint · 4 offset; sorted     leaves with the segment
+//! 'd' 8 due in ms · 26 run     nothing: runs in the order in which they are due changes with the row of its run
+//! 'o' kind · what is counted   8 how many runs                                  changes with the rows of runs
 //!
 //! run    8 position · 8 position of its first record · 8 generation · 1 state · 8 due in ms (or the smallest number) · 8 created in ms · 4 length, rule ·
 //!        4 count, 4 step + 8 position of each value that is in the journal · 8 position of `would` or 0 · JSON of the run
@@ -33,7 +35,7 @@ use crate::runs::{Run, RunState};
 use crate::time::Timestamp;
 
 /// The layout that this version writes; another one is rebuilt.
-pub(super) const LAYOUT: u8 = 2;
+pub(super) const LAYOUT: u8 = 3;
 
 /// The longest value of a row.
 pub(super) const VALUE_MAX: usize = 4096;
@@ -166,12 +168,17 @@ impl RunHead {
     pub(super) fn of(run: &Run) -> Self {
         Self {
             state: run.state,
-            due: run.next_at.filter(|_| !run.state.is_settled()).map(ceil_millis),
+            due: due_of(run),
             created: run.planned.created.as_millis(),
             generation: run.planned.generation,
             rule: run.planned.rule.clone(),
         }
     }
+}
+
+/// When a run is due in milliseconds, rounded up.
+pub(super) fn due_of(run: &Run) -> Option<i64> {
+    run.next_at.filter(|_| !run.state.is_settled()).map(ceil_millis)
 }
 
 /// The first millisecond that is not before `time`.

@@ -82,25 +82,6 @@ impl State {
         }
     }
 
-    /// Fills the timers from the rows of the checkpoints.
-    pub(super) fn load_timers(&mut self) -> io::Result<()> {
-        let Some(checkpoints) = self.checkpoints.clone() else { return Ok(()) };
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let rows = checkpoints.after(b'r', after.as_deref(), PAGE_ROWS)?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
-            after = Some(last.clone());
-            for (key, value) in &rows {
-                if let Some((id, 0)) = run_of_key(key) {
-                    let (base, head) = run_head(value)?;
-                    if self.is_needed(base) {
-                        self.timers.change(id, None, Some(&head));
-                    }
-                }
-            }
-        }
-    }
-
     /// Whether the segment of a record was not dropped: rows that begin with one that was are no more, even while they are there.
     pub(super) fn is_needed(&self, at: Position) -> bool {
         at.segment >= self.standing.heads.first
@@ -133,11 +114,16 @@ impl State {
 
     /// The row of a run.
     pub(super) fn run_row(&self, id: RunId) -> io::Result<Option<RunRow>> {
+        Ok(self.any_run_row(id)?.filter(|row| self.is_needed(row.base)))
+    }
+
+    /// The same, needed or not.
+    fn any_run_row(&self, id: RunId) -> io::Result<Option<RunRow>> {
         let key = RowKey::Run(id);
         match self.overlay(&key) {
-            Some(Row::Run(row)) => Ok(Some(RunRow::clone(row)).filter(|row| self.is_needed(row.base))),
+            Some(Row::Run(row)) => Ok(Some(RunRow::clone(row))),
             Some(_) => Ok(None),
-            None => Ok(self.stored(&key)?.map(|value| run_row(&value)).transpose()?.filter(|row| self.is_needed(row.base))),
+            None => Ok(self.stored(&key)?.map(|value| run_row(&value)).transpose()?),
         }
     }
 
@@ -273,16 +259,25 @@ impl Rows for State {
 
     fn run(&mut self, id: RunId, change: &mut dyn FnMut(&mut Option<RunRow>)) -> io::Result<()> {
         let key = RowKey::Run(id);
-        let mut row = match self.dirty.remove(&key) {
-            Some(Row::Run(row)) => Some(*row).filter(|row| self.is_needed(row.base)),
-            Some(_) => None,
-            None => self.run_row(id)?,
+        let (stored, gone) = match self.dirty.remove(&key) {
+            Some(Row::Run(row)) => (Some(*row), false),
+            Some(_) => (None, true),
+            None => (self.any_run_row(id)?, false),
         };
-        let before = row.as_ref().map(|row| RunHead::of(&row.run));
+        // A row that is not needed any more counts until it is swept.
+        let before = stored.as_ref().map(|row| RunHead::of(&row.run));
+        let (mut row, swept_later) = match stored {
+            Some(row) if !self.is_needed(row.base) => (None, Some(row)),
+            stored => (stored, None),
+        };
         change(&mut row);
         if let Some(row) = row {
             self.timers.change(id, before.as_ref(), Some(&RunHead::of(&row.run)));
             self.dirty.insert(key, Row::Run(Box::new(row)));
+        } else if let Some(row) = swept_later {
+            self.dirty.insert(key, Row::Run(Box::new(row)));
+        } else if gone {
+            self.dirty.insert(key, Row::Gone);
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::journal::repair;
 use crate::journal::rows::{POSITION_KEY, Row, RowKey, Standing};
 use crate::journal::scan::{is_damage, journal_dir, read_head, segment_numbers, segment_path};
 use crate::journal::state::State;
+use crate::journal::tally;
 use crate::journal::words::{Damage, OpenError, Space};
 use crate::journal::{LOSSES_MAX, kept};
 
@@ -134,7 +135,7 @@ fn fold_all(folded: &mut State, progress: &dyn Fn(u64, u64)) -> Result<Checked, 
             return Err(newer_format(&path, version));
         }
         let last = numbers.last() == Some(number);
-        match replay(folded, &path, *number, Position::default()) {
+        match replay(folded, &path, *number, Position::default(), &mut |_| Ok(())) {
             Ok(replayed) => {
                 let end = &replayed.end;
                 checked.damage.extend(end.gaps.iter().map(|gap| repair::damage(&path, gap)));
@@ -207,7 +208,7 @@ fn compare_rows(checkpoints: &Arc<Checkpoints>, folded: &State) -> io::Result<Co
     }
     for number in numbers.into_iter().filter(|number| *number >= from.segment) {
         let path = segment_path(&folded.journal, number);
-        let replayed = replay(&mut stored, &path, number, from).map_err(|_| io::Error::other("a segment cannot be read again"))?;
+        let replayed = replay(&mut stored, &path, number, from, &mut |_| Ok(())).map_err(|_| io::Error::other("a segment cannot be read again"))?;
         if number == from.segment && from.offset > replayed.end.end {
             return Ok(ahead(&format!("behind the end of `{}`, at {}", path.display(), replayed.end.end)));
         }
@@ -233,10 +234,13 @@ fn compare_rows(checkpoints: &Arc<Checkpoints>, folded: &State) -> io::Result<Co
     }
     known.extend(stored.dirty.keys().map(RowKey::bytes));
     checkpoints.keys_each(&mut |key| {
-        if key != POSITION_KEY && !known.contains(&RowKey::first_part(key)) {
+        let beside = matches!(key.first(), Some(&tally::DUE | &tally::SUM));
+        if key != POSITION_KEY && !beside && !known.contains(&RowKey::first_part(key)) {
             wrong.insert(RowKey::first_part(key));
         }
     })?;
+    // What stands beside runs is held against the stored rows: those are compared above.
+    wrong.extend(tally::wrong(checkpoints)?);
     if stored.standing.heads != folded.standing.heads {
         wrong.insert(POSITION_KEY.to_vec());
     }

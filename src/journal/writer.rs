@@ -111,6 +111,10 @@ impl Writer {
                 self.lose_checkpoints(&std::io::Error::other(failure));
                 continue;
             }
+            if let Err(error) = self.look_ahead() {
+                self.lose_checkpoints(&error);
+                continue;
+            }
             if changed > OVERLAY_ROWS_MAX && !self.distrusted {
                 self.drain_all();
             } else if (self.drain.is_some() || changed >= DRAIN_ROWS) && self.drained.elapsed() >= BUSY_DRAIN {
@@ -136,6 +140,18 @@ impl Writer {
                 Taken::Closed => return self.close(),
                 Taken::Ended => return Ok(()),
             }
+        }
+    }
+
+    /// Has the timers know what is due next, before they run out of it.
+    fn look_ahead(&self) -> std::io::Result<()> {
+        loop {
+            let (found, through) = {
+                let state = self.shared.read();
+                let Some(behind) = state.timers.runs_low() else { return Ok(()) };
+                state.due_behind(behind)?
+            };
+            self.shared.write().timers.read_on(found, through);
         }
     }
 
