@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn keys_sort_as_what_they_stand_for_and_are_read_again() {
-        let dues: Vec<Due> = [i64::MIN + 1, -1, 0, 1, 255, 256, i64::MAX].into_iter().flat_map(|due| [(due, [0; 26]), (due, [255; 26])]).collect();
+        let dues: Vec<Due> =
+            [i64::MIN + 1, -1, 0, 1, 255, 256, i64::MAX].into_iter().flat_map(|due| [(due, [0; 26]), (due, [255; 26])]).collect();
         let keys: Vec<_> = dues.iter().map(due_key).collect();
         assert!(keys.is_sorted());
         assert_eq!(keys.iter().map(|key| due_of_key(key)).collect::<Option<Vec<_>>>(), Some(dues));

@@ -208,7 +208,8 @@ fn compare_rows(checkpoints: &Arc<Checkpoints>, folded: &State) -> io::Result<Co
     }
     for number in numbers.into_iter().filter(|number| *number >= from.segment) {
         let path = segment_path(&folded.journal, number);
-        let replayed = replay(&mut stored, &path, number, from, &mut |_| Ok(())).map_err(|_| io::Error::other("a segment cannot be read again"))?;
+        let replayed =
+            replay(&mut stored, &path, number, from, &mut |_| Ok(())).map_err(|_| io::Error::other("a segment cannot be read again"))?;
         if number == from.segment && from.offset > replayed.end.end {
             return Ok(ahead(&format!("behind the end of `{}`, at {}", path.display(), replayed.end.end)));
         }
