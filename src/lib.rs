@@ -6,11 +6,11 @@
 //! ```text
 //! 11  cli                                           people
 //! 10  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
-//!  9  intake · poll · router · dispatch · admin     edges; they never use each other
+//!  9  intake · poll · register · router · dispatch · admin   edges; they never use each other
 //!  8  orchestrator · calls                          API client; requests of connectors
 //!  7  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
 //!  6  config                                        text -> checked values, with every fault collected
-//!  5  runs                                          a run's life: steps, retry, breaker as values
+//!  5  runs · hooks                                  a run's life; what webhooks should be: as values
 //!  4  rules                                         which rules an event meets, what their steps ask for
 //!  3  connectors                                    what a service offers, what is sent to it, what its answers mean
 //!  2  signature · normalize · retry                 whether a body is genuine, which changes it tells; how often to try
@@ -37,6 +37,7 @@ pub mod connectors;
 
 pub mod rules;
 
+pub mod hooks;
 pub mod runs;
 
 pub mod config;
@@ -52,6 +53,7 @@ pub mod admin;
 pub mod dispatch;
 pub mod intake;
 pub mod poll;
+pub mod register;
 pub mod router;
 
 pub mod daemon;

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["daemon", "sandbox"],
-    &["intake", "poll", "router", "dispatch", "admin"],
+    &["intake", "poll", "register", "router", "dispatch", "admin"],
     &["orchestrator", "calls"],
     &["journal", "http", "clock"],
     &["config"],
-    &["runs"],
+    &["runs", "hooks"],
     &["rules"],
     &["connectors"],
     &["signature", "normalize", "retry"],

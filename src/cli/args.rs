@@ -138,8 +138,12 @@ pub(super) enum Command {
     Pause(super::pause::PauseArgs),
     /// Let a rule, a target or all go on
     Resume(super::pause::ResumeArgs),
-    #[command(hide = true)]
-    Webhooks(Ignored),
+    /// Webhooks in Orchestrator: what the sources need, made so, and tried
+    #[command(arg_required_else_help = true)]
+    Webhooks {
+        #[command(subcommand)]
+        command: super::webhooks::WebhooksCommand,
+    },
     #[command(hide = true)]
     Backfill(Ignored),
     /// Run changed rules over the journal's events: the difference of what would be done; nothing is called

@@ -15,6 +15,7 @@ mod init;
 mod junit;
 mod later;
 mod listing;
+mod online;
 mod output;
 mod pause;
 mod replay;
@@ -30,6 +31,7 @@ mod setup;
 mod state;
 mod store;
 mod test;
+mod webhooks;
 mod when;
 
 use std::process::ExitCode;
@@ -119,7 +121,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Replay(args) => replay::run(config, args, out),
         Command::Pause(args) => pause::pause(config, args, out),
         Command::Resume(args) => pause::resume(config, args, out),
-        Command::Webhooks(_) => Err(later::refuse("webhooks")),
+        Command::Webhooks { command } => webhooks::run(config, command, out),
         Command::Backfill(_) => Err(later::refuse("backfill")),
         Command::Backtest(args) => backtest::run(config, args, out),
         Command::Connector(_) => Err(later::refuse("connector")),

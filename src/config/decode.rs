@@ -11,6 +11,7 @@ use super::address::{admin, listen, overlap};
 use super::files::{Base, CONFIG_BYTES_MAX, FILE_UNREADABLE, SEARCHED, absolute, read_text};
 use super::mask::{hide, hide_in_faults};
 use super::outbound::egress;
+use super::registration::public_url;
 use super::retention::retention;
 use super::settings::{AdminAddress, Config, Limits, Log, LogFormat};
 use super::{orchestrators, shapes, sources};
@@ -94,7 +95,9 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
     }
     let orchestrators = fields.get("orchestrators").map(|node| orchestrators::decode(node, &base, faults)).unwrap_or_default();
     let names = fields.get("orchestrators").and_then(Node::as_map).unwrap_or_default();
+    let public_url = public_url(&fields, faults);
     let around = sources::Surroundings {
+        public_url: public_url.as_deref(),
         orchestrators: &orchestrators,
         orchestrator_names: names.iter().map(|(key, _)| key.name.as_str()).collect(),
         listen: listen.unwrap_or(super::address::LISTEN),
@@ -126,6 +129,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
             None => None,
         },
         state: state?,
+        public_url,
         rules,
         retention,
         limits,

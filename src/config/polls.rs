@@ -17,6 +17,9 @@ const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Durat
 /// How far the first start may look back.
 const LOOK_BACK: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
 
+/// How long a webhook may take.
+const WEBHOOK_WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
 /// The most folders and queues that one source names.
 pub const NAMES_MAX: usize = 1000;
 
@@ -37,6 +40,8 @@ pub struct PollSource {
     pub look_back: Duration,
     /// The webhook whose gaps it closes.
     pub reconciles: Option<SourceName>,
+    /// A change that the webhook has not brought by then was missed.
+    pub webhook_within: Duration,
 }
 
 /// Some of what there is, or everything.
@@ -79,6 +84,11 @@ pub(super) fn poll(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults
     };
     let every = fields.duration("every", EVERY, faults).unwrap_or(Duration::from_secs(10));
     let look_back = fields.duration("look_back", LOOK_BACK, faults).unwrap_or(Duration::from_secs(3600));
+    let webhook_within = fields.duration("webhook_within", WEBHOOK_WITHIN, faults).unwrap_or(Duration::from_secs(120));
+    if let Some(place) = fields.key_place("webhook_within").filter(|_| fields.get("reconciles").is_none()) {
+        let message = format!("{what} has `webhook_within` and no `reconciles`: there is no webhook to wait for");
+        faults.push(Fault::error("reconciles", place.clone(), message).help("add `reconciles:` with the webhook's source, or remove it"));
+    }
     let reconciles = fields.text("reconciles", faults).map(|(name, _)| Arc::from(name));
     Some(PollSource {
         name: Arc::from(key.name.as_str()),
@@ -88,6 +98,7 @@ pub(super) fn poll(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults
         every,
         look_back,
         reconciles,
+        webhook_within,
     })
 }
 

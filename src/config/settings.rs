@@ -28,6 +28,8 @@ pub struct Config {
     pub admin: AdminAddress,
     /// Bearer token of the admin API.
     pub admin_token: Option<SecretRef>,
+    /// How Orchestrator reaches the ingress, without a slash at its end.
+    pub public_url: Option<String>,
     /// Where `journal/` and `checkpoints/` are, absolute.
     pub state: PathBuf,
     /// Rule folders and files, absolute.

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::decode::CONNECTIONS;
+use super::registration::SUBSCRIBE;
 use super::sources::TRUSTED_PROXIES_MAX;
 use crate::yaml::secret::A_SECRET;
 use crate::yaml::shape::{Form, Shape, key, schema};
@@ -13,6 +14,9 @@ use crate::yaml::shape::{Form, Shape, key, schema};
 pub fn config_schema() -> Value {
     schema(&CONFIG, "Tripline configuration")
 }
+
+/// Words that a key may hold.
+pub(super) type Words = &'static [&'static str];
 
 const TEXTS: Form = Form::OneOrMore(&Form::Text);
 
@@ -24,6 +28,7 @@ pub(super) static CONFIG: Shape = Shape {
         key("listen", Form::Text, "Webhook ingress, HOST:PORT; 127.0.0.1:8080 by default."),
         key("admin", Form::Text, "API, metrics, health: HOST:PORT or unix:/path; 127.0.0.1:8081 by default."),
         key("admin_token", A_SECRET, "Bearer token of the admin API; needed off loopback."),
+        key("public_url", Form::Text, "How Orchestrator reaches the ingress, https://HOST; needed to register webhooks."),
         key("state", Form::Text, "Where the journal and its checkpoints are; ./state by default."),
         key("rules", TEXTS, "Rule folders and files; rules/ by default."),
         key("retention", Form::Object(&RETENTION), "How long the journal keeps what."),
@@ -35,7 +40,7 @@ pub(super) static CONFIG: Shape = Shape {
         key("orchestrators", Form::Map(&Form::Object(&ORCHESTRATOR)), "Orchestrators by name."),
         key("sources", Form::Map(&Form::Object(&SOURCE)), "Sources by name: where events come in."),
     ],
-    later: &["public_url", "connectors"],
+    later: &["connectors"],
     ..Shape::EMPTY
 };
 
@@ -196,6 +201,7 @@ pub(super) static POLL: Shape = Shape {
         key("every", Form::Duration, "How often at least; 10s by default."),
         key("look_back", Form::Duration, "How far back the first start looks; 1h by default."),
         key("reconciles", Form::Text, "The webhook whose gaps it closes: its events count as that source's in rules."),
+        key("webhook_within", Form::Duration, "With `reconciles`: a change that no webhook has brought by then was missed; 2m by default."),
     ],
     later: &["at", "connector", "trigger"],
     ..Shape::EMPTY
@@ -213,7 +219,8 @@ pub(super) static WEBHOOK: Shape = Shape {
         key("trusted_proxies", Form::Integer(0..=TRUSTED_PROXIES_MAX), "How many X-Forwarded-For hops are yours; 0 by default."),
         key("insecure_unsigned", Form::Bool, "No signature is asked for; only rules that name the source see its events."),
         key("scheme", Form::Words(&["orchestrator"]), "How deliveries are signed."),
+        key("register", Form::Bool, "Keep it registered and enabled in Orchestrator by API."),
+        key("subscribe", Form::Words(SUBSCRIBE), "Which events it asks for: those that rules name (the default), or all."),
     ],
-    later: &["register", "subscribe"],
     ..Shape::EMPTY
 };

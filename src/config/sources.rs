@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::files::Base;
 use super::orchestrators::{OrchestratorConfig, check_name};
 use super::polls::{self, PollSource};
+use super::registration::{Registration, registration};
 use super::shapes;
 use super::url::network;
 use crate::event::SourceName;
@@ -45,6 +46,8 @@ pub struct WebhookSource {
     pub trusted_proxies: u8,
     /// No signature is asked for.
     pub insecure_unsigned: bool,
+    /// What is to stand in Orchestrator.
+    pub registration: Registration,
 }
 
 /// What a source is checked against.
@@ -53,6 +56,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) orchestrators: &'a BTreeMap<Arc<str>, OrchestratorConfig>,
     /// The names of all orchestrators, those with faults too.
     pub(super) orchestrator_names: Vec<&'a str>,
+    /// How Orchestrator reaches the ingress.
+    pub(super) public_url: Option<&'a str>,
     /// Where the ingress listens.
     pub(super) listen: SocketAddr,
     /// What paths are relative to.
@@ -140,6 +145,7 @@ fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut F
         Some((text, place)) => path(text, place, faults).then(|| text.to_owned()),
         None => Some(format!("/hooks/{}", key.name)),
     };
+    let registration = registration(&fields, &what, path.as_deref(), orchestrator.is_some(), around.public_url, faults);
     let secrets = secrets_of(&fields, &what, unsigned, around.base, faults);
     if unsigned {
         let place = fields.key_place("insecure_unsigned").unwrap_or(fields.place);
@@ -161,6 +167,7 @@ fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut F
         allow_from,
         trusted_proxies: u8::try_from(trusted_proxies).unwrap_or(u8::MAX),
         insecure_unsigned: unsigned,
+        registration,
     })
 }
 

@@ -130,7 +130,8 @@ fn every_mistake_has_its_answer() {
     let auth = "auth: {token: {env: T}}";
     let cases: Vec<(String, &str, &str)> = vec![
         (top("lissen: x"), "unknown-key", "did you mean `listen`"),
-        (top("public_url: https://x"), "not-in-this-version", "public_url"),
+        (top("public_url: hooks.corp"), "url", "https://"),
+        (top("public_url: https://u:p@hooks.corp"), "url-credentials", "public_url"),
         (top("retention: {age: 30s}"), "out-of-range", "30s"),
         (top("retention: {size: 1MiB}"), "out-of-range", "1MiB"),
         (top("retention: {age: 30d, dead: 7d}"), "retention", "shorter than `age`"),
@@ -227,8 +228,8 @@ fn every_mistake_has_its_answer() {
         (format!("{orchestrator}sources: {{'a b': {{webhook: {{secrets: [{{env: S}}]}}}}}}\n"), "name", "a b"),
         (wrong_source(""), "missing-key", "secrets"),
         (wrong_source("secrets: []"), "missing-key", "secrets"),
-        (wrong_source("secrets: [{env: S}], register: true"), "not-in-this-version", "register"),
-        (wrong_source("secrets: [{env: S}], subscribe: all"), "not-in-this-version", "subscribe"),
+        (wrong_source("secrets: [{env: S}], register: true"), "public-url", "public_url: https"),
+        (wrong_source("secrets: [{env: S}], subscribe: some"), "subscribe", "needed or all"),
         (wrong_source("secrets: [{env: S}], scheme: github"), "not-in-this-version", "github"),
         (wrong_source("secrets: [{env: S}], scheme: githup"), "scheme", "did you mean `github`"),
         (wrong_source("secrets: [{env: S}, {env: S}]"), "secret-duplicate", "secret 1"),

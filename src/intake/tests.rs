@@ -41,6 +41,7 @@ fn source(name: &str) -> ReadySource {
             allow_from: Vec::new(),
             trusted_proxies: 0,
             insecure_unsigned: false,
+            registration: crate::config::Registration::default(),
         },
         secrets: vec![secret("env:NEW", NEW_SECRET), secret("env:OLD", OLD_SECRET)],
         view: SourceView { name: name.into(), tenant_url: Some("https://orchestrator.test/acme".into()) },

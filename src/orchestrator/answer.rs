@@ -58,6 +58,12 @@ pub enum What<'a> {
     ReadFolders,
     /// The change feed of a folder.
     ReadFeed,
+    /// The webhooks of the tenant and what they may ask for.
+    ReadWebhooks,
+    /// A webhook, new or changed: doing it twice is the same as doing it once, since it is found by its URL.
+    WriteWebhook,
+    /// A ping.
+    PingWebhook,
 }
 
 impl What<'_> {
@@ -76,6 +82,9 @@ impl What<'_> {
             Self::ReadJob | Self::ReadJobs => "reading Jobs",
             Self::ReadFolders => "reading Folders",
             Self::ReadFeed => "reading QueueItemEvents",
+            Self::ReadWebhooks => "reading Webhooks",
+            Self::WriteWebhook => "writing a webhook",
+            Self::PingWebhook => "Ping",
         }
     }
 
@@ -88,8 +97,16 @@ impl What<'_> {
             Self::ReadQueue => ("`OR.Queues` or `OR.Queues.Read`", "Queues.View"),
             Self::ReadRelease => ("`OR.Execution` or `OR.Execution.Read`", "Processes.View"),
             Self::StartJob { .. } => ("`OR.Jobs` or `OR.Jobs.Write`", "Jobs.Create"),
+            Self::ReadWebhooks => ("`OR.Webhooks` or `OR.Webhooks.Read`", "Webhooks.View"),
+            Self::WriteWebhook => ("`OR.Webhooks` or `OR.Webhooks.Write`", "Webhooks.Create and Webhooks.Edit"),
+            Self::PingWebhook => ("`OR.Webhooks` or `OR.Webhooks.Write`", "Webhooks.View"),
             Self::ReadJob | Self::ReadJobs => ("`OR.Jobs` or `OR.Jobs.Read`", "Jobs.View"),
         }
+    }
+
+    /// Belongs to the tenant, not to a folder.
+    fn is_of_tenant(self) -> bool {
+        matches!(self, Self::ReadFolders | Self::ReadWebhooks | Self::WriteWebhook | Self::PingWebhook)
     }
 
     fn thing(self) -> String {
@@ -241,9 +258,10 @@ pub fn judge(answer: &Answer, what: What<'_>, folder: Option<&FolderRef>, now: T
         )),
         (403, _) => {
             let (scope, permissions) = what.needs();
+            let place = if what.is_of_tenant() { "in the tenant".to_owned() } else { format!("in {folder}") };
             Err(fail(
                 Class::Configuration,
-                format!("{call} is forbidden (403): it needs the scope {scope} and, in {folder}, the permissions {permissions}{said}"),
+                format!("{call} is forbidden (403): it needs the scope {scope} and, {place}, the permissions {permissions}{said}"),
             ))
         }
         (409, Some(code::DUPLICATE_REFERENCE)) if matches!(what, What::AddItem { .. }) => Ok(Meaning::Duplicate),

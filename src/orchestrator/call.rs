@@ -41,6 +41,11 @@ impl Inner {
     /// The same for whoever asks: the lists that are limited are shared.
     pub async fn call_as(&self, who: Who, ask: Ask<'_>, deadline: Instant) -> Said {
         let method = if ask.body.is_some() { "POST" } else { "GET" };
+        self.call_with(who, method, ask, deadline).await
+    }
+
+    /// The same with a method of its own.
+    pub async fn call_with(&self, who: Who, method: &str, ask: Ask<'_>, deadline: Instant) -> Said {
         let url = odata(&self.config.url, &ask.path, &ask.query);
         let mut trace = CallTrace { request: request_line(method, &url), ..CallTrace::default() };
         let folder = match ask.folder.map(folder_header).transpose() {

@@ -55,7 +55,7 @@ impl Orchestrator {
     }
 
     /// All rows of a small list, by ascending Id.
-    async fn all(&self, what: What<'_>, folder: Option<&FolderRef>, path: &str, deadline: Instant) -> Called<Vec<Value>> {
+    pub(super) async fn all(&self, what: What<'_>, folder: Option<&FolderRef>, path: &str, deadline: Instant) -> Called<Vec<Value>> {
         let mut all: Vec<Value> = Vec::new();
         let mut last: Option<i64> = None;
         let mut trace = CallTrace::default();

@@ -18,6 +18,7 @@ mod lists;
 mod tests;
 mod urls;
 mod version;
+mod webhooks;
 
 use std::sync::Arc;
 

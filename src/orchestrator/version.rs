@@ -9,6 +9,9 @@ use crate::http::client::Answer;
 /// 2023) is the first one known to tell new fields apart by version, so that it is the safe side of the unknown middle.
 pub const PARENT_SINCE: u32 = 16;
 
+/// Webhooks have a name and a description from this version on.
+const NAMES_SINCE: u32 = 16;
+
 /// How long `ParentOperationId` may be; a longer one is left out.
 pub const PARENT_MAX: usize = 128;
 
@@ -50,6 +53,14 @@ impl Version {
     /// What of `parent` a body may carry.
     pub fn parent<'a>(&self, parent: &'a str) -> Option<&'a str> {
         Some(parent).filter(|parent| self.has_parent() && parent.len() <= PARENT_MAX)
+    }
+
+    /// Whether webhooks have names and descriptions: required from [`NAMES_SINCE`] on, refused before.
+    pub fn has_webhook_names(&self) -> bool {
+        match self.known.load(Ordering::Relaxed) {
+            0 => self.assumed_new,
+            known => known >= NAMES_SINCE,
+        }
     }
 
     /// Whether bodies may carry `ParentOperationId`.

@@ -79,6 +79,11 @@ impl Filter {
         self.refuses_data(event)
     }
 
+    /// Whether events of this source are meant.
+    pub(super) fn wants_source(&self, source: &str) -> bool {
+        self.sources.as_ref().is_none_or(|named| named.iter().any(|name| **name == *source))
+    }
+
     /// The types that are named in full, in lower case.
     pub(super) fn exact_types(&self) -> Vec<String> {
         let exact = |pattern: &TypePattern| if let TypePattern::Exact(own) = pattern { Some(own.to_string()) } else { None };

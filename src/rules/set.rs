@@ -10,7 +10,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::explain::When;
-use super::index::{Index, IndexEntry};
+use super::index::{Index, IndexEntry, TypePattern};
 use super::read::{self, ReadSample};
 use super::{Explanation, ExpressionFault, Known, Mode, Rule, TestReport, check};
 use crate::event::{Event, Json, RuleName, Via};
@@ -117,6 +117,21 @@ impl RuleSet {
             }
         }
         met
+    }
+
+    /// The types that rules want of a source, in lower case; those of rules that are off and of rules for other sources are
+    /// left out.
+    #[must_use]
+    pub fn types_of(&self, source: &str) -> Vec<TypePattern> {
+        let mut types: Vec<TypePattern> = Vec::new();
+        for rule in self.rules.iter().filter(|rule| rule.mode != Mode::Off && rule.filter.wants_source(source)) {
+            for pattern in &rule.filter.events {
+                if !types.contains(pattern) {
+                    types.push(pattern.clone());
+                }
+            }
+        }
+        types
     }
 
     /// `vars` of the configuration it was loaded with.

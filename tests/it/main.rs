@@ -49,3 +49,5 @@ mod state;
 mod store;
 /// Targets that hang, throttle or are gone.
 mod targets;
+/// Webhooks registered by API.
+mod webhooks;

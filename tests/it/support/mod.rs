@@ -15,7 +15,7 @@ use sha2::Sha256;
 pub(crate) use daemon::{Daemon, Folder};
 pub(crate) use disk::{Disk, skip};
 pub(crate) use endpoint::{Endpoint, Manner};
-pub(crate) use peer::{Sandbox, start_sandbox};
+pub(crate) use peer::{Sandbox, start_sandbox, start_sandbox_as};
 
 /// The secret of the webhook in all tests.
 pub(crate) const SECRET: &str = "canary-webhook-secret-0123456789";

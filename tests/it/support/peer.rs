@@ -22,11 +22,16 @@ impl Drop for Sandbox {
 
 /// Starts one with its usual seed: folders Shared and Finance, queues Invoices, Payments, Invoices-Review and Open.
 pub(crate) async fn start_sandbox() -> Sandbox {
+    start_sandbox_as(tripline::sandbox::Options::default()).await
+}
+
+/// Starts one that behaves as `options` say.
+pub(crate) async fn start_sandbox_as(options: tripline::sandbox::Options) -> Sandbox {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let stop = CancellationToken::new();
     let mut task = JoinSet::new();
-    task.spawn(tripline::sandbox::run(tripline::sandbox::Options::default(), listener, stop.clone()));
+    task.spawn(tripline::sandbox::run(options, listener, stop.clone()));
     Sandbox { url, http: http(), stop, _task: task }
 }
 
@@ -42,6 +47,13 @@ impl Sandbox {
         let request = self.http.post(format!("{}{path}", self.url)).bearer_auth("sandbox-pat").header("X-UIPATH-OrganizationUnitId", "2");
         let answer = request.json(body).send().await.expect("an answer");
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Puts JSON.
+    pub(crate) async fn put(&self, path: &str, body: &Value) {
+        let request = self.http.put(format!("{}{path}", self.url)).bearer_auth("sandbox-pat");
+        let answer = request.json(body).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     /// References of all items of a queue, page by page.

@@ -1,0 +1,6 @@
+//! Webhooks in Orchestrator: kept registered and enabled where the configuration says so, and watched for blindness.
+//! Knows nothing of what deliveries hold, and nothing of runs.
+
+mod ours;
+
+pub use ours::{Look, Ours, REQUEST_TIMEOUT};
