@@ -7,6 +7,7 @@ mod access;
 pub mod auth;
 mod model;
 mod operation;
+mod pages;
 mod request;
 
 pub use access::{Access, MASK};
@@ -15,4 +16,5 @@ pub use model::{ConfigField, ConfigValue, Connector, Limits, Test, TestResponse,
 pub use operation::{
     After, Before, Body, Errors, FieldKind, InputField, Lookup, Operation, Output, PageBy, PageSize, Paginate, Part, StatusMatch,
 };
+pub use pages::{NEXT_MAX, Next, PageFault, Pages, next_link};
 pub use request::{CallRequest, CallResponse, Content, FormPart};

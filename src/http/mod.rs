@@ -1,5 +1,6 @@
 //! HTTP plumbing: the accept loop in, the client out. Knows nothing of events.
 
+pub mod budget;
 pub mod client;
 pub mod encode;
 pub mod mask;

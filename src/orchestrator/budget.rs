@@ -1,7 +1,5 @@
 //! The budget of the limited lists, shared by everybody who asks this orchestrator.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,6 +7,7 @@ use tokio::time::Instant;
 use super::answer::What;
 use crate::clock::Clock;
 use crate::config::{Edition, OrchestratorConfig};
+use crate::http::budget::SharedBudget;
 use crate::http::client::Answer;
 use crate::metric::API_BUDGET_REMAINING;
 use crate::runs::{Budget, Class, Failure, Who};
@@ -23,8 +22,7 @@ const CLASS: &str = "list";
 /// The budget and who waits for it.
 #[derive(Debug)]
 pub struct ListBudget {
-    budget: Option<Mutex<Budget>>,
-    actions_waiting: AtomicU32,
+    budget: Option<SharedBudget>,
     orchestrator: String,
 }
 
@@ -32,18 +30,12 @@ impl ListBudget {
     /// As configured; the product's own limit otherwise, where it has one.
     pub fn of(config: &OrchestratorConfig) -> Self {
         let rate = config.list_rate.or((config.edition == Edition::Cloud).then_some(CLOUD));
-        Self {
-            budget: rate.map(|rate| Mutex::new(Budget::new(rate))),
-            actions_waiting: AtomicU32::new(0),
-            orchestrator: config.name.to_string(),
-        }
+        Self { budget: rate.map(|rate| SharedBudget::new([Budget::new(rate)])), orchestrator: config.name.to_string() }
     }
 
     /// The budget that a question counts against.
-    fn of_question(&self, what: What<'_>) -> Option<MutexGuard<'_, Budget>> {
-        let counted = matches!(what, What::ReadItems | What::ReadJobs);
-        // Each change is one call: a panic elsewhere leaves it whole.
-        self.budget.as_ref().filter(|_| counted).map(|budget| budget.lock().unwrap_or_else(PoisonError::into_inner))
+    fn of_question(&self, what: What<'_>) -> Option<&SharedBudget> {
+        self.budget.as_ref().filter(|_| matches!(what, What::ReadItems | What::ReadJobs))
     }
 
     /// Waits until the question may be asked.
@@ -51,60 +43,24 @@ impl ListBudget {
     /// # Errors
     /// Not before the deadline.
     pub async fn acquire(&self, what: What<'_>, who: Who, clock: &Clock, deadline: Instant) -> Result<(), Failure> {
-        let mut waiting = None;
-        loop {
-            let actions_wait = self.actions_waiting.load(Ordering::SeqCst) > 0;
-            let taken = match self.of_question(what) {
-                None => return Ok(()),
-                Some(mut budget) => {
-                    let now = clock.now();
-                    let taken = budget.take(who, actions_wait, now).map_err(|again| again.since(now));
-                    self.show(&mut budget, clock);
-                    taken
-                }
-            };
-            let Err(wait) = taken else { return Ok(()) };
-            let again = Instant::now() + wait.max(Duration::from_millis(10));
-            if again > deadline {
-                let message = format!("the requests to lists that `rate: {{list: …}}` of `{}` allows are used up", self.orchestrator);
-                return Err(Failure { class: Class::Throttled, status: None, message, retry_after: Some(wait) });
-            }
-            if who == Who::Action && waiting.is_none() {
-                waiting = Some(Waiting::new(&self.actions_waiting));
-            }
-            tokio::time::sleep_until(again).await;
-        }
+        let Some(budget) = self.of_question(what) else { return Ok(()) };
+        let acquired = budget.acquire(who, clock, deadline).await;
+        self.show(budget, clock);
+        acquired.map_err(|wait| {
+            let message = format!("the requests to lists that `rate: {{list: …}}` of `{}` allows are used up", self.orchestrator);
+            Failure { class: Class::Throttled, status: None, message, retry_after: Some(wait) }
+        })
     }
 
     /// Learns from an answer.
     pub fn learn(&self, what: What<'_>, answer: &Answer, retry_after: Option<Duration>, clock: &Clock) {
-        let Some(mut budget) = self.of_question(what) else { return };
-        if answer.status == 429 {
-            budget.refused(retry_after, clock.now());
-        } else if answer.header("x-ratelimit-remaining").is_some_and(|text| text.trim() == "0") {
-            budget.exhausted(clock.now());
-        }
-        self.show(&mut budget, clock);
+        let Some(budget) = self.of_question(what) else { return };
+        budget.learn(answer, retry_after, clock);
+        self.show(budget, clock);
     }
 
-    fn show(&self, budget: &mut Budget, clock: &Clock) {
-        let remaining = f64::from(budget.remaining(clock.now()));
+    fn show(&self, budget: &SharedBudget, clock: &Clock) {
+        let remaining = f64::from(budget.remaining(clock));
         metrics::gauge!(API_BUDGET_REMAINING, "orchestrator" => self.orchestrator.clone(), "class" => CLASS).set(remaining);
-    }
-}
-
-/// Counted among the actions that wait while it lives.
-struct Waiting<'a>(&'a AtomicU32);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicU32) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -33,13 +33,29 @@ pub struct Budget {
     /// What left within the last period, oldest first: at most as many as the rate allows.
     left: VecDeque<(Timestamp, Who)>,
     closed_until: Option<Timestamp>,
+    polling: Polling,
+}
+
+/// Whether a part is kept for polling.
+#[derive(Clone, Copy, Debug)]
+enum Polling {
+    /// Always.
+    Expected,
+    /// While somebody polls: the last time that one asked.
+    Seen(Option<Timestamp>),
 }
 
 impl Budget {
-    /// A full one.
+    /// A full one, a part of which is kept for polling.
     #[must_use]
     pub fn new(rate: Rate) -> Self {
-        Self { rate, left: VecDeque::new(), closed_until: None }
+        Self { rate, left: VecDeque::new(), closed_until: None, polling: Polling::Expected }
+    }
+
+    /// A full one, a part of which is kept for polling only while somebody polls.
+    #[must_use]
+    pub fn for_actions(rate: Rate) -> Self {
+        Self { polling: Polling::Seen(None), ..Self::new(rate) }
     }
 
     /// Takes one, or says when to ask again. `actions_wait` says whether an action is waiting for its turn.
@@ -47,11 +63,27 @@ impl Budget {
     /// # Errors
     /// Not now; the time is the earliest at which it may be different.
     pub fn take(&mut self, who: Who, actions_wait: bool, now: Timestamp) -> Result<(), Timestamp> {
+        self.may(who, actions_wait, now)?;
+        self.left.push_back((now, who));
+        Ok(())
+    }
+
+    /// Whether one could be taken, or when to ask again.
+    ///
+    /// # Errors
+    /// As [`Budget::take`].
+    pub fn may(&mut self, who: Who, actions_wait: bool, now: Timestamp) -> Result<(), Timestamp> {
         self.forget(now);
+        if let (Polling::Seen(last), Who::Polling) = (&mut self.polling, who) {
+            *last = Some(now);
+        }
         if let Some(until) = self.closed_until {
             return Err(until);
         }
-        let reserve = (self.rate.count / POLLING_SHARE).max(1).min(self.rate.count);
+        let reserve = match self.polling {
+            Polling::Seen(last) if last.is_none_or(|last| now.since(last) >= self.rate.period) => 0,
+            Polling::Expected | Polling::Seen(_) => (self.rate.count / POLLING_SHARE).max(1).min(self.rate.count),
+        };
         let of = |who| self.left.iter().filter(|(_, one)| *one == who).count() as u32;
         let allowed = match who {
             // What polling has not used of its part stays free for it; with a rate of one they take turns.
@@ -60,7 +92,6 @@ impl Budget {
             Who::Action | Who::Polling => self.rate.count,
         };
         if (self.left.len() as u32) < allowed {
-            self.left.push_back((now, who));
             return Ok(());
         }
         // The next one that leaves the window makes room, or at least a moment to look again.
@@ -126,6 +157,20 @@ mod tests {
             assert_eq!(polling.take(Who::Polling, true, at(n)), Ok(()));
         }
         assert!(polling.take(Who::Polling, true, at(3)).is_err(), "an action that waits goes first");
+    }
+
+    #[test]
+    fn a_part_is_kept_for_polling_while_somebody_polls() {
+        let mut one = Budget::for_actions(Rate { count: 10, period: Duration::from_secs(60) });
+        for n in 0..10 {
+            assert_eq!(one.take(Who::Action, true, at(n)), Ok(()), "nobody polls");
+        }
+        assert!(one.take(Who::Polling, true, at(59_000)).is_err());
+        for n in 0..8 {
+            assert_eq!(one.take(Who::Action, true, at(60_010 + n)), Ok(()));
+        }
+        assert!(one.take(Who::Action, true, at(60_020)).is_err(), "two are kept now");
+        assert_eq!(one.take(Who::Polling, true, at(60_021)), Ok(()));
     }
 
     #[test]
