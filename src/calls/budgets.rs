@@ -40,7 +40,11 @@ impl Budgets {
         let mut rates = hosts.get(&host).map(|found| found.rates.clone()).unwrap_or_default();
         rates.extend(rate);
         let of = |&(period, count): &(Duration, u32)| Budget::for_actions(Rate { count, period });
-        let budget = Arc::new(if rates.is_empty() { SharedBudget::new([Budget::for_actions(UNLIMITED)]) } else { SharedBudget::new(rates.iter().map(of)) });
+        let budget = Arc::new(if rates.is_empty() {
+            SharedBudget::new([Budget::for_actions(UNLIMITED)])
+        } else {
+            SharedBudget::new(rates.iter().map(of))
+        });
         if hosts.len() < HOSTS_MAX || hosts.contains_key(&host) {
             hosts.insert(host, Host { rates, budget: Arc::clone(&budget) });
         }
