@@ -148,8 +148,12 @@ pub(super) enum Command {
     Backfill(Ignored),
     /// Run changed rules over the journal's events: the difference of what would be done; nothing is called
     Backtest(super::backtest::BacktestArgs),
-    #[command(hide = true)]
-    Connector(Ignored),
+    /// Connectors: what other services offer to rules
+    #[command(arg_required_else_help = true)]
+    Connector {
+        #[command(subcommand)]
+        command: ConnectorCommand,
+    },
     /// Print the JSON Schema of a kind of file, for editors
     Schema {
         /// Which file
@@ -272,6 +276,20 @@ pub(super) enum EventsCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConnectorCommand {
+    /// Make a connector of an OpenAPI description; what it cannot say is listed by its reason
+    Import(super::connector::import::ImportArgs),
+    #[command(hide = true)]
+    List(Ignored),
+    #[command(hide = true)]
+    Show(Ignored),
+    #[command(hide = true)]
+    Call(Ignored),
+    #[command(hide = true)]
+    Test(Ignored),
 }
 
 /// Files that have a schema.

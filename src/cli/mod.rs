@@ -8,6 +8,7 @@ mod as_test;
 mod backtest;
 mod check;
 mod client;
+mod connector;
 mod demo;
 mod events;
 mod explain;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use args::{Args, Command, EventsCommand, RunsCommand};
+use args::{Args, Command, ConnectorCommand, EventsCommand, RunsCommand};
 use output::{Out, Stop};
 
 /// Everything is as asked.
@@ -124,7 +125,13 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Webhooks { command } => webhooks::run(config, command, out),
         Command::Backfill(_) => Err(later::refuse("backfill")),
         Command::Backtest(args) => backtest::run(config, args, out),
-        Command::Connector(_) => Err(later::refuse("connector")),
+        Command::Connector { command } => match command {
+            ConnectorCommand::Import(args) => connector::import::run(args, out),
+            ConnectorCommand::List(_) => Err(later::refuse("connector list")),
+            ConnectorCommand::Show(_) => Err(later::refuse("connector show")),
+            ConnectorCommand::Call(_) => Err(later::refuse("connector call")),
+            ConnectorCommand::Test(_) => Err(later::refuse("connector test")),
+        },
         Command::Schema { of } => schema::run(*of, out),
         Command::State { command } => state::run(config, command, out),
         Command::Sources(_) => Err(later::refuse("sources")),

@@ -5,6 +5,7 @@
 
 mod access;
 pub mod auth;
+pub mod import;
 mod model;
 mod operation;
 mod pages;

@@ -1,0 +1,3 @@
+//! `tripline connector`: one file for each of its commands.
+
+pub(super) mod import;
