@@ -82,6 +82,8 @@ metrics! {
     POLL_CURSOR_AGE = "tripline_poll_cursor_age_seconds", Gauge ["source"], "How long ago everything that a source covers was known.";
     POLL_REQUESTS = "tripline_poll_requests_total", Counter ["source", "endpoint"], "Requests made for polling.";
     COVERAGE_GAP = "tripline_coverage_gap_seconds", Gauge ["source"], "How far a source that cannot be read is behind.";
+    WEBHOOK_BLIND = "tripline_webhook_blind", Gauge ["source"], "1 while changes that polling sees do not come by webhook, else 0.";
+    WEBHOOK_MISSED = "tripline_webhook_missed_total", Counter ["source"], "Changes that polling saw and no webhook brought in time.";
     API_BUDGET_REMAINING = "tripline_api_budget_remaining", Gauge ["orchestrator", "class"], "Requests of a class that may leave now.";
     BUILD_INFO = "tripline_build_info", Gauge ["version"], "1, with the version as label.";
 }

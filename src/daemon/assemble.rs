@@ -5,15 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::{self, Config, OrchestratorConfig, Secrets, World};
+use crate::config::{self, Config, OrchestratorConfig, Secrets, Subscribe, World};
 use crate::dispatch::Targets;
+use crate::event::SourceName;
 use crate::fault::{Fault, Faults, Severity};
+use crate::hooks::Eye;
 use crate::http::client::Client;
 use crate::intake::ReadySource;
 use crate::journal::RuleTexts;
 use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
 use crate::poll::Polled;
+use crate::register::{Hook, Ours};
 use crate::rules::RuleSet;
 use crate::secret::Secret;
 
@@ -24,6 +27,7 @@ pub(super) struct Assembled {
     pub routes: BTreeMap<String, Arc<ReadySource>>,
     pub targets: Targets,
     pub polls: Arc<Vec<Arc<Polled>>>,
+    pub hooks: Arc<Vec<Arc<Hook>>>,
     pub rules: Arc<RuleSet>,
     pub texts: RuleTexts,
     pub warnings: Faults,
@@ -52,9 +56,11 @@ pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faul
     match (rules, http) {
         (Some(rules), Some(http)) if !faults.any_error() => {
             let targets = targets(&config, &secrets, &http);
+            let eyes: Eyes = config.sources.keys().map(|name| (Arc::clone(name), Arc::default())).collect();
             Ok(Assembled {
-                routes: routes(&config, &secrets),
-                polls: polls(&config, &targets),
+                routes: routes(&config, &secrets, &eyes),
+                polls: polls(&config, &targets, &eyes),
+                hooks: hooks(&config, &secrets, &targets, &rules, &eyes),
                 targets,
                 rules: Arc::new(rules),
                 texts: RuleTexts { files, known },
@@ -93,7 +99,7 @@ pub(super) fn errors_on_lines(faults: &Faults) -> String {
     lines.join("\n")
 }
 
-fn routes(config: &Config, secrets: &Secrets) -> BTreeMap<String, Arc<ReadySource>> {
+fn routes(config: &Config, secrets: &Secrets, eyes: &Eyes) -> BTreeMap<String, Arc<ReadySource>> {
     let ready = config.sources.values().map(|source| {
         let tenant_url =
             source.orchestrator.as_ref().and_then(|name| config.orchestrators.get(name)).map(OrchestratorConfig::canonical_url);
@@ -101,10 +107,41 @@ fn routes(config: &Config, secrets: &Secrets) -> BTreeMap<String, Arc<ReadySourc
             config: source.clone(),
             secrets: secrets.sources.get(&source.name).cloned().unwrap_or_default(),
             view: SourceView { name: Arc::clone(&source.name), tenant_url },
+            eye: eyes.get(&source.name).cloned().unwrap_or_default(),
         };
         (source.path.clone(), Arc::new(ready))
     });
     ready.collect()
+}
+
+/// Of each webhook source.
+type Eyes = BTreeMap<SourceName, Arc<Eye>>;
+
+/// The webhooks of orchestrators, to be watched over.
+fn hooks(config: &Config, secrets: &Secrets, targets: &Targets, rules: &RuleSet, eyes: &Eyes) -> Arc<Vec<Arc<Hook>>> {
+    let hooks = config.sources.values().filter_map(|source| {
+        let name = source.orchestrator.as_ref()?;
+        let (orchestrator, secret) = (targets.orchestrators.get(name)?, secrets.sources.get(&source.name)?.first()?);
+        let all = source.registration.subscribe == Subscribe::All;
+        let types = rules.types_of(&source.name);
+        let ours = source.registration.url.as_ref().map(|url| Ours {
+            source: Arc::clone(&source.name),
+            orchestrator: orchestrator.clone(),
+            url: url.clone(),
+            all,
+            types: types.clone(),
+            secret: secret.value.clone(),
+        });
+        Some(Arc::new(Hook {
+            source: Arc::clone(&source.name),
+            orchestrator: Arc::clone(name),
+            ours,
+            register: source.registration.register,
+            types: (!all).then_some(types),
+            eye: eyes.get(&source.name)?.clone(),
+        }))
+    });
+    Arc::new(hooks.collect())
 }
 
 fn targets(config: &Config, secrets: &Secrets, http: &Client) -> Targets {
@@ -116,13 +153,14 @@ fn targets(config: &Config, secrets: &Secrets, http: &Client) -> Targets {
     Targets { orchestrators: orchestrators.collect(), http: Some(http.clone()) }
 }
 
-fn polls(config: &Config, targets: &Targets) -> Arc<Vec<Arc<Polled>>> {
+fn polls(config: &Config, targets: &Targets, eyes: &Eyes) -> Arc<Vec<Arc<Polled>>> {
     let polls = config.polls.values().filter_map(|source| {
         // A client shares token and budget with the steps that use the same orchestrator.
         let orchestrator = targets.orchestrators.get(&source.orchestrator)?.clone();
         let tenant_url = config.orchestrators.get(&source.orchestrator).map(OrchestratorConfig::canonical_url);
         let view = SourceView { name: Arc::clone(&source.name), tenant_url };
-        Some(Arc::new(Polled { config: source.clone(), orchestrator, view }))
+        let eye = source.reconciles.as_ref().and_then(|hook| eyes.get(hook)).cloned();
+        Some(Arc::new(Polled { config: source.clone(), orchestrator, view, eye }))
     });
     Arc::new(polls.collect())
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use crate::daemon::generations::RuleBook;
 use crate::daemon::logging::Level;
 use crate::daemon::operate::Operator;
 use crate::daemon::reload::{LateControl, Reloader, Running, put_in_force_with_space};
+use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::sockets::{self, Sockets};
 use crate::daemon::state_file::DaemonFile;
 use crate::daemon::watch::Marks;
@@ -27,6 +27,7 @@ use crate::dispatch::{self, Board, Dispatch};
 use crate::intake::{self, Intake};
 use crate::journal::{Health, Journal, OpenReport, Options};
 use crate::poll::{self, Poll, Statuses};
+use crate::register::{self, Register};
 use crate::router;
 use crate::rules::RulesInForce;
 
@@ -36,14 +37,13 @@ const INGRESS_DRAIN: Duration = Duration::from_secs(10);
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 /// Bytes of one journal segment.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
-/// SIGXFSZ: a file grew beyond RLIMIT_FSIZE. Ignored, so that the write itself reports it.
-const SIGXFSZ: i32 = 25;
 
 /// The tasks of the process; each is named in the log when it ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Ingress,
     Poll,
+    Register,
     Router,
     Dispatch,
     Files,
@@ -62,49 +62,6 @@ struct Stop {
     dispatch: CancellationToken,
     /// Last, so that stopping can be watched.
     admin: CancellationToken,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    /// Held, so that the default action (to die) is off.
-    _too_large: Signal,
-}
-
-/// What a signal asks for.
-enum Asked {
-    End(&'static str),
-    Reload,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            _too_large: signal(SignalKind::from_raw(SIGXFSZ))?,
-        })
-    }
-
-    /// The next signal that means something. Cancellation loses none.
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::End("SIGTERM"),
-            _ = self.interrupt.recv() => Asked::End("SIGINT"),
-            _ = self.hangup.recv() => Asked::Reload,
-        }
-    }
-
-    /// The next signal that asks to end; a reload asked for meanwhile has nothing to reload.
-    async fn end(&mut self) -> &'static str {
-        loop {
-            if let Asked::End(name) = self.next().await {
-                return name;
-            }
-        }
-    }
 }
 
 /// Lives until a signal or a failure.
@@ -147,7 +104,8 @@ pub(super) async fn live(
     });
 
     let statuses = Statuses::default();
-    let control = Arc::new(LateControl::new(recorder.clone(), statuses.clone()));
+    let webhooks = register::Shown::default();
+    let control = Arc::new(LateControl::new(recorder.clone(), statuses.clone(), webhooks.clone()));
     let admin = Admin {
         journal: journal_seen,
         control: Arc::clone(&control) as Arc<dyn admin::Control>,
@@ -197,6 +155,7 @@ pub(super) async fn live(
     let rule_count = assembled.rules.rules().len();
     let targets = Arc::new(ArcSwap::from_pointee(assembled.targets));
     let (polls, polls_in_force) = watch::channel(assembled.polls);
+    let (hooks, hooks_in_force) = watch::channel(assembled.hooks);
     let marks = Marks::of(&assembled.config.rules);
     let reloader = Arc::new(Reloader {
         file: assembled.config.file.clone(),
@@ -204,6 +163,7 @@ pub(super) async fn live(
         routes,
         targets: Arc::clone(&targets),
         polls,
+        hooks,
         rules: Arc::clone(&rules),
         book: Arc::clone(&book),
         journal: journal.clone(),
@@ -228,6 +188,12 @@ pub(super) async fn live(
     tasks.spawn(async move {
         poll::run(poll, token).await;
         (Task::Poll, Ok(()))
+    });
+    let register = Register { journal: journal.clone(), hooks: hooks_in_force, clock: clock.clone(), shown: webhooks };
+    let token = stop.router.clone();
+    tasks.spawn(async move {
+        register::run(register, token).await;
+        (Task::Register, Ok(()))
     });
     let (watched, token) = (Arc::clone(&reloader), stop.router.clone());
     tasks.spawn(async move {
@@ -359,7 +325,7 @@ async fn drain(tasks: &mut JoinSet<(Task, Result<(), String>)>, signals: &mut Si
         wait_for(tasks, &[Task::Ingress], INGRESS_DRAIN + Duration::from_secs(1)).await;
         stop.router.cancel();
         stop.dispatch.cancel();
-        wait_for(tasks, &[Task::Poll, Task::Router, Task::Dispatch, Task::Files], grace + Duration::from_secs(2)).await;
+        wait_for(tasks, &[Task::Poll, Task::Register, Task::Router, Task::Dispatch, Task::Files], grace + Duration::from_secs(2)).await;
         stop.admin.cancel();
         wait_for(tasks, &[Task::Admin, Task::Telemetry, Task::Watchdog], ADMIN_DRAIN).await;
     };

@@ -11,6 +11,7 @@ mod life;
 mod logging;
 mod operate;
 mod reload;
+mod signals;
 mod sockets;
 mod state_file;
 mod supervisor;

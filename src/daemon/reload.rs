@@ -25,6 +25,7 @@ use crate::intake::Routes;
 use crate::journal::{AppendError, Journal};
 use crate::metric;
 use crate::poll::{Polled, Statuses};
+use crate::register::{Hook, Shown};
 use crate::rules::RulesInForce;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -40,6 +41,7 @@ pub(super) struct Reloader {
     pub routes: Arc<Routes>,
     pub targets: Arc<ArcSwap<Targets>>,
     pub polls: watch::Sender<Arc<Vec<Arc<Polled>>>>,
+    pub hooks: watch::Sender<Arc<Vec<Arc<Hook>>>>,
     pub rules: Arc<ArcSwap<RulesInForce>>,
     pub book: Arc<RuleBook>,
     pub journal: Journal,
@@ -118,6 +120,7 @@ impl Reloader {
         self.routes.store(Arc::new(assembled.routes));
         self.targets.store(Arc::new(assembled.targets));
         self.polls.send_replace(assembled.polls);
+        self.hooks.send_replace(assembled.hooks);
         let connections = descriptors::prepare(assembled.config.limits.connections).unwrap_or(assembled.config.limits.connections);
         self.limits.send_replace(Limits { connections, ..assembled.config.limits.clone() });
         self.level.set(&assembled.config.log);
@@ -173,13 +176,14 @@ fn one(fault: Fault) -> Faults {
 pub(super) struct LateControl {
     recorder: PrometheusHandle,
     sources: Statuses,
+    webhooks: Shown,
     reloader: OnceLock<Arc<Reloader>>,
     operator: OnceLock<Arc<Operator>>,
 }
 
 impl LateControl {
-    pub(super) fn new(recorder: PrometheusHandle, sources: Statuses) -> Self {
-        Self { recorder, sources, reloader: OnceLock::new(), operator: OnceLock::new() }
+    pub(super) fn new(recorder: PrometheusHandle, sources: Statuses, webhooks: Shown) -> Self {
+        Self { recorder, sources, webhooks, reloader: OnceLock::new(), operator: OnceLock::new() }
     }
 
     /// From now on reloads, pauses and replays are possible. The first ones set stay.
@@ -217,6 +221,10 @@ impl Control for LateControl {
     }
 
     fn sources(&self) -> serde_json::Value {
-        self.sources.to_json()
+        let mut list = self.sources.to_json();
+        if let Some(items) = list["items"].as_array_mut() {
+            items.extend(self.webhooks.rows());
+        }
+        list
     }
 }

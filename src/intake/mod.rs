@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Limits, WebhookSource};
 use crate::event::{Change, Verified, Via};
+use crate::hooks::Eye;
 use crate::http::server::{Answer, Listener, Peer, RequestId, ServerLimits, json, serve};
 use crate::journal::{Accepted, AppendError, Delivery, Journal};
 use crate::normalize::{SourceView, reading};
@@ -60,6 +61,8 @@ pub struct ReadySource {
     pub secrets: Vec<NamedSecret>,
     /// What `normalize` needs.
     pub view: SourceView,
+    /// Where it is noted that a webhook sees.
+    pub eye: Arc<Eye>,
 }
 
 /// The sources by path; swapped whole by a reload.
@@ -213,6 +216,9 @@ impl Desk {
             Err(_) => return Err(Refusal::Slow),
         };
         drop(memory);
+        if let Some(event_type) = &event_type {
+            source.eye.delivered.note(event_type, received);
+        }
         tracing::debug!(source = %source.config.name, new = accepted.events.len(), folded = accepted.folded, "delivery kept");
         meter.accepted(event_type.as_deref().unwrap_or_default(), &accepted);
         self.meters.ack.record(read.elapsed().as_secs_f64());

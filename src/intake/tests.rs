@@ -45,6 +45,7 @@ fn source(name: &str) -> ReadySource {
         },
         secrets: vec![secret("env:NEW", NEW_SECRET), secret("env:OLD", OLD_SECRET)],
         view: SourceView { name: name.into(), tenant_url: Some("https://orchestrator.test/acme".into()) },
+        eye: Arc::default(),
     }
 }
 

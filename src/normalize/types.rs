@@ -55,6 +55,8 @@ const KNOWN: &[&str] = &[
     "ping",
     "custom",
     TYPE_UNPARSED,
+    "tripline.webhook.blind",
+    "tripline.webhook.healed",
 ];
 
 /// Families as people, older texts and the event classes write them.

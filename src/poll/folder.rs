@@ -285,6 +285,7 @@ impl<'p> FolderReader<'p> {
             kept.push(Kept { space: Space::Item, key: self.item_key(item), value: Some(Bytes::from(value)) });
         }
         let accepted = self.poll.journal.accept_keeping(self.delivery(changes, observed), kept).await?;
+        self.source.brought(&accepted.events, observed);
         pass.brought += accepted.events.len() as u64;
         pass.confirmed += accepted.folded as u64;
         self.cursor = Some(cursor.clone());

@@ -19,9 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, chance};
 use crate::config::PollSource;
+use crate::event::EventId;
+use crate::hooks::Eye;
 use crate::journal::Journal;
 use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
+use crate::time::Timestamp;
 
 pub use status::Statuses;
 
@@ -43,6 +46,22 @@ pub struct Polled {
     pub orchestrator: Orchestrator,
     /// For keys.
     pub view: SourceView,
+    /// Of the webhook that it reconciles.
+    pub eye: Option<Arc<Eye>>,
+}
+
+impl Polled {
+    /// The webhook sees nothing: polling is all there is.
+    fn is_urgent(&self) -> bool {
+        self.eye.as_ref().is_some_and(|eye| eye.is_blind())
+    }
+
+    /// Events were new when polling brought them: the webhook is to bring them as well.
+    fn brought(&self, events: &[EventId], now: Timestamp) {
+        if let Some(eye) = &self.eye {
+            eye.sighted(events, now, self.config.webhook_within);
+        }
+    }
 }
 
 /// What polling works with.
@@ -103,7 +122,8 @@ async fn follow(poll: Poll, source: Arc<Polled>) {
             return;
         }
         let retry_after = pass.failure.as_ref().and_then(|failure| failure.retry_after);
-        tokio::time::sleep(pause(source.config.every, pass.rows, failures, retry_after, chance())).await;
+        tokio::time::sleep(pause(source.config.every, pass.rows.max(usize::from(source.is_urgent())), failures, retry_after, chance()))
+            .await;
     }
 }
 

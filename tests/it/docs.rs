@@ -60,7 +60,7 @@ pub(crate) fn blocks(page: &str) -> Vec<(usize, Block)> {
 
 fn kind(block: &str, page: &str, line: usize) -> Block {
     const OF_RULES: &[&str] = &["events", "queues", "match", "when", "retry", "steps", "tests"];
-    const OF_CONFIG: &[&str] = &["listen", "admin", "retention", "limits", "orchestrators", "sources", "vars", "egress"];
+    const OF_CONFIG: &[&str] = &["listen", "admin", "public_url", "retention", "limits", "orchestrators", "sources", "vars", "egress"];
     let first = block.lines().find(|line| !line.starts_with('#')).unwrap_or_default();
     let key = first.split(':').next().unwrap_or_default();
     match key {
@@ -98,7 +98,7 @@ fn succeeds(folder: &Folder, arguments: &[&str], page: &str, expected: &[&str]) 
 
 #[test]
 fn rules_of_the_documentation_pass_check_and_test() {
-    for page in ["README.md", "docs/rules.md", "docs/steps.md"] {
+    for page in ["README.md", "docs/rules.md", "docs/steps.md", "docs/webhooks.md"] {
         let folder = Folder::new("http://127.0.0.1:9");
         folder.write("tripline.yaml", CONFIG);
         let mut tested = 0;

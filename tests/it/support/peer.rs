@@ -49,6 +49,12 @@ impl Sandbox {
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// Has it behave again.
+    pub(crate) async fn clear_faults(&self) {
+        let request = self.http.delete(format!("{}/sandbox/faults", self.url)).bearer_auth("sandbox-pat");
+        assert!(request.send().await.expect("an answer").status().is_success());
+    }
+
     /// Puts JSON.
     pub(crate) async fn put(&self, path: &str, body: &Value) {
         let request = self.http.put(format!("{}{path}", self.url)).bearer_auth("sandbox-pat");
