@@ -5,17 +5,40 @@
 
 mod access;
 pub mod auth;
+mod auth_read;
+mod call;
+mod check;
+mod decode;
+mod file;
 pub mod import;
+mod input;
+mod input_read;
+pub mod limits;
 mod model;
 mod operation;
+mod operation_read;
+mod outcome;
 mod pages;
+mod read;
 mod request;
+mod set;
+mod shapes;
+mod testing;
+mod tests_read;
+
+#[cfg(test)]
+mod tests;
 
 pub use access::{Access, MASK};
 pub use auth::{Auth, AuthValue};
+pub use call::Caller;
 pub use model::{ConfigField, ConfigValue, Connector, Limits, Test, TestResponse, Trigger, TriggerKind};
 pub use operation::{
     After, Before, Body, Errors, FieldKind, InputField, Lookup, Operation, Output, PageBy, PageSize, Paginate, Part, StatusMatch,
 };
+pub use outcome::Meaning;
 pub use pages::{NEXT_MAX, Next, PageFault, Pages, next_link};
 pub use request::{CallRequest, CallResponse, Content, FormPart};
+pub use set::{Connectors, Settings};
+pub use shapes::connector_schema;
+pub use testing::ConnectorTestReport;

@@ -23,7 +23,7 @@ pub struct Operation {
     pub path: Template,
     /// What a call says, checked before anything is sent; in the order of the file.
     pub input: Vec<InputField>,
-    /// Query parameters; a list repeats its name, null and "" of a lone `${…}` leave it out.
+    /// Query parameters; a list repeats its name, null leaves it out.
     pub query: Vec<(String, Tree)>,
     /// Headers.
     pub headers: Vec<(String, Template)>,

@@ -3,6 +3,7 @@
 //! Strict by choice: duplicate keys are faults, `no`, `on` and `0123` stay strings, aliases are bounded, non-finite
 //! numbers are refused. [`Fields`] takes a mapping apart and collects every fault instead of stopping at the first.
 
+mod difference;
 mod fields;
 #[cfg(test)]
 pub(crate) mod fuzz;
@@ -14,6 +15,7 @@ pub mod shape;
 
 use serde_json::{Map, Value};
 
+pub use difference::{differences, short};
 pub use fields::{Fields, Later};
 pub use parse::{NODES_MAX, TEXT_MAX, parse};
 pub use print::print;

@@ -1,0 +1,129 @@
+//! What a call says: filled up with defaults and checked, before anything is sent.
+
+use serde_json::{Map, Value};
+
+use super::operation::{FieldKind, InputField, Operation};
+use crate::expr::{At, ExpressionFault, Scope};
+use crate::fault::nearest;
+use crate::time::Timestamp;
+
+impl Operation {
+    /// The input of a call: what is said, with defaults; null for what is neither. `config` is what defaults see.
+    ///
+    /// # Errors
+    /// An unknown or missing field, or a value that its field does not take; the first one, at `at`.
+    pub fn input(&self, said: &Map<String, Value>, config: &Value, at: &At<'_>) -> Result<Value, ExpressionFault> {
+        if let Some(unknown) = said.keys().find(|name| !self.input.iter().any(|field| *field.name == ***name)) {
+            return Err(at.fault(self.unknown(unknown)));
+        }
+        let mut filled = Map::new();
+        let scope = Scope::new().bind("config", config);
+        for field in &self.input {
+            let at = at.field(&field.name);
+            let value = match (said.get(&*field.name), &field.default) {
+                (Some(value), _) if !value.is_null() => value.clone(),
+                (_, Some(default)) => default.render(&scope, &at)?,
+                _ => Value::Null,
+            };
+            if value.is_null() {
+                if field.required {
+                    return Err(at.fault(format!("`{}` needs input `{}`", self.name, field.name)));
+                }
+            } else {
+                field.accepts(&value).map_err(|message| at.fault(message))?;
+            }
+            filled.insert(field.name.to_string(), value);
+        }
+        Ok(Value::Object(filled))
+    }
+
+    /// What to say of an input that there is not.
+    #[must_use]
+    pub fn unknown(&self, name: &str) -> String {
+        let known = || self.input.iter().map(|field| &*field.name);
+        let help = match nearest(name, known()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.input.is_empty() => "it takes none".to_owned(),
+            None => format!("known are: {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        format!("`{}` has no input `{name}`; {help}", self.name)
+    }
+}
+
+impl InputField {
+    /// Whether a value is one that this field takes.
+    ///
+    /// # Errors
+    /// Why not, in words; the value itself is shown cut.
+    pub fn accepts(&self, value: &Value) -> Result<(), String> {
+        let name = &self.name;
+        if !self.fits(value) {
+            return Err(format!("input `{name}` is {}; expected {}", shown(value), expected(self.kind)));
+        }
+        if !self.choices.is_empty() && !self.choices.contains(value) {
+            let known: Vec<String> = self.choices.iter().map(Value::to_string).collect();
+            return Err(format!("input `{name}` is {}; expected one of {}", shown(value), known.join(", ")));
+        }
+        if let Value::Number(number) = value {
+            let of = |bound: &serde_json::Number| bound.as_f64().zip(number.as_f64());
+            if let Some((min, _)) = self.min.as_ref().and_then(of).filter(|(min, n)| n < min) {
+                return Err(format!("input `{name}` is {number}; expected at least {min}"));
+            }
+            if let Some((max, _)) = self.max.as_ref().and_then(of).filter(|(max, n)| n > max) {
+                return Err(format!("input `{name}` is {number}; expected at most {max}"));
+            }
+        }
+        let length = match value {
+            Value::String(text) => Some((text.chars().count() as u64, "characters")),
+            Value::Array(items) => Some((items.len() as u64, "elements")),
+            _ => None,
+        };
+        if let Some((length, unit)) = length {
+            if let Some(min) = self.min_length.filter(|min| length < *min) {
+                return Err(format!("input `{name}` has {length} {unit}; expected at least {min}"));
+            }
+            if let Some(max) = self.max_length.filter(|max| length > *max) {
+                return Err(format!("input `{name}` has {length} {unit}; expected at most {max}"));
+            }
+        }
+        if let (Some(pattern), Value::String(text)) = (&self.pattern, value)
+            && !pattern.is_match(text)
+        {
+            return Err(format!("input `{name}` is {}, which does not match `{}`", shown(value), pattern.as_str()));
+        }
+        Ok(())
+    }
+
+    fn fits(&self, value: &Value) -> bool {
+        match self.kind {
+            FieldKind::String => value.is_string(),
+            FieldKind::Integer => value.is_i64() || value.is_u64(),
+            FieldKind::Number => value.is_number(),
+            FieldKind::Boolean => value.is_boolean(),
+            FieldKind::Object => value.is_object(),
+            FieldKind::Array => value.is_array(),
+            FieldKind::DateTime => value.as_str().is_some_and(|text| Timestamp::parse_lenient(text).is_some()),
+            FieldKind::File => super::file::is_file(value),
+        }
+    }
+}
+
+fn expected(kind: FieldKind) -> &'static str {
+    match kind {
+        FieldKind::String => "a string",
+        FieldKind::Integer => "a whole number",
+        FieldKind::Number => "a number",
+        FieldKind::Boolean => "true or false",
+        FieldKind::Object => "a mapping",
+        FieldKind::Array => "a list",
+        FieldKind::DateTime => "a timestamp or a date",
+        FieldKind::File => "a text, or a mapping with `text` or `base64` and perhaps `name` and `content_type`",
+    }
+}
+
+/// A value for messages, cut.
+fn shown(value: &Value) -> String {
+    const SHOWN_MAX: usize = 80;
+    let text = value.to_string();
+    if text.chars().count() <= SHOWN_MAX { text } else { format!("{}…", text.chars().take(SHOWN_MAX).collect::<String>()) }
+}
