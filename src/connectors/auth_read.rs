@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::auth::{Auth, AuthValue, ClientAuth, Encoding, Grant, HmacAlgorithm, HmacAuth, KeyPlace, OAuth2};
+use super::auth_shapes::{self as shapes, AUTHS};
 use super::decode::{Decoder, SIGNED, is_header_name};
-use super::shapes::{self, AUTHS};
 use crate::expr::Template;
 use crate::fault::nearest;
 use crate::yaml::shape::Shape;

@@ -6,6 +6,7 @@
 mod access;
 pub mod auth;
 mod auth_read;
+mod auth_shapes;
 mod call;
 mod check;
 mod decode;
@@ -19,6 +20,7 @@ mod operation;
 mod operation_read;
 mod outcome;
 mod pages;
+mod pages_read;
 mod read;
 mod request;
 mod set;
