@@ -256,26 +256,15 @@ impl<'m> Group<'m> {
     /// Whether this delivery's id came before, and with which bytes.
     fn delivered(&mut self, delivery: &Delivery, print: Option<u64>) -> Delivered {
         let (Some(id), Some(print)) = (&delivery.delivery_id, print) else { return Delivered::New };
-        let Some(at) = self.memory.prints.get(print) else { return Delivered::New };
-        let Some(found) = self.find(at) else { return Delivered::New };
-        let compare = || -> io::Result<Option<bool>> {
-            let known = verified(&found.bytes, found.seed, at)?;
-            Ok(match known.kind {
-                Kind::Body => {
-                    let record = BodyRecord::decode(known.payload)?;
-                    (record.delivery_id == Some(id)).then(|| record.body == &*delivery.body)
-                }
-                Kind::Fold => {
-                    let (_, known, hash) = FoldRecord::decode(known.payload)?;
-                    (known == Some(id)).then(|| hash == body_hash(&delivery.body))
-                }
-                _ => None,
-            })
-        };
-        match compare() {
-            Ok(Some(true)) => Delivered::Again,
-            Ok(Some(false)) => Delivered::Otherwise,
-            Ok(None) | Err(_) => Delivered::New,
+        let hits = self.memory.prints.get(print);
+        let said = hits.into_iter().find_map(|at| {
+            let found = self.find(at)?;
+            said(&found, id, &delivery.body).ok().flatten()
+        });
+        match said {
+            Some(true) => Delivered::Again,
+            Some(false) => Delivered::Otherwise,
+            None => Delivered::New,
         }
     }
 
@@ -283,16 +272,18 @@ impl<'m> Group<'m> {
     fn original(&mut self, key: &Key, element: &Element) -> Option<(EventId, Found)> {
         let mut best: Option<(std::time::Duration, EventId, Found)> = None;
         for print in std::iter::once(element.print).chain(element.beside.into_iter().flatten()) {
-            let Some(at) = self.memory.prints.get(print) else { continue };
-            let Some(found) = self.find(at) else { continue };
-            let candidate = found.payload(Kind::Event).and_then(|payload| Ok(EventRecord::decode(payload)?)).ok().and_then(|record| {
+            // The newest record of the change under this fingerprint.
+            let candidate = self.memory.prints.get(print).into_iter().find_map(|at| {
+                let found = self.find(at)?;
+                let record = EventRecord::decode(found.payload(Kind::Event).ok()?).ok()?;
                 let distance = key.stamp.zip(record.stamp).map_or_else(Default::default, |(a, b)| a.distance(b));
-                (record.key == &*key.text && record.key().same_change(key)).then_some((distance, record.id))
+                let is_it = record.key == &*key.text && record.key().same_change(key);
+                is_it.then_some((distance, record.id)).map(|(distance, id)| (distance, id, found))
             });
-            if let Some((distance, id)) = candidate
-                && best.as_ref().is_none_or(|(nearest, ..)| distance < *nearest)
+            if let Some((distance, ..)) = &candidate
+                && best.as_ref().is_none_or(|(nearest, ..)| distance < nearest)
             {
-                best = Some((distance, id, found));
+                best = candidate;
             }
         }
         best.map(|(_, id, found)| (id, found))
@@ -353,4 +344,20 @@ impl<'m> Group<'m> {
         let formed = Formed { buffer: self.buffer, records: self.records, indexed: self.indexed };
         (Some(formed), Vec::new())
     }
+}
+
+/// Whether a record under a delivery's id has the same bytes; `None` when it has another id.
+fn said(found: &Found, id: &str, body: &[u8]) -> io::Result<Option<bool>> {
+    let known = verified(&found.bytes, found.seed, found.at)?;
+    Ok(match known.kind {
+        Kind::Body => {
+            let record = BodyRecord::decode(known.payload)?;
+            (record.delivery_id == Some(id)).then(|| record.body == body)
+        }
+        Kind::Fold => {
+            let (_, known, hash) = FoldRecord::decode(known.payload)?;
+            (known == Some(id)).then(|| hash == body_hash(body))
+        }
+        _ => None,
+    })
 }

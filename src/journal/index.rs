@@ -1,7 +1,7 @@
 //! What is known of a segment's content: where its events are and which keys it holds.
 //!
-//! Built frame by frame, by the writer and by a scan alike; kept in memory for the open segment and as pages of
-//! checkpoints for sealed ones.
+//! Built frame by frame, by the writer and by a scan alike; kept in memory for the open segment, and for sealed ones as
+//! pages of checkpoints, the fingerprints in a file.
 
 use sha2::{Digest, Sha256};
 
@@ -18,7 +18,6 @@ const BLOCK_BYTES: u32 = 64 << 10;
 const SUMMARY_LAYOUT: u8 = 2;
 
 const BLOCK_SIZE: usize = 40;
-const PRINT_SIZE: usize = 12;
 
 /// A stretch of a segment: from an event to the next block's first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,8 +158,8 @@ impl SegmentIndex {
         Ok(())
     }
 
-    /// The pages of blocks and of sorted fingerprints, each at most [`VALUE_MAX`] long.
-    pub(super) fn pages(&self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    /// The pages of blocks, each at most [`VALUE_MAX`] long.
+    pub(super) fn pages(&self) -> Vec<Vec<u8>> {
         let blocks = self.blocks.chunks(VALUE_MAX / BLOCK_SIZE).map(|page| {
             let mut out = Vec::with_capacity(page.len() * BLOCK_SIZE);
             for block in page {
@@ -172,17 +171,7 @@ impl SegmentIndex {
             }
             out
         });
-        let mut sorted = self.prints.clone();
-        sorted.sort_unstable();
-        let prints = sorted.chunks(VALUE_MAX / PRINT_SIZE).map(|page| {
-            let mut out = Vec::with_capacity(page.len() * PRINT_SIZE);
-            for (print, offset) in page {
-                out.extend_from_slice(&print.to_le_bytes());
-                out.extend_from_slice(&offset.to_le_bytes());
-            }
-            out
-        });
-        (blocks.collect(), prints.collect())
+        blocks.collect()
     }
 }
 
@@ -197,16 +186,6 @@ pub(super) fn blocks(page: &[u8]) -> Result<Vec<Block>, Undecodable> {
             received: (i64::from_le_bytes(take.array()?), i64::from_le_bytes(take.array()?)),
             events: take.u32()?,
         });
-    }
-    Ok(found)
-}
-
-/// The fingerprints of a page.
-pub(super) fn prints(page: &[u8]) -> Result<Vec<(u64, u32)>, Undecodable> {
-    let mut take = Take(page);
-    let mut found = Vec::with_capacity(page.len() / PRINT_SIZE);
-    while !take.0.is_empty() {
-        found.push((take.u64()?, take.u32()?));
     }
     Ok(found)
 }

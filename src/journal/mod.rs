@@ -6,6 +6,7 @@
 //! <state>/journal/0000000001.seg …   segments                            (format.rs, codec.rs)
 //! <state>/reserve               space for opening on a full disk        (reserve.rs)
 //! <state>/checkpoints/          sled: where everything stands            (rows.rs)
+//! <state>/prints/               fingerprints of sealed segments          (printfile.rs)
 //! <state>/quarantine/           damaged bytes, kept aside                (repair.rs)
 //! ```
 //!
@@ -39,6 +40,7 @@ mod loss;
 mod marker;
 mod open;
 mod parcel;
+mod printfile;
 mod prints;
 mod queue;
 mod read;

@@ -18,6 +18,7 @@ use crate::journal::group::Memory;
 use crate::journal::index::{self, Summary};
 use crate::journal::lock::{self, failed};
 use crate::journal::marker::{self, Found, Marker};
+use crate::journal::printfile;
 use crate::journal::prints::Prints;
 use crate::journal::queue::Queue;
 use crate::journal::rebuild::{ReplayError, Replayed, missing_first, replay};
@@ -71,7 +72,7 @@ pub(super) fn open(dir: &Path, options: Options, files: Files) -> Opened<(Arc<Sh
         return Err(damaged(&segment_path(&opening.journal, number), 0, "it is missing, and was not removed by retention"));
     }
     let (segment, next_group) = opening.segment(&mut state, last)?;
-    let prints = Prints::load(&state).map_err(|error| failed("read", &dir.join("checkpoints"), &error))?;
+    let prints = Prints::load(&state, &opening.files).map_err(|error| failed("read", &opening.journal, &error))?;
     opening.writer(state, segment, next_group, prints, reserve, lock)
 }
 
@@ -233,6 +234,7 @@ impl Opening<'_> {
                 return Ok(Some(replayed));
             }
             state.keep_index(&replayed.index);
+            printfile::write(&self.files, &self.journal, replayed.head, &replayed.index.prints);
             if state.dirty.len() > REPLAY_ROWS_MAX
                 && let Some(drain) = Drain::begin(state)
             {
@@ -286,6 +288,7 @@ impl Opening<'_> {
             Some(last) if last.end.sealed => {
                 let (number, group) = (last.head.number + 1, last.end.next_group);
                 state.keep_index(&last.index);
+                printfile::write(&self.files, &self.journal, last.head, &last.index.prints);
                 (begin(number, group)?, index::SegmentIndex::new(number), group)
             }
             Some(last) => {

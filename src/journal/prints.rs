@@ -1,29 +1,32 @@
 //! The fingerprints by which copies are found: a map from fingerprint to the newest record that has it.
 //!
-//! Bounded: the oldest fingerprints go first, a table at a time. A table that is full never changes again and is packed: 12
-//! bytes a fingerprint instead of 20. A hit is only a hint; the writer reads the record and compares the keys.
+//! Bounded: the oldest fingerprints go first, a table at a time. A table that is full never changes again and is packed: 8
+//! bytes a fingerprint instead of 20, with 37 bits of it. A hit is only a hint; the writer reads the record and compares the
+//! keys.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 
+use smallvec::SmallVec;
+
+use crate::journal::files::Files;
 use crate::journal::format::Position;
-use crate::journal::index;
-use crate::journal::rows::RowKey;
+use crate::journal::printfile;
 use crate::journal::state::State;
 use crate::time::Timestamp;
 
-/// Fingerprints per table: what 2^19 slots hold before they grow.
-const TABLE_KEYS: usize = (1 << 19) / 8 * 7;
+/// Fingerprints per table: what 2^18 slots hold before they grow.
+const TABLE_KEYS: usize = (1 << 18) / 8 * 7;
 
 /// With this many the table that is being filled gets its full size at once, and keeps it: tables that grow step by step
 /// leave holes that are never given back.
-const SMALL_KEYS: usize = (1 << 16) / 8 * 7;
+const SMALL_KEYS: usize = (1 << 15) / 8 * 7;
 
 /// How many tables there are at most.
-const TABLES: usize = 8;
+const TABLES: usize = 16;
 
-/// The most fingerprints kept; about 50 MB.
+/// The most fingerprints kept; about 33 MB.
 const DEDUP_KEYS_MAX: usize = TABLE_KEYS * TABLES;
 
 /// Fingerprints are hashes already.
@@ -54,7 +57,7 @@ struct Table {
     last: u32,
 }
 
-/// A full table, sorted into buckets by the upper 16 bits of the fingerprints.
+/// A full table, sorted into buckets by the upper 15 bits of the fingerprints.
 struct Packed {
     /// Where each bucket begins in `slots`, and where the last one ends.
     begins: Vec<u32>,
@@ -66,23 +69,28 @@ struct Packed {
     since: Option<Timestamp>,
 }
 
-/// The rest of a fingerprint and where its record is.
+/// More of a fingerprint and where its record is.
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    /// Bits 16 to 47 of the fingerprint.
-    upper: u32,
+    /// 22 bits of the fingerprint, those behind its bucket's; above them 10 of the segment, counted from the smallest one of
+    /// the table.
+    mark: u32,
     offset: u32,
-    /// Bits 0 to 15.
-    lower: u16,
-    /// The segment, counted from the smallest one of the table.
-    segment: u16,
 }
 
 /// Buckets of a packed table.
-const BUCKETS: usize = 1 << 16;
+const BUCKETS: usize = 1 << 15;
+/// Bits of a fingerprint in a mark.
+const MARK_BITS: u32 = 22;
+/// The most segments that a packed table refers to.
+const SEGMENTS_MAX: u32 = 1 << (32 - MARK_BITS);
 
 fn bucket(print: u64) -> usize {
-    (print >> 48) as usize
+    (print >> 49) as usize
+}
+
+fn mark(print: u64) -> u32 {
+    (print >> 27) as u32 & ((1 << MARK_BITS) - 1)
 }
 
 impl Packed {
@@ -90,7 +98,7 @@ impl Packed {
     fn of(table: &Table) -> Option<Self> {
         let positions = || table.keys.values().map(|packed| Position::unpacked(*packed));
         let segment = positions().map(|at| at.segment).min()?;
-        if positions().any(|at| at.segment - segment > u32::from(u16::MAX)) {
+        if positions().any(|at| at.segment - segment >= SEGMENTS_MAX) {
             return None;
         }
         let mut begins = vec![0_u32; BUCKETS + 1];
@@ -105,18 +113,17 @@ impl Packed {
         for (print, at) in &table.keys {
             let at = Position::unpacked(*at);
             let place = &mut next[bucket(*print)];
-            slots[*place as usize] =
-                Slot { upper: (print >> 16) as u32, offset: at.offset, lower: *print as u16, segment: (at.segment - segment) as u16 };
+            slots[*place as usize] = Slot { mark: mark(*print) | (at.segment - segment) << MARK_BITS, offset: at.offset };
             *place += 1;
         }
         Some(Self { begins, slots, segment, last: table.last, since: table.since })
     }
 
-    fn get(&self, print: u64) -> Option<Position> {
+    fn find(&self, print: u64, found: &mut Hits) {
         let at = bucket(print);
-        let slots = self.slots.get(self.begins[at] as usize..self.begins[at + 1] as usize)?;
-        let found = slots.iter().find(|slot| slot.upper == (print >> 16) as u32 && slot.lower == print as u16)?;
-        Some(Position { segment: self.segment + u32::from(found.segment), offset: found.offset })
+        let slots = self.slots.get(self.begins[at] as usize..self.begins[at + 1] as usize).unwrap_or_default();
+        let marked = slots.iter().filter(|slot| slot.mark & ((1 << MARK_BITS) - 1) == mark(print));
+        found.extend(marked.map(|slot| Position { segment: self.segment + (slot.mark >> MARK_BITS), offset: slot.offset }));
     }
 }
 
@@ -135,10 +142,10 @@ impl Full {
         Self::Packed(packed)
     }
 
-    fn get(&self, print: u64) -> Option<Position> {
+    fn find(&self, print: u64, found: &mut Hits) {
         match self {
-            Self::Packed(packed) => packed.get(print),
-            Self::AsItWas(table) => table.get(print),
+            Self::Packed(packed) => packed.find(print, found),
+            Self::AsItWas(table) => found.extend(table.get(print)),
         }
     }
 
@@ -163,6 +170,9 @@ impl Table {
     }
 }
 
+/// Places of records: seldom more than one.
+pub(super) type Hits = SmallVec<[Position; 4]>;
+
 /// The map.
 pub(super) struct Prints {
     table: Table,
@@ -183,7 +193,7 @@ impl Default for Prints {
 
 impl Prints {
     /// The newest fingerprints of the journal, as many as are kept.
-    pub(super) fn load(state: &State) -> io::Result<Self> {
+    pub(super) fn load(state: &State, files: &Files) -> io::Result<Self> {
         let mut room = (DEDUP_KEYS_MAX as u64).saturating_sub(state.open.summary.prints);
         let mut segments = Vec::new();
         for summary in state.sealed.iter().rev() {
@@ -195,13 +205,10 @@ impl Prints {
         }
         let mut prints = Self::default();
         for summary in segments.into_iter().rev() {
-            let number = summary.number;
+            let segment = summary.number;
             let since = (summary.events > 0).then(|| Timestamp::from_millis(summary.received.0));
-            for page in state.pages(|page| RowKey::Prints(number, page))? {
-                for (print, offset) in index::prints(&page)? {
-                    prints.insert(print, Position { segment: number, offset }, since);
-                }
-            }
+            let mut insert = |print, offset| prints.insert(print, Position { segment, offset }, since);
+            printfile::each(files, &state.journal, segment, &mut insert)?;
         }
         let (number, open) = (state.open.summary.number, &state.open);
         let since = (open.summary.events > 0).then(|| Timestamp::from_millis(open.summary.received.0));
@@ -216,10 +223,14 @@ impl Prints {
         Self { table: Table::default(), full: VecDeque::new(), table_keys, dropped: 0, left_since: None }
     }
 
-    /// The newest record with this fingerprint.
-    pub(super) fn get(&self, print: u64) -> Option<Position> {
-        let found = self.table.get(print).or_else(|| self.full.iter().find_map(|table| table.get(print)));
-        found.filter(|at| at.segment > self.dropped)
+    /// The records that may have this fingerprint, newest first.
+    pub(super) fn get(&self, print: u64) -> Hits {
+        let mut found = Hits::new();
+        found.extend(self.table.get(print));
+        self.full.iter().for_each(|table| table.find(print, &mut found));
+        found.retain(|at| at.segment > self.dropped);
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found
     }
 
     /// Adds one; newer ones win.
@@ -259,35 +270,44 @@ impl Prints {
 mod tests {
     use super::*;
 
+    /// As different as hashes are.
+    fn print(n: u32) -> u64 {
+        u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
     #[test]
     fn the_newest_fingerprints_are_kept() {
         let mut prints = Prints::bounded(10);
         let at = |n: u32| Position { segment: 1, offset: n };
-        for n in 0..100_u32 {
-            prints.insert(u64::from(n), at(n), Some(Timestamp::from_millis(i64::from(n))));
+        for n in 0..200_u32 {
+            prints.insert(print(n), at(n), Some(Timestamp::from_millis(i64::from(n))));
         }
-        assert_eq!(prints.get(99), Some(at(99)));
-        assert_eq!(prints.get(20), Some(at(20)), "the tables before the newest one are whole");
-        assert_eq!(prints.get(19), None);
-        assert_eq!(prints.since(), Some(Timestamp::from_millis(20)));
-        prints.insert(20, at(1000), None);
-        assert_eq!(prints.get(20), Some(at(1000)), "the newer record wins");
+        assert_eq!(prints.get(print(199))[..], [at(199)]);
+        assert_eq!(prints.get(print(40))[..], [at(40)], "the tables before the newest one are whole");
+        assert_eq!(prints.get(print(39))[..], []);
+        assert_eq!(prints.since(), Some(Timestamp::from_millis(40)));
+        prints.insert(print(60), at(1000), None);
+        assert_eq!(prints.get(print(60))[..], [at(1000), at(60)], "the newer record comes first");
         prints.forget(1, None);
-        assert_eq!(prints.get(99), None, "its segment is gone");
+        assert_eq!(prints.get(print(199))[..], [], "its segment is gone");
     }
 
     #[test]
     fn packed_tables_say_what_the_map_said() {
-        let print = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let at = |n: u32| Position { segment: 3 + n % 50, offset: n.wrapping_mul(77) };
+        let at = |n: u32| Position { segment: 3 + n / 240, offset: n.wrapping_mul(77) };
         let mut prints = Prints::bounded(5_000);
         (0..12_000).for_each(|n| prints.insert(print(n), at(n), None));
         assert!(matches!(prints.full.make_contiguous(), [Full::Packed(_), Full::Packed(_)]));
-        assert!((0..12_000).all(|n| prints.get(print(n)) == Some(at(n))));
-        assert!((12_000..50_000).all(|n| prints.get(print(n)).is_none()));
-        // They differ in one bit each.
+        assert!((0..12_000).all(|n| prints.get(print(n))[..] == [at(n)]));
+        assert!((12_000..50_000).all(|n| prints.get(print(n)).is_empty()));
+        // They differ in one bit each. The lowest ones are not in a packed table: such a hit is a hint too many, no more.
         let beside = |n: u32, bit: u32| print(n) ^ (1 << bit);
-        assert!((0..64).all(|bit| prints.get(beside(7, bit)).is_none()));
+        assert!((27..64).all(|bit| prints.get(beside(7, bit)).is_empty()));
+        assert!((0..27).all(|bit| prints.get(beside(7, bit))[..] == [at(7)]));
+        assert!((0..64).all(|bit| prints.get(beside(11_999, bit)).is_empty()), "the table that is filled has all bits");
+        // What is packed under the same bits is found all the same, behind what is newer.
+        prints.insert(beside(7, 3), at(12_001), None);
+        assert_eq!(prints.get(beside(7, 3))[..], [at(12_001), at(7)]);
     }
 
     #[test]
@@ -295,6 +315,6 @@ mod tests {
         let mut prints = Prints::bounded(2);
         let at = |segment: u32| Position { segment, offset: 1 };
         [1, 1 << 20, 2].into_iter().for_each(|segment| prints.insert(u64::from(segment), at(segment), None));
-        assert!([1, 1 << 20, 2].into_iter().all(|segment| prints.get(u64::from(segment)) == Some(at(segment))));
+        assert!([1, 1 << 20, 2].into_iter().all(|segment| prints.get(u64::from(segment)).contains(&at(segment))));
     }
 }

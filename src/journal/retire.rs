@@ -20,6 +20,7 @@ use crate::journal::carry::{Carry, Records};
 use crate::journal::files::is_full;
 use crate::journal::fold::Record;
 use crate::journal::format::Kind;
+use crate::journal::printfile;
 use crate::journal::queue::Op;
 use crate::journal::retention::{self, ClockWatch, Doubt, Held};
 use crate::journal::rows::RowKey;
@@ -339,13 +340,11 @@ impl Writer {
             }
             Sweep::Segments => {
                 for number in segment_numbers(&state.journal)?.into_iter().take_while(|number| *number < first) {
-                    for page in [RowKey::Index, RowKey::Prints] {
-                        for n in 0..=u16::MAX {
-                            if state.bytes_row(&page(number, n))?.is_none() {
-                                break;
-                            }
-                            state.forget(page(number, n));
+                    for n in 0..=u16::MAX {
+                        if state.bytes_row(&RowKey::Index(number, n))?.is_none() {
+                            break;
                         }
+                        state.forget(RowKey::Index(number, n));
                     }
                     state.forget(RowKey::Segment(number));
                 }
@@ -377,6 +376,7 @@ impl Writer {
         let first = self.shared.read().standing.heads.first;
         let journal = self.memory.journal.clone();
         for number in segment_numbers(&journal)?.into_iter().take_while(|number| *number < first) {
+            printfile::remove(&self.files, &journal, number)?;
             self.files.remove(&segment_path(&journal, number))?;
         }
         self.files.sync_dir(&journal)

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::journal::files::is_full;
 use crate::journal::format::Position;
 use crate::journal::index::SegmentIndex;
+use crate::journal::printfile;
 use crate::journal::segment::NextSegment;
 use crate::journal::words::Health;
 use crate::journal::writer::{Broken, FULL_RETRY, Writer};
@@ -61,7 +62,7 @@ impl Writer {
         let newest = self.newest_record();
         self.segment.seal(&self.files, self.next_group, newest).map_err(broken)?;
         self.next_group += 1;
-        let sealed_end = self.segment.end as u32;
+        let (sealed_end, sealed_head) = (self.segment.end as u32, self.segment.head);
         self.segment = next.take(&self.files, &journal).map_err(broken)?;
         let mut state = self.shared.write();
         let mut sealed = std::mem::replace(&mut state.open, SegmentIndex::new(number));
@@ -74,6 +75,8 @@ impl Writer {
         state.keep_index(&sealed);
         state.standing.next = Position { segment: number, offset: self.segment.end as u32 };
         state.standing.group = self.next_group;
+        drop(state);
+        printfile::write(&self.files, &journal, sealed_head, &sealed.prints);
         Ok(Ok(()))
     }
 }

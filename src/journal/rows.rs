@@ -18,7 +18,6 @@
 //!                              8 + 8 smallest and largest `received` in ms · 4 events
 //! 'n' 1 space · key · 0 ·      8 position · the value kept under that name      until it is forgotten
 //!     1 part
-//! 'k' 4 segment · 2 page       12 per key: 8 fingerprint · 4 offset; sorted     leaves with the segment
 //! 'd' 8 due in ms · 26 run     nothing: runs in the order in which they are due changes with the row of its run
 //! 'o' kind · what is counted   8 how many runs                                  changes with the rows of runs
 //!
@@ -52,7 +51,6 @@ pub(super) enum RowKey {
     Generation(u64),
     Segment(u32),
     Index(u32, u16),
-    Prints(u32, u16),
     Kept(Space, String),
 }
 
@@ -86,8 +84,8 @@ impl RowKey {
                 key.push(b's');
                 key.extend_from_slice(&segment.to_be_bytes());
             }
-            Self::Index(segment, page) | Self::Prints(segment, page) => {
-                key.push(if matches!(self, Self::Index(..)) { b'i' } else { b'k' });
+            Self::Index(segment, page) => {
+                key.push(b'i');
                 key.extend_from_slice(&segment.to_be_bytes());
                 key.extend_from_slice(&page.to_be_bytes());
             }

@@ -223,10 +223,8 @@ impl State {
     /// Makes rows of a sealed segment's index.
     pub(super) fn keep_index(&mut self, sealed: &SegmentIndex) {
         let number = sealed.summary.number;
-        let (blocks, prints) = sealed.pages();
         let page = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
-        self.dirty.extend(blocks.into_iter().enumerate().map(|(n, bytes)| (RowKey::Index(number, page(n)), Row::Bytes(bytes))));
-        self.dirty.extend(prints.into_iter().enumerate().map(|(n, bytes)| (RowKey::Prints(number, page(n)), Row::Bytes(bytes))));
+        self.dirty.extend(sealed.pages().into_iter().enumerate().map(|(n, bytes)| (RowKey::Index(number, page(n)), Row::Bytes(bytes))));
         self.dirty.insert(RowKey::Segment(number), Row::Bytes(sealed.summary.to_bytes()));
         self.sealed.push(sealed.summary);
     }

@@ -90,7 +90,7 @@ fn every_event_is_there(journal: &Journal, acked: &BTreeMap<u64, String>) {
 }
 
 /// Sends distinct items until the daemon is gone; gives the acknowledged ones with their events.
-async fn send(daemon: Arc<Daemon>, next: Arc<AtomicU64>, acked: Arc<AtomicU64>) -> Vec<(u64, String)> {
+async fn send(daemon: Arc<Daemon>, next: Arc<AtomicU64>, acked: Arc<AtomicU64>, item: fn(u64) -> Value) -> Vec<(u64, String)> {
     let mut mine = Vec::new();
     loop {
         let id = next.fetch_add(1, Ordering::SeqCst);
@@ -126,7 +126,7 @@ async fn power_cuts_under_load_lose_no_acknowledged_event() {
         let count = Arc::new(AtomicU64::new(0));
         let mut senders = JoinSet::new();
         for _ in 0..SENDERS {
-            senders.spawn(send(Arc::clone(&daemon), Arc::clone(&next), Arc::clone(&count)));
+            senders.spawn(send(Arc::clone(&daemon), Arc::clone(&next), Arc::clone(&count), item));
         }
         // The moment moves over the rounds, in deliveries and within the work for one.
         let moment = 1 + (round * 37) % 101;
@@ -162,6 +162,130 @@ async fn power_cuts_under_load_lose_no_acknowledged_event() {
     }
     eprintln!("{} power cuts, {} acknowledged deliveries, none lost", 2 * rounds, total + acked.len());
 }
+
+// ---- while segments go ----
+
+/// Bytes of text, so that few deliveries make a segment: `size` is reached after some 280.
+const LONG: usize = 60_000;
+/// Every so many items is one that the rule wants. Its run waits for a target that is not there.
+const WANTED: u64 = 25;
+const RULE: &str = "\
+rule: wait-for-it
+events: queueItem.transactionFailed
+queues: [Wanted]
+steps:
+  - http: {method: POST, url: \"http://127.0.0.1:1/nobody\", body: {Id: \"${item.Id}\"}}
+";
+
+fn long_item(id: u64) -> Value {
+    let mut item = failed_item_of(id, LONG);
+    if id.is_multiple_of(WANTED) {
+        item["Queue"]["Name"] = "Wanted".into();
+    }
+    item
+}
+
+/// Rounds of deliveries while old segments go and rules are loaded, each ended by a kill, or with `rig` by a power cut; then a start
+/// that is cut short as it rebuilds. After each, what is left has no gap, what waits is there, and the folder is as it says.
+async fn ends_while_segments_go(mut folder: Folder, mut rig: Option<Rig>, rounds: u64) {
+    if rig.is_some() {
+        folder.keep_state_in("disk/state");
+    }
+    let config = std::fs::read_to_string(folder.path("tripline.yaml")).expect("text");
+    folder.write("tripline.yaml", &format!("{config}retention: {{size: 16MiB}}\n"));
+    folder.rule("wait-for-it", RULE);
+    let mut cut = || {
+        if let Some(rig) = &mut rig {
+            rig.cut();
+        }
+    };
+    let next = Arc::new(AtomicU64::new(1));
+    let mut acked: BTreeMap<u64, String> = BTreeMap::new();
+    for round in 0..rounds {
+        let daemon = Arc::new(Daemon::start(&folder).await);
+        let count = Arc::new(AtomicU64::new(0));
+        let mut senders = JoinSet::new();
+        for _ in 0..SENDERS {
+            senders.spawn(send(Arc::clone(&daemon), Arc::clone(&next), Arc::clone(&count), long_item));
+        }
+        let moment = 120 + (round * 37) % 101;
+        until("half of them are acknowledged", async || (count.load(Ordering::SeqCst) >= moment / 2).then_some(())).await;
+        folder.rule(&format!("more-{round}"), &RULE.replace("wait-for-it", &format!("more-{round}")).replace("Wanted", "None"));
+        daemon.signal("HUP");
+        until("enough deliveries are acknowledged", async || (count.load(Ordering::SeqCst) >= moment).then_some(())).await;
+        tokio::time::sleep(Duration::from_micros((round * 1_733) % 9_000)).await;
+        daemon.signal("KILL");
+        cut();
+        while let Some(mine) = senders.join_next().await {
+            acked.extend(mine.expect("a sender"));
+        }
+        Arc::into_inner(daemon).expect("the senders are done").kill9();
+
+        in_another_boot(&folder.state());
+        let mut child = folder.command(&["run", "-c", "tripline.yaml"]).stderr(Stdio::null()).spawn().expect("starts");
+        tokio::time::sleep(Duration::from_millis((round * 29) % 211)).await;
+        child.kill().expect("killed");
+        cut();
+        child.wait().expect("gone");
+
+        let boot = format!("boot-{round}");
+        let journal = open(&folder.state(), 64 << 20, &boot);
+        what_is_needed_is_there(&journal, &acked);
+        journal.close();
+        drop(journal);
+        let checked = tripline::journal::check(&folder.state(), &boot, &|_, _| ()).expect("checks");
+        assert!(checked.is_good(), "{checked:?}");
+    }
+    let segments = std::fs::read_dir(folder.state().join("journal")).expect("lists");
+    let oldest =
+        segments.filter_map(|entry| entry.expect("an entry").file_name().into_string().ok()).filter(|name| name.ends_with(".seg")).min();
+    assert!(rounds < 5 || oldest.as_deref() > Some("0000000002.seg"), "segments went: {oldest:?}");
+    eprintln!(
+        "{} ends, {} acknowledged deliveries, nothing lost that is needed; the oldest segment is {oldest:?}",
+        2 * rounds,
+        acked.len()
+    );
+}
+
+fn what_is_needed_is_there(journal: &Journal, acked: &BTreeMap<u64, String>) {
+    let all = tripline::journal::EventQuery { limit: usize::MAX, ..Default::default() };
+    let left: BTreeMap<EventId, Value> =
+        journal.events(&all).expect("reads").items.into_iter().map(|event| (event.id, event.data()["QueueItem"].clone())).collect();
+    let oldest = *left.keys().next().expect("some are left");
+    let unrouted: Vec<_> = journal.unrouted(usize::MAX, 0).expect("reads").events.iter().map(|event| event.id).collect();
+    for (id, event) in acked {
+        let event = event.parse::<EventId>().expect("an id");
+        assert!(event < oldest || left.contains_key(&event), "acknowledged and lost: item {id}, event {event}, the oldest is {oldest}");
+        if let Some(data) = left.get(&event) {
+            assert_eq!(*data, long_item(*id)["QueueItem"], "item {id} came back otherwise");
+        }
+        if id.is_multiple_of(WANTED) && !unrouted.contains(&event) {
+            let run = journal.run(RunId::of(event, "wait-for-it")).expect("reads");
+            let run = run.unwrap_or_else(|| panic!("the run of item {id}, event {event}, is lost"));
+            assert!(!run.state.is_finished(), "{run:?}");
+            let event = journal.event(event).expect("reads").expect("a run that is not finished has its event");
+            assert_eq!(event.data()["QueueItem"], long_item(*id)["QueueItem"]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_segments_go_and_rules_are_loaded_lose_nothing_that_is_needed() {
+    let rounds = rounds("TRIPLINE_CRASH_ROUNDS", 30).div_ceil(5);
+    ends_while_segments_go(Folder::new("http://127.0.0.1:9"), None, rounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_while_segments_go_and_rules_are_loaded_lose_nothing_that_is_needed() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    let mut rig = Rig::new(&folder.path("."));
+    if let Err(why) = rig.renew() {
+        return skip("power_cuts_while_segments_go_and_rules_are_loaded_lose_nothing_that_is_needed", &why);
+    }
+    ends_while_segments_go(folder, Some(rig), rounds(VARIABLE, ROUNDS).div_ceil(4)).await;
+}
+
+// ---- a writer without the daemon ----
 
 /// What a killed writer had acknowledged.
 #[derive(Default)]

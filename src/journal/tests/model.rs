@@ -1,6 +1,6 @@
 //! The journal against a model of maps, under random operations and ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -25,6 +25,8 @@ enum Step {
     Keep(u8),
     /// The clock jumps by so many hours.
     Clock(i32),
+    /// Segments that are over the size go.
+    Retire,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -37,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Drain),
         3 => (0..20_u8).prop_map(Step::Keep),
         1 => prop_oneof![Just(-1), Just(1), Just(-25), Just(87_600)].prop_map(Step::Clock),
+        2 => Just(Step::Retire),
     ]
 }
 
@@ -84,7 +87,20 @@ impl Model {
         assert_eq!(new.next(), None);
     }
 
+    /// Segments went: events before the oldest that is left, and what is finished of them, are no more.
+    fn retired(&mut self, journal: &Journal) {
+        let oldest = journal.0.shared.read().standing.heads.oldest;
+        self.events.retain(|id, _| *id >= oldest && oldest != EventId(0));
+        let found = journal.runs(&RunQuery { limit: usize::MAX, ..RunQuery::default() }).expect("reads").items;
+        let found: BTreeSet<_> = found.iter().map(Run::id).collect();
+        // A run may begin with a later segment than its event.
+        self.runs.retain(|id, run| found.contains(id) || !run.state.is_finished() || self.events.contains_key(&id.event));
+    }
+
     fn check(&self, journal: &Journal) {
+        for run in self.runs.values().filter(|run| !run.state.is_finished()) {
+            assert!(journal.event(run.event()).expect("reads").is_some(), "what is not finished has its event");
+        }
         let (events, runs, unrouted, due) = seen(journal);
         let found: Vec<_> = events.iter().map(|event| (event.id, event.folded.count)).collect();
         let expected: Vec<_> = self.events.iter().map(|(id, (_, copies))| (*id, *copies)).collect();
@@ -120,7 +136,13 @@ proptest! {
         let clock = Clock::manual(at(0));
         let mut now = 0_i64;
         let options = || Options { clock: clock.clone(), ..small(segment_bytes) };
-        let open = || Journal::open(&state(&dir), options()).expect("opens").0;
+        let open = || {
+            let journal = Journal::open(&state(&dir), options()).expect("opens").0;
+            // By size only: the clock jumps.
+            let days = |days: u64| Duration::from_secs(days * 86_400);
+            journal.retain(Retention { age: days(100_000), size: 4 * segment_bytes, dead: days(100_000) });
+            journal
+        };
         let mut journal = open();
         let mut model = Model::default();
         for step in steps {
@@ -170,6 +192,10 @@ proptest! {
                     drop(journal);
                     std::fs::remove_dir_all(state(&dir).join("checkpoints")).expect("removes");
                     journal = open();
+                }
+                Step::Retire => {
+                    wait(journal.ask(Op::Retire)).expect("retires");
+                    model.retired(&journal);
                 }
                 Step::Drain => {
                     // The writer drains by itself when nobody waits; here it is part of the game.
