@@ -55,6 +55,11 @@ fn main() {
     let p99 = runtime.block_on(paced(&daemon, &sink, 1_000, Duration::from_secs(seconds)));
     figure("p99 from delivery to action at 1,000/s", format!("{:.1} ms", p99.as_secs_f64() * 1e3), "< 25 ms", p99.as_millis() < 25);
     daemon.stop();
+    dead_target(dir.path());
+    let daemon = Daemon::start(dir.path());
+    let beside = runtime.block_on(paced(&daemon, &sink, 1_000, Duration::from_secs(seconds)));
+    println!("  the same while each delivery has a run for a dead target too: {:.1} ms", beside.as_secs_f64() * 1e3);
+    daemon.kill();
     drop(dir);
 
     let count = number("RUNS_WAITING", 1_000_000);
@@ -78,6 +83,12 @@ fn rule(dir: &Path, sink: &Sink) {
         sink.address
     );
     std::fs::write(dir.join("rules/act.yaml"), rule).unwrap();
+}
+
+/// A second rule for every delivery, whose target nobody listens at.
+fn dead_target(dir: &Path) {
+    let rule = "rule: dead\nevents: queueItem.added\nmatch: {Queue: {Name: [Invoices]}}\nsteps:\n  - http: {method: POST, url: \"http://127.0.0.1:9/act\", body: {id: 1}}\n";
+    std::fs::write(dir.join("rules/dead.yaml"), rule).unwrap();
 }
 
 // ---- the sink ----

@@ -60,21 +60,26 @@ struct Bench {
     sets: Vec<Arc<RuleSet>>,
     targets: Arc<ArcSwap<Targets>>,
     board: Arc<Board>,
+    clock: Clock,
     _dir: tempfile::TempDir,
 }
 
 impl Bench {
     fn new(rule: &str, peer: &Peer) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options { segment_bytes: 4 << 20, clock: Clock::system(), boot_id: "boot".to_owned() };
-        let (journal, _) = Journal::open(dir.path(), options).unwrap();
         let targets = Targets {
             orchestrators: BTreeMap::from([(Arc::from("prod"), orchestrator(peer))]),
             http: Some(Client::new(&Egress::default()).unwrap()),
         };
-        let board = Board::open(journal.clone(), Clock::system()).unwrap();
+        Self::with(rule, targets, Clock::system(), tempfile::tempdir().unwrap())
+    }
+
+    fn with(rule: &str, targets: Targets, clock: Clock, dir: tempfile::TempDir) -> Self {
+        let options = Options { segment_bytes: 4 << 20, clock: clock.clone(), boot_id: "boot".to_owned() };
+        let (journal, _) = Journal::open(dir.path(), options).unwrap();
+        let board = Board::open(journal.clone(), clock.clone()).unwrap();
         let mut bench = Self {
             board,
+            clock,
             journal,
             stop: CancellationToken::new(),
             task: JoinSet::new(),
@@ -93,7 +98,7 @@ impl Bench {
             generations: Arc::new(Numbered(self.sets.clone())),
             targets: self.targets.clone(),
             board: self.board.clone(),
-            clock: Clock::system(),
+            clock: self.clock.clone(),
             grace,
         };
         self.task.spawn(run(dispatch, self.stop.clone()));
@@ -112,7 +117,7 @@ impl Bench {
 
     async fn plan_with(&self, rule: &str, number: u64, generation: u64) -> RunId {
         let data = json!({"Queue": {"Name": "Invoices"}, "QueueItem": {"Id": number, "Reference": format!("A-{number}")}});
-        let now = Clock::system().now();
+        let now = self.clock.now();
         let change = Change {
             key: Key::exact(format!("test|{number}")),
             event_type: "queueItem.added".into(),
@@ -480,3 +485,6 @@ async fn a_dead_run_that_is_tried_again_goes_on_where_it_stood() {
 
 #[path = "tests/together.rs"]
 mod together;
+
+#[path = "tests/hour.rs"]
+mod hour;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::JoinSet;
 
-use crate::support::{Daemon, Folder, failed_item_of, rounds, until};
+use crate::support::{Daemon, Disk, Folder, failed_item_of, rounds, skip, until};
 
 /// Deliveries, unless the variable says otherwise; 300,000 are the usual proof.
 const EVENTS: u64 = 4_000;
@@ -72,4 +72,61 @@ async fn the_disk_stays_flat_under_churn_and_kills() {
     let checkpoints = bytes(&folder.path("state/checkpoints"));
     eprintln!("{events} events of {LONG} bytes: journal {} at the end, {highest} at most, checkpoints {checkpoints}", bytes(&journal));
     assert!(checkpoints < 32 << 20, "{checkpoints}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_goes_on_after_a_full_disk() {
+    const TEST: &str = "retention_goes_on_after_a_full_disk";
+    /// Deliveries that make segments go.
+    const MANY: u64 = 2_000;
+    let mut folder = Folder::new("http://127.0.0.1:9");
+    folder.keep_state_in("disk/state");
+    let config = std::fs::read_to_string(folder.path("tripline.yaml")).expect("text");
+    folder.write("tripline.yaml", &format!("{config}retention: {{size: 16MiB}}\n"));
+    let disk = match Disk::ext4(&folder.path("image"), &folder.path("disk"), 96 << 20) {
+        Ok(disk) => disk,
+        Err(why) => return skip(TEST, &why),
+    };
+    let journal = folder.state().join("journal");
+    let next = Arc::new(AtomicU64::new(1));
+    let mut daemon = Arc::new(Daemon::start(&folder).await);
+    let (mut newest, mut refused) = (0, 0);
+    for round in 1..=3 {
+        let mut senders = JoinSet::new();
+        for _ in 0..SENDERS {
+            senders.spawn(send(Arc::clone(&daemon), Arc::clone(&next), MANY * round));
+        }
+        while let Some(sent) = senders.join_next().await {
+            sent.expect("a sender");
+        }
+        // Full in the middle of carrying and removing, as it comes; what is acknowledged meanwhile counts.
+        let ballast = disk.fill();
+        for id in MANY * round..MANY * round + 900 {
+            match daemon.deliver(&failed_item_of(id, LONG)).await.expect("an answer") {
+                (202, _) => newest = id,
+                (503, _) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        next.store(MANY * round + 900, Ordering::SeqCst);
+        if round == 2 {
+            let Some(full) = Arc::into_inner(daemon) else { panic!("the senders are done") };
+            full.kill9();
+            daemon = Arc::new(Daemon::start_unready(&folder).await);
+        }
+        std::fs::remove_file(&ballast).expect("removed");
+        until("it takes deliveries again", async || (daemon.readiness().await.0 == 200).then_some(())).await;
+        until("old segments are gone", async || (bytes(&journal) <= SIZE + ABOVE).then_some(())).await;
+        if newest > 0 {
+            let answer = daemon.deliver(&failed_item_of(newest, LONG)).await.expect("an answer").1;
+            assert_eq!(answer["folded"], 1, "what was acknowledged last is known: {answer}");
+        }
+    }
+    assert!(refused > 0, "the disk was full");
+    daemon.signal("TERM");
+    assert!(Arc::into_inner(daemon).expect("the senders are done").ended().await.success());
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot");
+    let checked = tripline::journal::check(&folder.state(), boot.trim(), &|_, _| ()).expect("checks");
+    assert!(checked.is_good(), "{checked:?}");
+    drop(disk);
 }

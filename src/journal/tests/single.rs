@@ -190,6 +190,12 @@ fn live_and_retire(dir: &TempDir, files: &Files) -> Left {
     left
 }
 
+/// Every how many-th operation fails in its turn, unless the variable says otherwise; 1 is the whole proof, and takes minutes.
+#[expect(clippy::disallowed_methods, reason = "the length of a test is asked of whoever starts it")]
+fn step() -> usize {
+    std::env::var("TRIPLINE_FAULT_STEP").map_or(5, |text| text.parse().expect("TRIPLINE_FAULT_STEP is a number"))
+}
+
 #[test]
 fn any_operation_of_retention_may_fail_once_and_nothing_that_is_needed_is_lost() {
     let operations = {
@@ -199,7 +205,7 @@ fn any_operation_of_retention_may_fail_once_and_nothing_that_is_needed_is_lost()
         count.load(Ordering::SeqCst)
     };
     assert!(operations > 120, "{operations}");
-    for (kind, step) in [(io::ErrorKind::Other, 1), (io::ErrorKind::StorageFull, 5)] {
+    for (kind, step) in [(io::ErrorKind::Other, step()), (io::ErrorKind::StorageFull, 5 * step())] {
         for fail in (0..operations).step_by(step) {
             let when = format!("{kind} at {fail}");
             let dir = in_memory();
@@ -211,7 +217,8 @@ fn any_operation_of_retention_may_fail_once_and_nothing_that_is_needed_is_lost()
             // What was cut off is done to the end, and done again harms nothing.
             wait(journal.ask(Op::Retire)).expect("retires");
             left.check(&journal, &when);
-            let (first, before) = (journal.0.shared.read().standing.heads.first, seen(&journal));
+            let first = journal.0.shared.read().standing.heads.first;
+            let before = seen(&journal);
             let files_left = scan::segment_numbers(&state(&dir).join("journal")).expect("lists");
             assert!(files_left.iter().all(|number| *number >= first), "{when}: {first} {files_left:?}");
             journal.close();
