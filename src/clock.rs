@@ -72,6 +72,15 @@ impl Clock {
         Self(None)
     }
 
+    /// The wall clock as it is now, jumps and all: only for stamps of others, which are made with their wall clocks.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        match &self.0 {
+            None => wall(),
+            Some(_) => self.now(),
+        }
+    }
+
     /// A clock that stands at `start` until [`Clock::set`] moves it; for tests and simulations.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::later::Ignored;
+use super::print_as::PrintArgs;
 use super::when::{When, parse_when};
 
 /// Options of every command stand apart from those of the command itself.
@@ -84,6 +85,9 @@ pub(super) enum Command {
         /// Take a webhook body as one of this source [default: each source in turn]
         #[arg(long)]
         source: Option<String>,
+        /// A header that came with the body: `NAME: VALUE`; may be repeated
+        #[arg(short = 'H', long = "header", value_name = "HEADER")]
+        headers: Vec<String>,
         /// One JSON object for each event
         #[arg(long)]
         json: bool,
@@ -103,10 +107,14 @@ pub(super) enum Command {
     /// Sign a sample or given body with a source's secret and post it to the daemon
     Send {
         /// Send a sample of this event type; `--list` names them
-        #[arg(long = "type", value_name = "TYPE", conflicts_with = "file")]
+        /// With a file of another service whose event's name comes in a header, that name
+        #[arg(long = "type", value_name = "TYPE")]
         event_type: Option<String>,
         /// Send this file as it stands; `-` reads stdin
         file: Option<PathBuf>,
+        /// Send this header too: `NAME: VALUE`; may be repeated
+        #[arg(short = 'H', long = "header", value_name = "HEADER")]
+        headers: Vec<String>,
         /// As this source [default: the only one]
         #[arg(long)]
         source: Option<String>,
@@ -235,9 +243,8 @@ pub(super) enum EventsCommand {
         filters: Filters,
         #[command(flatten)]
         admin: AdminArgs,
-        /// One JSON object per line
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        print: PrintArgs,
     },
     /// Print one event as JSON
     Show {
@@ -245,19 +252,18 @@ pub(super) enum EventsCommand {
         #[arg(value_name = "EVENT")]
         id: String,
         /// Print it as a test to paste into a rule file: what the rules do with it, secrets masked
-        #[arg(long, conflicts_with = "json")]
+        #[arg(long, conflicts_with_all = ["json", "format"])]
         as_test: bool,
         /// The rule to print a test for [default: each that it meets]
         #[arg(long, value_name = "RULE", requires = "as_test")]
         rule: Option<String>,
         /// For each rule of that time: whether it ran, or the first condition that failed
-        #[arg(long, conflicts_with = "as_test")]
+        #[arg(long, conflicts_with_all = ["as_test", "format"])]
         explain: bool,
         #[command(flatten)]
         admin: AdminArgs,
-        /// On one line
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        print: PrintArgs,
     },
     /// Print events as they are accepted, until Ctrl-C
     Tail {
@@ -272,9 +278,8 @@ pub(super) enum EventsCommand {
         after: Option<String>,
         #[command(flatten)]
         admin: AdminArgs,
-        /// One JSON object per line
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        print: PrintArgs,
     },
 }
 

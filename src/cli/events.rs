@@ -9,6 +9,7 @@ use super::args::{AdminArgs, Filters};
 use super::client::{Client, meant, why};
 use super::listing::{self, Page, Query, fits_type};
 use super::output::{Cell, DIM, Out, Stop, WARN, say};
+use super::print_as::PrintArgs;
 use super::store::{Files, Store, open};
 use super::{INTERRUPTED, YES};
 
@@ -24,12 +25,12 @@ const LOOK_PAGE: usize = 1_000;
 /// The longest event that is followed, in bytes: a body has at most 32 MiB, and JSON may escape it.
 const STREAM_EVENT_MAX: usize = 256 << 20;
 
-pub(super) fn list(config: Option<&Path>, admin: &AdminArgs, filters: &Filters, json: bool, out: &mut Out) -> Result<u8, Stop> {
+pub(super) fn list(config: Option<&Path>, admin: &AdminArgs, filters: &Filters, print: PrintArgs, out: &mut Out) -> Result<u8, Stop> {
     let store = open(config, admin, out)?;
     let events = listing::events(&*store, &Query::of(filters))?;
-    if json {
+    if !print.is_text() {
         for event in &events {
-            out.json(event)?;
+            print.line(event, out)?;
         }
         return Ok(YES);
     }
@@ -71,14 +72,14 @@ pub(super) fn to_millis(stamp: &str) -> String {
     }
 }
 
-pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, json: bool, out: &mut Out) -> Result<u8, Stop> {
+pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, print: PrintArgs, out: &mut Out) -> Result<u8, Stop> {
     let id: crate::event::EventId = id.parse().map_err(Stop::unknown)?;
     let store = open(config, admin, out)?;
     let event = store.event(&id.to_string())?.ok_or_else(|| Stop::no(format!("there is no event `{id}` in the journal")))?;
-    if json {
-        out.json(&event)?;
-    } else {
+    if print.is_text() {
         out.pretty_json(&event)?;
+    } else {
+        print.line(&event, out)?;
     }
     Ok(YES)
 }
@@ -114,14 +115,14 @@ pub(super) fn tail(
     admin: &AdminArgs,
     wanted: &Wanted<'_>,
     after: Option<&str>,
-    json: bool,
+    print: PrintArgs,
     out: &mut Out,
 ) -> Result<u8, Stop> {
     let after = after.map(|id| id.parse::<crate::event::EventId>().map_err(Stop::unknown)).transpose()?;
     let meant = meant(config, admin)?;
     let client = Client::new(&meant)?;
     let files = meant.state.filter(|state| state.join("journal").is_dir()).map(|state| Files::of(&state));
-    let mut follower = Follower { client: &client, files, last: after.map(|id| id.to_string()), wanted, json, out };
+    let mut follower = Follower { client: &client, files, last: after.map(|id| id.to_string()), wanted, print, out };
     client.runtime().block_on(async {
         tokio::select! {
             ended = follower.follow() => ended,
@@ -137,7 +138,7 @@ struct Follower<'a> {
     files: Option<Files>,
     last: Option<String>,
     wanted: &'a Wanted<'a>,
-    json: bool,
+    print: PrintArgs,
     out: &'a mut Out,
 }
 
@@ -229,7 +230,7 @@ impl Follower<'_> {
         if !self.wanted.fits(event) {
             return Ok(());
         }
-        if self.json { self.out.json(event) } else { self.out.row(&row(event), &[26, 24, 12, 32, 6]) }
+        if !self.print.is_text() { self.print.line(event, self.out) } else { self.out.row(&row(event), &[26, 24, 12, 32, 6]) }
     }
 
     /// The events that the stream left out because we were too far behind, oldest first.

@@ -8,11 +8,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::output::{DIM, GOOD, Out, STRONG, Stop, WARN, clean, cut, paint, say};
+use super::send::Came;
 use super::{YES, send, setup};
 use crate::clock::Clock;
 use crate::config::{Config, OrchestratorConfig, WebhookSource};
-use crate::event::{Event, EventId, Folded, SourceName, Verified, Via};
+use crate::event::{Change, Event, EventId, Folded, SourceName, Verified, Via};
 use crate::fault::nearest;
+use crate::headers::{Found, HeaderList, Headers};
+use crate::normalize::services::{self, ServiceView};
 use crate::normalize::{SourceView, orchestrator, parse_json};
 use crate::rules::Explanation;
 use crate::time::Timestamp;
@@ -20,11 +23,11 @@ use crate::time::Timestamp;
 /// How much of a value is shown to people, in characters.
 const VALUE_SHOWN_MAX: usize = 200;
 
-pub(super) fn run(config: Option<&Path>, file: &Path, source: Option<&str>, as_json: bool, out: &mut Out) -> Result<u8, Stop> {
+pub(super) fn run(config: Option<&Path>, file: &Path, came: Came<'_>, as_json: bool, out: &mut Out) -> Result<u8, Stop> {
     let (config, rules) = setup::project(config)?;
     let bytes = send::read(file)?;
     let now = Clock::system().now();
-    for event in events(&bytes, &config, source, now)? {
+    for event in events(&bytes, &config, came, now)? {
         let explanations = rules.explain(&event, now);
         if as_json {
             out.json(&json!({ "event": event.to_json(), "rules": explanations }))?;
@@ -36,17 +39,21 @@ pub(super) fn run(config: Option<&Path>, file: &Path, source: Option<&str>, as_j
 }
 
 /// An event as printed, several of them on lines of their own, or a webhook body.
-fn events(bytes: &[u8], config: &Config, source: Option<&str>, now: Timestamp) -> Result<Vec<Event>, Stop> {
+fn events(bytes: &[u8], config: &Config, came: Came<'_>, now: Timestamp) -> Result<Vec<Event>, Stop> {
+    // Other services' bodies have a `type` too: whoever names such a source means one of its bodies.
+    if came.source.and_then(|name| config.sources.get(name)).is_some_and(|source| source.service.is_some()) {
+        return delivered(bytes, config, came, now);
+    }
     match parse_json(bytes) {
         Ok(value) if is_event(&value) => Ok(vec![printed(&value)?]),
-        Ok(_) => delivered(bytes, config, source, now),
+        Ok(_) => delivered(bytes, config, came, now),
         Err(problem) => {
             if let Some(values) = lines(bytes) {
                 return values.iter().map(printed).collect();
             }
             let message = clean(&problem.message);
             say(&format!("{}: this is no JSON object ({message}); as a delivery it is kept like this:", paint(WARN, "warning")));
-            delivered(bytes, config, source, now)
+            delivered(bytes, config, came, now)
         }
     }
 }
@@ -68,8 +75,8 @@ fn printed(value: &Value) -> Result<Event, Stop> {
 }
 
 /// What a body becomes when it comes through each source, or through the one that is named.
-fn delivered(bytes: &[u8], config: &Config, source: Option<&str>, now: Timestamp) -> Result<Vec<Event>, Stop> {
-    let sources: Vec<&WebhookSource> = match source {
+fn delivered(bytes: &[u8], config: &Config, came: Came<'_>, now: Timestamp) -> Result<Vec<Event>, Stop> {
+    let sources: Vec<&WebhookSource> = match came.source {
         None => config.sources.values().collect(),
         Some(name) => vec![config.sources.get(name).ok_or_else(|| {
             let near = nearest(name, config.sources.keys().map(|name| &**name)).map(|near| format!("; did you mean `{near}`?"));
@@ -83,8 +90,11 @@ fn delivered(bytes: &[u8], config: &Config, source: Option<&str>, now: Timestamp
     for source in sources {
         let tenant_url =
             source.orchestrator.as_deref().and_then(|name| config.orchestrators.get(name)).map(OrchestratorConfig::canonical_url);
-        let read = orchestrator(bytes, &SourceView { name: SourceName::clone(&source.name), tenant_url }, now);
-        for change in read.changes {
+        let changes = match &source.service {
+            None => orchestrator(bytes, &SourceView { name: SourceName::clone(&source.name), tenant_url }, now).changes,
+            Some(service) => of_service(bytes, service, came.headers, now),
+        };
+        for change in changes {
             let verified = if source.insecure_unsigned { Verified::No } else { Verified::Secret(Arc::from("explain")) };
             let raw = change.problem.is_some().then(|| Bytes::copy_from_slice(bytes));
             events.push(Event {
@@ -102,6 +112,19 @@ fn delivered(bytes: &[u8], config: &Config, source: Option<&str>, now: Timestamp
         }
     }
     Ok(events)
+}
+
+/// What a body of another service becomes.
+fn of_service(bytes: &[u8], service: &ServiceView, headers: &HeaderList, now: Timestamp) -> Vec<Change> {
+    if let Some(header) = service.event_header().filter(|header| headers.find(header) == Found::Missing) {
+        say(&format!(
+            "{}: source `{}` names its event in the header `{header}`: give it with --header",
+            paint(WARN, "warning"),
+            service.name
+        ));
+    }
+    let read = services::read(bytes, service, headers, now);
+    read.changes.into_iter().map(|(change, data)| Change { data: Arc::new(data.into_value()), ..change }).collect()
 }
 
 /// A stored event, as the API explains it.

@@ -19,6 +19,7 @@ mod listing;
 mod online;
 mod output;
 mod pause;
+mod print_as;
 mod replay;
 mod report;
 mod run;
@@ -89,15 +90,18 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
             let asked = test::Asked { only: rules, junit: junit.as_deref(), json: *json, require_tests: *require_tests };
             test::run(config, &asked, out)
         }
-        Command::Explain { event, source, json } => explain::run(config, event, source.as_deref(), *json, out),
+        Command::Explain { event, source, headers, json } => {
+            let came = send::Came { source: source.as_deref(), headers: &send::headers(headers)? };
+            explain::run(config, event, came, *json, out)
+        }
         Command::Events { command } => match command {
-            EventsCommand::List { filters, admin, json } => events::list(config, admin, filters, *json, out),
+            EventsCommand::List { filters, admin, print } => events::list(config, admin, filters, *print, out),
             EventsCommand::Show { id, as_test: true, rule, admin, .. } => as_test::run(config, admin, id, rule.as_deref(), out),
-            EventsCommand::Show { id, explain: true, admin, json, .. } => events::explain(config, admin, id, *json, out),
-            EventsCommand::Show { id, admin, json, .. } => events::show(config, admin, id, *json, out),
-            EventsCommand::Tail { event_type, source, after, admin, json } => {
+            EventsCommand::Show { id, explain: true, admin, print, .. } => events::explain(config, admin, id, print.is_json(), out),
+            EventsCommand::Show { id, admin, print, .. } => events::show(config, admin, id, *print, out),
+            EventsCommand::Tail { event_type, source, after, admin, print } => {
                 let wanted = events::Wanted { event_type: event_type.as_deref(), source: source.as_deref() };
-                events::tail(config, admin, &wanted, after.as_deref(), *json, out)
+                events::tail(config, admin, &wanted, after.as_deref(), *print, out)
             }
         },
         Command::Runs { command } => match command {
@@ -107,8 +111,9 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
             RunsCommand::Accept(args) => settle::accept(config, args, out),
             RunsCommand::Discard(args) => settle::discard(config, args, out),
         },
-        Command::Send { event_type, file, source, to, list } => {
-            let what = send::What { event_type: event_type.as_deref(), file: file.as_deref(), list: *list };
+        Command::Send { event_type, file, headers, source, to, list } => {
+            let what =
+                send::What { event_type: event_type.as_deref(), file: file.as_deref(), headers: send::headers(headers)?, list: *list };
             send::run(config, &what, source.as_deref(), to.as_deref(), out)
         }
         Command::Sandbox { options } => sandbox::run(options, out),

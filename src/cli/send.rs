@@ -1,4 +1,4 @@
-//! `tripline send`: signs a body as Orchestrator would and posts it to the real ingress.
+//! `tripline send`: signs a body as Orchestrator or another service would and posts it to the real ingress.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,8 +11,10 @@ use crate::clock::{Clock, chance};
 use crate::config::{Config, RealWorld, WebhookSource};
 use crate::daemon::DaemonFile;
 use crate::fault::{Faults, nearest};
+use crate::headers::{Found, HeaderList, Headers, is_header_name};
+use crate::normalize::services::{Pick, Service};
 use crate::normalize::{canonical_type, known_types};
-use crate::signature::{ORCHESTRATOR_HEADER, sign_orchestrator};
+use crate::signature::{SendAs, sign};
 
 /// As long as Orchestrator waits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,8 +28,30 @@ pub(super) struct What<'a> {
     pub(super) event_type: Option<&'a str>,
     /// This file, or stdin for `-`.
     pub(super) file: Option<&'a Path>,
+    /// With these headers besides.
+    pub(super) headers: HeaderList,
     /// Nothing: the types are listed.
     pub(super) list: bool,
+}
+
+/// What else is known of a body.
+#[derive(Clone, Copy)]
+pub(super) struct Came<'a> {
+    /// Through this source.
+    pub(super) source: Option<&'a str>,
+    /// With these headers.
+    pub(super) headers: &'a HeaderList,
+}
+
+/// Reads `NAME: VALUE`.
+pub(super) fn headers(written: &[String]) -> Result<HeaderList, Stop> {
+    let one = |text: &String| match text.split_once(':') {
+        Some((name, value)) if is_header_name(name.trim()) && !value.contains(|c: char| c.is_control()) => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(Stop::unknown(format!("`{}` is no header; expected `NAME: VALUE`", clean(text)))),
+    };
+    written.iter().map(one).collect::<Result<_, _>>().map(HeaderList)
 }
 
 pub(super) fn run(config: Option<&Path>, what: &What<'_>, source: Option<&str>, to: Option<&str>, out: &mut Out) -> Result<u8, Stop> {
@@ -37,19 +61,29 @@ pub(super) fn run(config: Option<&Path>, what: &What<'_>, source: Option<&str>, 
         }
         return Ok(YES);
     }
-    let bytes = bytes_of(what)?;
+    // A sample that there is none of is said before anything is asked of the configuration.
+    let sample = if what.file.is_none() { Some(bytes_of(what)?) } else { None };
     let config = setup::config(config)?;
     let source = choose(&config, source)?;
-    let signature = signature(source, &bytes)?;
+    let mut headers = own_headers(source, what)?;
+    let bytes = match sample {
+        Some(bytes) => bytes,
+        None => bytes_of(what)?,
+    };
+    let signed = signature(source, &bytes, &headers)?;
+    headers.0.extend(signed);
     let url = match to {
         Some(url) => url.to_owned(),
         None => format!("http://{}{}", ingress(&config), source.path),
     };
     let runtime = client::runtime()?;
     let http = client::http(reqwest::Client::builder(), &url)?;
-    let mut request = http.post(&url).timeout(ANSWER_TIMEOUT).header("content-type", "application/json").body(bytes);
-    if let Some(signature) = signature {
-        request = request.header(ORCHESTRATOR_HEADER, signature);
+    let mut request = http.post(&url).timeout(ANSWER_TIMEOUT).body(bytes);
+    if headers.find("content-type") == Found::Missing {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in &headers.0 {
+        request = request.header(name, value);
     }
     let (status, answer) = runtime.block_on(async {
         let cannot = |error: reqwest::Error| {
@@ -109,14 +143,62 @@ fn choose<'a>(config: &'a Config, named: Option<&str>) -> Result<&'a WebhookSour
     }
 }
 
-/// By the source's first secret; nothing for a source that asks for none.
-fn signature(source: &WebhookSource, bytes: &[u8]) -> Result<Option<String>, Stop> {
-    let Some(first) = source.secrets.first() else { return Ok(None) };
-    let mut faults = Faults::new();
-    match first.resolve(&format!("secret 1 of source `{}`", source.name), &RealWorld, &mut faults) {
-        Some(secret) => Ok(Some(sign_orchestrator(bytes, &secret))),
-        None => Err(setup::unreadable(&faults)),
+/// The headers that go with the body, signature aside: those that are given, and what the service says in headers of its own.
+fn own_headers(source: &WebhookSource, what: &What<'_>) -> Result<HeaderList, Stop> {
+    let mut headers = what.headers.clone();
+    let Some(service) = &source.service else {
+        return match (what.file, what.event_type) {
+            (Some(_), Some(_)) => Err(Stop::unknown("a file says its type itself: leave --type out")),
+            _ => Ok(headers),
+        };
+    };
+    if what.file.is_none() {
+        return Err(Stop::unknown(format!(
+            "there are samples of Orchestrator's events only: give the body of source `{}` as a FILE",
+            source.name
+        )));
     }
+    let mut add = |name: &str, value: String| {
+        if headers.find(name) == Found::Missing {
+            headers.0.push((name.to_owned(), value));
+        }
+    };
+    match (service.event_header(), what.event_type) {
+        (Some(header), Some(event)) => add(header, event.to_owned()),
+        (None, Some(_)) => return Err(Stop::unknown("the body of this source says its event itself: leave --type out")),
+        (Some(header), None) if what.headers.find(header) == Found::Missing => {
+            return Err(Stop::unknown(format!("name the event with --type: it comes in the header `{header}`")));
+        }
+        (_, None) => {}
+    }
+    let fresh = fresh_id();
+    if let Some(header) = service.id.as_ref().and_then(Pick::header) {
+        add(header, fresh.clone());
+    }
+    match service.service {
+        Service::GitHub => add("x-github-delivery", fresh),
+        Service::Shopify => add("x-shopify-webhook-id", fresh),
+        _ => {}
+    }
+    Ok(headers)
+}
+
+/// An id that no delivery had before.
+fn fresh_id() -> String {
+    format!("sent-{:013x}", (chance() * (1_u64 << 52) as f64) as u64)
+}
+
+/// By the source's first secret; nothing for a source that asks for none.
+fn signature(source: &WebhookSource, bytes: &[u8], headers: &HeaderList) -> Result<Vec<(String, String)>, Stop> {
+    let Some(first) = source.secrets.first() else { return Ok(Vec::new()) };
+    let mut faults = Faults::new();
+    let Some(secret) = first.resolve(&format!("secret 1 of source `{}`", source.name), &RealWorld, &mut faults) else {
+        return Err(setup::unreadable(&faults));
+    };
+    let id = headers.text("webhook-id").map_or_else(fresh_id, str::to_owned);
+    let send = SendAs { id: &id, now: Clock::system().wall(), headers };
+    let signed = sign(&source.scheme, bytes, &secret, &send).map_err(|why| Stop::unknown(format!("cannot sign: {why}")))?;
+    Ok(signed.into_iter().filter(|(name, _)| headers.find(name) == Found::Missing).collect())
 }
 
 /// Where the daemon really listens, else where the configuration says it will.

@@ -15,6 +15,7 @@ mod outbound;
 mod polls;
 mod registration;
 mod retention;
+mod schemes;
 mod secrets;
 mod settings;
 mod shapes;

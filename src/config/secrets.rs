@@ -10,7 +10,7 @@ use super::settings::Config;
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults};
 use crate::secret::{Secret, SecretFrom, SecretRef};
-use crate::signature::NamedSecret;
+use crate::signature::{NamedSecret, check_secret};
 
 /// The code of a secret whose variable, file or credential is not there: an error for `run`, a warning for `check`.
 pub const SECRET_UNRESOLVED: &str = "secret-unresolved";
@@ -159,7 +159,14 @@ impl Config {
                     faults.push(Fault::error("secret-duplicate", reference.place.clone(), message).help("remove one of them"));
                     continue;
                 }
-                if value.expose().chars().count() > WEBHOOK_SECRET_CHARS_MAX {
+                if let Err(message) = check_secret(&source.scheme, value.expose()) {
+                    let message = format!("{what} is none of `scheme: {}`: {message}", source.scheme.name());
+                    faults.push(
+                        Fault::error("secret-form", reference.place.clone(), message).help("copy it whole from the service's console"),
+                    );
+                    continue;
+                }
+                if source.service.is_none() && value.expose().chars().count() > WEBHOOK_SECRET_CHARS_MAX {
                     let message = format!("{what} is longer than the {WEBHOOK_SECRET_CHARS_MAX} characters that Orchestrator takes");
                     faults.push(Fault::warning("secret-long", reference.place.clone(), message));
                 }

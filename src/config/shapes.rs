@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::decode::CONNECTIONS;
 use super::registration::SUBSCRIBE;
 use super::sources::TRUSTED_PROXIES_MAX;
+use crate::signature::{Algorithm, Encoding, Scheme};
 use crate::yaml::secret::A_SECRET;
 use crate::yaml::shape::{Form, Shape, key, schema};
 
@@ -179,7 +180,7 @@ pub(super) static SOURCE: Shape = Shape {
     name: "source",
     about: "Where events come in.",
     keys: &[
-        key("webhook", Form::Object(&WEBHOOK), "Deliveries of Orchestrator's webhooks."),
+        key("webhook", Form::Object(&WEBHOOK), "Deliveries of webhooks."),
         key("poll", Form::Object(&POLL), "Changes read by asking for them."),
     ],
     later: &["watch"],
@@ -210,7 +211,7 @@ pub(super) static POLL: Shape = Shape {
 /// A webhook source.
 pub(super) static WEBHOOK: Shape = Shape {
     name: "webhook",
-    about: "Deliveries of Orchestrator's webhooks.",
+    about: "Deliveries of webhooks: Orchestrator's or another service's.",
     keys: &[
         key("orchestrator", Form::Text, "Whose events these are; default: the only one."),
         key("path", Form::Text, "The ingress path; /hooks/NAME by default."),
@@ -218,9 +219,19 @@ pub(super) static WEBHOOK: Shape = Shape {
         key("allow_from", TEXTS, "Networks that may deliver; everybody by default."),
         key("trusted_proxies", Form::Integer(0..=TRUSTED_PROXIES_MAX), "How many X-Forwarded-For hops are yours; 0 by default."),
         key("insecure_unsigned", Form::Bool, "No signature is asked for; only rules that name the source see its events."),
-        key("scheme", Form::Words(&["orchestrator"]), "How deliveries are signed."),
         key("register", Form::Bool, "Keep it registered and enabled in Orchestrator by API."),
         key("subscribe", Form::Words(SUBSCRIBE), "Which events it asks for: those that rules name (the default), or all."),
+        key("scheme", Form::Words(&Scheme::NAMES), "How deliveries are signed, and whose events they are; orchestrator by default."),
+        key("type", Form::Text, "Where another service's name of the event is: `body.type`, `headers.x-event` or an expression."),
+        key("id", Form::Text, "Where its id of the event is, by which copies are known."),
+        key("time", Form::Text, "Where the time is at which it happened."),
+        key("header", Form::Text, "scheme custom: the header that carries the signature."),
+        key("algorithm", Form::Words(&Algorithm::NAMES), "scheme custom: the hash under the HMAC; sha256 by default."),
+        key("encoding", Form::Words(&Encoding::NAMES), "scheme custom: how the signature is spelt; hex by default."),
+        key("prefix", Form::Text, "scheme custom: what stands before the signature, such as `sha256=`."),
+        key("content", Form::Text, "scheme custom: what is signed, such as `${headers.x-timestamp}.${body}`; `${body}` by default."),
+        key("timestamp", Form::Text, "scheme custom: the header with the time, which is signed too."),
+        key("tolerance", Form::Duration, "scheme custom: how far that time may be from ours; 5m by default."),
     ],
     ..Shape::EMPTY
 };

@@ -10,11 +10,14 @@ use super::files::Base;
 use super::orchestrators::{OrchestratorConfig, check_name};
 use super::polls::{self, PollSource};
 use super::registration::{Registration, registration};
+use super::schemes;
 use super::shapes;
 use super::url::network;
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults, Place, nearest};
+use crate::normalize::services::ServiceView;
 use crate::secret::SecretRef;
+use crate::signature::Scheme;
 use crate::yaml::secret;
 use crate::yaml::{Fields, KeyNode, Node, Yaml};
 
@@ -26,8 +29,6 @@ pub const PATH_MAX: usize = 256;
 
 /// The most proxies before us.
 pub const TRUSTED_PROXIES_MAX: u64 = 16;
-
-const SCHEMES_LATER: [&str; 7] = ["standard-webhooks", "github", "stripe", "slack", "shopify", "cloud-elements", "custom"];
 
 /// A webhook source.
 #[derive(Clone, Debug)]
@@ -48,6 +49,10 @@ pub struct WebhookSource {
     pub insecure_unsigned: bool,
     /// What is to stand in Orchestrator.
     pub registration: Registration,
+    /// How deliveries are signed.
+    pub scheme: Scheme,
+    /// Whose words they use; `None` for Orchestrator.
+    pub service: Option<ServiceView>,
 }
 
 /// What a source is checked against.
@@ -136,11 +141,14 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
 fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut Faults) -> Option<WebhookSource> {
     let what = format!("`webhook` of source `{}`", key.name);
     let fields = Fields::read(node, &what, &shapes::WEBHOOK, faults)?;
-    scheme(&fields, faults);
     let unsigned = fields.boolean("insecure_unsigned", faults).unwrap_or(false);
+    let scheme = schemes::read(&fields, &what, key, unsigned, faults);
     let allow_from = networks(&fields, "allow_from", faults);
     let trusted_proxies = fields.integer("trusted_proxies", 0..=TRUSTED_PROXIES_MAX, faults).unwrap_or(0);
-    let orchestrator = orchestrator(&fields, &what, key, unsigned, around, faults);
+    let orchestrator = match &scheme {
+        Some((Scheme::Orchestrator, _)) => orchestrator(&fields, &what, key, unsigned, around, faults),
+        _ => None,
+    };
     let path = match fields.text("path", faults) {
         Some((text, place)) => path(text, place, faults).then(|| text.to_owned()),
         None => Some(format!("/hooks/{}", key.name)),
@@ -159,6 +167,7 @@ fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut F
             faults.push(Fault::warning("unsigned", place.clone(), message).help(help));
         }
     }
+    let (scheme, service) = scheme?;
     Some(WebhookSource {
         name: Arc::from(key.name.as_str()),
         orchestrator,
@@ -168,25 +177,9 @@ fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut F
         trusted_proxies: u8::try_from(trusted_proxies).unwrap_or(u8::MAX),
         insecure_unsigned: unsigned,
         registration,
+        scheme,
+        service,
     })
-}
-
-/// Only Orchestrator's own scheme is acted upon.
-fn scheme(fields: &Fields<'_>, faults: &mut Faults) {
-    let Some((text, place)) = fields.text("scheme", faults) else { return };
-    if text == "orchestrator" {
-        return;
-    }
-    if SCHEMES_LATER.contains(&text) {
-        let message = format!("`scheme: {text}` is not in this version");
-        faults.push(Fault::error("not-in-this-version", place.clone(), message).help("`orchestrator` is"));
-        return;
-    }
-    let fault = Fault::error("scheme", place.clone(), format!("unknown scheme `{text}`"));
-    faults.push(match nearest(text, SCHEMES_LATER.into_iter().chain(["orchestrator"])) {
-        Some(name) => fault.help(format!("did you mean `{name}`?")),
-        None => fault.help("this version knows `orchestrator`"),
-    });
 }
 
 /// The orchestrator that is named; where none is, the only one there is.
@@ -244,7 +237,7 @@ fn secrets_of(fields: &Fields<'_>, what: &str, unsigned: bool, base: &Base, faul
     }
     if items.is_empty() {
         let message = format!("{what} has no `secrets`: nobody could tell a genuine delivery from a forged one");
-        let help = "add `secrets: [{env: NAME}]` with the secret of the webhook in Orchestrator";
+        let help = "add `secrets: [{env: NAME}]` with the secret that the sender signs with";
         faults.push(Fault::error("missing-key", place.clone(), message).help(help));
     }
     if items.len() > SECRETS_MAX {

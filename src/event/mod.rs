@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of HTTP, stores or rules. An [`Event`] is data.
 
+mod cloud;
 #[cfg(test)]
 pub(crate) mod fuzz;
 mod id;

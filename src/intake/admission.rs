@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{CONTENT_ENCODING, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use ipnet::IpNet;
 
 use super::refusal::Refusal;
 use crate::config::WebhookSource;
+use crate::headers::{Found, Headers};
 use crate::http::server::{Problem, check_head};
-use crate::signature::ORCHESTRATOR_HEADER;
+use crate::signature::Lack;
 
 /// Why a request whose path no source has is refused.
 pub(super) fn without_source(head: &Parts) -> Refusal {
@@ -25,14 +26,14 @@ pub(super) fn without_source(head: &Parts) -> Refusal {
 }
 
 /// Decides whether the body is to be read. `declared` is its length where the head says it, `address` the sender's.
-/// Gives the signature to be checked; `None` for a source that asks for none.
+/// Afterwards everything is there that a check of the signature needs.
 pub(super) fn check(
     head: &Parts,
     declared: Option<u64>,
     source: &WebhookSource,
     address: Option<IpAddr>,
     body_max: u64,
-) -> Result<Option<HeaderValue>, Refusal> {
+) -> Result<(), Refusal> {
     check_head(head).map_err(Refusal::Malformed)?;
     if !allowed(&source.allow_from, address) {
         return Err(Refusal::NotAllowed);
@@ -47,15 +48,18 @@ pub(super) fn check(
         return Err(Refusal::TooLarge);
     }
     if source.insecure_unsigned {
-        return Ok(None);
+        return Ok(());
     }
-    let mut signatures = head.headers.get_all(ORCHESTRATOR_HEADER).iter();
-    match (signatures.next(), signatures.next()) {
-        (None, _) => Err(Refusal::SignatureMissing),
-        (Some(_), Some(_)) => Err(Refusal::SignatureTwice),
-        (Some(value), None) if value.as_bytes().trim_ascii().is_empty() => Err(Refusal::SignatureMissing),
-        (Some(value), None) if !value.as_bytes().is_ascii() => Err(Refusal::SignatureBytes),
-        (Some(value), None) => Ok(Some(value.clone())),
+    source.scheme.check_head(&head.headers).map_err(|lack| match lack {
+        Lack::Missing(header) => Refusal::SignatureMissing(header),
+        Lack::Twice(_) => Refusal::SignatureTwice,
+        Lack::NotText => Refusal::SignatureBytes,
+    })
+}
+
+impl Headers for HeaderMap {
+    fn find(&self, name: &str) -> Found<'_> {
+        Found::of(self.get_all(name).iter().map(HeaderValue::as_bytes))
     }
 }
 

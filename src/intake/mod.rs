@@ -21,7 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 use tokio::sync::watch;
@@ -34,9 +34,10 @@ use crate::event::{Change, Verified, Via};
 use crate::hooks::Eye;
 use crate::http::server::{Answer, Listener, Peer, RequestId, ServerLimits, json, serve};
 use crate::journal::{Accepted, AppendError, Delivery, Journal};
+use crate::normalize::services;
 use crate::normalize::{SourceView, reading};
 use crate::rules::RulesInForce;
-use crate::signature::{NamedSecret, Verdict, verify_orchestrator};
+use crate::signature::{NamedSecret, Verdict};
 use crate::time::Timestamp;
 
 use guesses::Guesses;
@@ -140,6 +141,14 @@ struct Checked {
     unmet: u64,
 }
 
+/// What a genuine body is.
+enum Examined {
+    /// Something to be kept.
+    Delivery(Checked),
+    /// A question that a service asks before it sends anything; the answer.
+    Question(String),
+}
+
 impl Desk {
     fn new(intake: Intake, hold: Duration, stop: CancellationToken) -> Self {
         let meters = Meters::default();
@@ -188,10 +197,20 @@ impl Desk {
     ) -> Result<Answer, Refusal> {
         let declared = hyper::body::Body::size_hint(&body).exact();
         let InForce { limits, memory } = &*self.in_force.load_full();
-        let signature = admission::check(head, declared, &source.config, address, limits.body)?;
+        admission::check(head, declared, &source.config, address, limits.body)?;
         let (body, memory) = body::read(body, limits, memory, give_up).await?;
         let (read, received) = (Instant::now(), self.intake.clock.now());
-        let checked = self.check(source, signature, &body, received, address).await?;
+        let checked = match self.check(source, &head.headers, &body, received, address).await? {
+            Examined::Delivery(checked) => checked,
+            Examined::Question(answer) => {
+                tracing::info!(source = %source.config.name, "a handshake was answered");
+                return Ok(json(StatusCode::OK, answer));
+            }
+        };
+        if checked.changes.is_empty() {
+            // A batch with nothing in it: there is nothing to keep.
+            return Ok(json(StatusCode::ACCEPTED, receipt(&Accepted::default())));
+        }
         let meter = self.meters.of(&source.config.name);
         if let Verified::Secret(name) = &checked.verified {
             meter.verified(name);
@@ -229,26 +248,26 @@ impl Desk {
     async fn check(
         &self,
         source: &Arc<ReadySource>,
-        signature: Option<HeaderValue>,
+        headers: &HeaderMap,
         body: &Bytes,
         received: Timestamp,
         address: Option<IpAddr>,
-    ) -> Result<Checked, Refusal> {
-        let verdict = if body.len() <= LARGE_BODY {
-            examine(source, signature.as_ref(), body, received, &self.intake.rules.load())
+    ) -> Result<Examined, Refusal> {
+        let wall = self.intake.clock.wall();
+        let examined = if body.len() <= LARGE_BODY {
+            examine(source, headers, body, (received, wall), &self.intake.rules.load())
         } else {
-            let (source, body, rules) = (Arc::clone(source), body.clone(), self.intake.rules.load_full());
-            match tokio::task::spawn_blocking(move || examine(&source, signature.as_ref(), &body, received, &rules)).await {
-                Ok(verdict) => verdict,
+            let (source, headers, body, rules) = (Arc::clone(source), headers.clone(), body.clone(), self.intake.rules.load_full());
+            match tokio::task::spawn_blocking(move || examine(&source, &headers, &body, (received, wall), &rules)).await {
+                Ok(examined) => examined,
                 Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
                 Err(_) => return Err(Refusal::Ended),
             }
         };
-        verdict.map_err(
-            |shape| {
-                if self.guesses.too_many(address, Instant::now()) { Refusal::TooManyBad } else { Refusal::SignatureBad(shape) }
-            },
-        )
+        examined.map_err(|refusal| match refusal {
+            Refusal::SignatureBad(_) if self.guesses.too_many(address, Instant::now()) => Refusal::TooManyBad,
+            other => other,
+        })
     }
 
     /// The journal, once it is open.
@@ -268,26 +287,40 @@ impl Desk {
     }
 }
 
-/// The decision about a whole delivery. `Err` says what is wrong with its signature, for the log.
+/// The decision about a whole delivery. Of the two times the first is ours, the second that of the wall clock, which stamps
+/// of others are compared with.
 fn examine(
     source: &ReadySource,
-    signature: Option<&HeaderValue>,
+    headers: &HeaderMap,
     body: &Bytes,
-    received: Timestamp,
+    (received, wall): (Timestamp, Timestamp),
     rules: &RulesInForce,
-) -> Result<Checked, &'static str> {
-    let verified = match signature {
-        None => Verified::No,
-        Some(value) => match verify_orchestrator(value.as_bytes(), body, &source.secrets) {
+) -> Result<Examined, Refusal> {
+    let config = &source.config;
+    let verified = if config.insecure_unsigned {
+        Verified::No
+    } else {
+        match config.scheme.verify(headers, body, &source.secrets, wall) {
             Verdict::Genuine(index) => Verified::Secret(Arc::clone(&source.secrets[index].name)),
-            Verdict::Mismatch => return Err("no configured secret gives it; another secret, or the body changed on the way?"),
-            Verdict::Malformed(shape) | Verdict::Stale(shape) => return Err(shape),
-        },
+            Verdict::Mismatch => {
+                return Err(Refusal::SignatureBad("no configured secret gives it; another secret, or the body changed on the way?"));
+            }
+            Verdict::Malformed(shape) => return Err(Refusal::SignatureBad(shape)),
+            Verdict::Stale(how) => return Err(Refusal::Stale(how)),
+        }
     };
-    let read = reading(body, &source.view, received);
+    if let Some(service) = &config.service
+        && let Some(text) = services::challenge(body, service.service)
+    {
+        return Ok(Examined::Question(serde_json::json!({ "challenge": text }).to_string()));
+    }
+    let read = match &config.service {
+        None => reading(body, &source.view, received),
+        Some(service) => services::read(body, service, headers, received),
+    };
     let unmet = rules.unmet(read.changes.iter().map(|(change, data)| (&*change.event_type, data)));
     let changes = read.changes.into_iter().map(|(change, _)| change).collect();
-    Ok(Checked { verified, delivery_id: read.delivery_id, changes, unmet })
+    Ok(Examined::Delivery(Checked { verified, delivery_id: read.delivery_id, changes, unmet }))
 }
 
 /// `{"events":[…],"folded":n}`

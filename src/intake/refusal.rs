@@ -25,15 +25,17 @@ pub(super) enum Refusal {
     Encoding,
     /// Over `limits.body`.
     TooLarge,
-    /// No signature.
-    SignatureMissing,
+    /// No signature, or not all that goes with it: the header that is missing.
+    SignatureMissing(String),
     /// More than one signature.
     SignatureTwice,
     /// A signature that is no text.
     SignatureBytes,
     /// A signature that does not verify; what is wrong with it.
     SignatureBad(&'static str),
-    /// The same, from a peer that has sent many.
+    /// A signature that verifies, with a time that is too far from ours; how.
+    Stale(&'static str),
+    /// A bad signature from a peer that has sent many.
     TooManyBad,
     /// The body took longer than `limits.body_timeout`.
     BodyTimeout,
@@ -52,7 +54,7 @@ pub(super) enum Refusal {
 }
 
 /// Every reason, for counters that begin at 0.
-pub(super) const REASONS: [&str; 17] = [
+pub(super) const REASONS: [&str; 18] = [
     "malformed",
     "unknown_path",
     "not_allowed",
@@ -62,6 +64,7 @@ pub(super) const REASONS: [&str; 17] = [
     "signature_missing",
     "signature_twice",
     "signature_bad",
+    "stale",
     "too_many_bad",
     "body_timeout",
     "body_incomplete",
@@ -90,12 +93,13 @@ impl Refusal {
                 .header(ACCEPT_ENCODING, "identity")
                 .close(),
             Self::TooLarge => new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than this listener takes (limits.body)").close(),
-            Self::SignatureMissing => {
+            Self::SignatureMissing(_) => {
                 new(StatusCode::UNAUTHORIZED, "the signature is missing: set the same secret in the webhook and in this source").close()
             }
             Self::SignatureTwice => new(StatusCode::UNAUTHORIZED, "the signature is bad: there are two of them").close(),
             Self::SignatureBytes => new(StatusCode::BAD_REQUEST, "the signature header is not ASCII").close(),
             Self::SignatureBad(_) => new(StatusCode::UNAUTHORIZED, "the signature is bad"),
+            Self::Stale(_) => new(StatusCode::UNAUTHORIZED, "the signature is stale: its time is too far from ours"),
             Self::TooManyBad => {
                 new(StatusCode::TOO_MANY_REQUESTS, "the signature is bad, as were many before from your address").retry_after(60)
             }
@@ -118,9 +122,10 @@ impl Refusal {
             Self::Method => "method",
             Self::Encoding => "encoding",
             Self::TooLarge => "too_large",
-            Self::SignatureMissing => "signature_missing",
+            Self::SignatureMissing(_) => "signature_missing",
             Self::SignatureTwice => "signature_twice",
             Self::SignatureBytes | Self::SignatureBad(_) => "signature_bad",
+            Self::Stale(_) => "stale",
             Self::TooManyBad => "too_many_bad",
             Self::BodyTimeout => "body_timeout",
             Self::BodyIncomplete => "body_incomplete",
@@ -136,9 +141,10 @@ impl Refusal {
     pub(super) fn log(&self) -> Cow<'static, str> {
         match self {
             Self::SignatureBad(shape) => format!("the signature is bad: {shape}").into(),
-            Self::SignatureMissing => {
-                "the signature is missing; is a secret set in Orchestrator's webhook, and does the proxy pass X-UiPath-Signature on?".into()
+            Self::SignatureMissing(header) => {
+                format!("the signature is missing; is a secret set on the sender's side, and does the proxy pass `{header}` on?").into()
             }
+            Self::Stale(how) => format!("the signature is stale: {how}").into(),
             Self::NotAllowed => "the peer's address is not in allow_from; behind a proxy, trusted_proxies must say how many".into(),
             Self::Full => "the journal has no space; Orchestrator may stop sending for an hour after this".into(),
             other => other.problem().detail().to_owned().into(),
@@ -162,10 +168,11 @@ mod tests {
             (Refusal::Method, 405, None, true),
             (Refusal::Encoding, 415, None, true),
             (Refusal::TooLarge, 413, None, true),
-            (Refusal::SignatureMissing, 401, None, true),
+            (Refusal::SignatureMissing("x-signature".to_owned()), 401, None, true),
             (Refusal::SignatureTwice, 401, None, true),
             (Refusal::SignatureBytes, 400, None, true),
             (Refusal::SignatureBad("empty"), 401, None, false),
+            (Refusal::Stale("too old"), 401, None, false),
             (Refusal::TooManyBad, 429, Some("60"), false),
             (Refusal::BodyTimeout, 408, None, true),
             (Refusal::BodyIncomplete, 400, None, true),

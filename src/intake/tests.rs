@@ -42,6 +42,8 @@ fn source(name: &str) -> ReadySource {
             trusted_proxies: 0,
             insecure_unsigned: false,
             registration: crate::config::Registration::default(),
+            scheme: crate::signature::Scheme::Orchestrator,
+            service: None,
         },
         secrets: vec![secret("env:NEW", NEW_SECRET), secret("env:OLD", OLD_SECRET)],
         view: SourceView { name: name.into(), tenant_url: Some("https://orchestrator.test/acme".into()) },
