@@ -41,6 +41,8 @@ mod retention;
 mod schema;
 /// Secrets, strangers' texts, files, pages in a browser.
 mod security;
+/// Other services' deliveries.
+mod services;
 /// A long life.
 mod soak;
 /// What people do with the state folder, and damage to the journal.
