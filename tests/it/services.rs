@@ -64,7 +64,8 @@ async fn post_standard(daemon: &Daemon, id: &str, body: &str, moved: i64, secret
 
 #[tokio::test]
 async fn a_push_is_taken_once_and_meets_its_rule() {
-    let daemon = Daemon::start(&folder()).await;
+    let folder = folder();
+    let daemon = Daemon::start(&folder).await;
     let body = json!({"ref": "refs/heads/main", "pusher": {"name": "anna"}}).to_string();
     let signature = format!("sha256={}", hex(&sign(body.as_bytes(), GITHUB)));
     let headers = [("X-Hub-Signature-256", signature.as_str()), ("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "72d3162e")];
@@ -98,7 +99,8 @@ async fn a_push_is_taken_once_and_meets_its_rule() {
 
 #[tokio::test]
 async fn slack_is_answered_only_when_it_is_slack_and_only_in_time() {
-    let daemon = Daemon::start(&folder()).await;
+    let folder = folder();
+    let daemon = Daemon::start(&folder).await;
     let question = json!({"type": "url_verification", "token": "t", "challenge": "canary-challenge"}).to_string();
     let (status, answer) = post_slack(&daemon, &question, 0, "another secret of slack").await;
     assert_eq!(status, 401);
@@ -166,7 +168,8 @@ async fn a_secret_is_changed_without_losing_a_delivery() {
 
 #[tokio::test]
 async fn cloud_events_fold_whichever_way_they_come() {
-    let daemon = Daemon::start(&folder()).await;
+    let folder = folder();
+    let daemon = Daemon::start(&folder).await;
     let signed = async |headers: &[(&str, &str)], body: &str| {
         let signature = sign(body.as_bytes(), GITHUB);
         let all: Vec<(&str, &str)> = headers.iter().copied().chain([("X-Sig", signature.as_str())]).collect();
