@@ -228,6 +228,8 @@ fn every_mistake_has_its_answer() {
         (format!("{orchestrator}sources: {{'a b': {{webhook: {{secrets: [{{env: S}}]}}}}}}\n"), "name", "a b"),
         (wrong_source(""), "missing-key", "secrets"),
         (wrong_source("secrets: []"), "missing-key", "secrets"),
+        (wrong_source("secrets: [{env: S}], register: true"), "public-url", "public_url: https"),
+        (wrong_source("secrets: [{env: S}], subscribe: some"), "subscribe", "needed or all"),
         (wrong_source("secrets: [{env: S}], scheme: githup"), "scheme", "did you mean `github`"),
         (wrong_source("secrets: [{env: S}, {env: S}]"), "secret-duplicate", "secret 1"),
         (wrong_source("secrets: [{env: S}], orchestrator: oo"), "unknown-orchestrator", "did you mean `o`"),
