@@ -105,6 +105,7 @@ fn delivered(bytes: &[u8], config: &Config, came: Came<'_>, now: Timestamp) -> R
                 orchestrator: source.orchestrator.clone(),
                 verified,
                 conflict: false,
+                late: false,
                 change,
                 folded: Folded::default(),
                 raw,

@@ -43,6 +43,12 @@ pub(super) struct SandboxArgs {
     /// Begin without queues, processes and robots
     #[arg(long)]
     empty: bool,
+    /// Without the change feed of queue items, as not every Orchestrator has it
+    #[arg(long)]
+    no_feed: bool,
+    /// Without counters of queues
+    #[arg(long)]
+    no_counters: bool,
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {
@@ -66,6 +72,8 @@ pub(super) fn run(args: &SandboxArgs, out: &mut Out) -> Result<u8, Stop> {
         webhook_loss: args.webhook_loss,
         tenant_id: args.tenant_id,
         seed: !args.empty,
+        feed: !args.no_feed,
+        counters: !args.no_counters,
         ..Options::default()
     };
     if !args.listen.ip().is_loopback() {

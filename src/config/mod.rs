@@ -30,7 +30,7 @@ pub use crate::secret::{SecretFrom, SecretRef};
 pub use decode::load;
 pub use files::{CONFIG_BYTES_MAX, FILE_UNREADABLE, RULE_FILES_MAX, SEARCHED};
 pub use orchestrators::{AuthConfig, Edition, OrchestratorConfig};
-pub use polls::{Chosen, PollSource};
+pub use polls::{Chosen, PollKind, PollSource};
 pub use registration::{Registration, Subscribe};
 pub use secrets::{SECRET_UNRESOLVED, Secrets};
 pub use settings::{AdminAddress, Config, Egress, Limits, Log, LogFormat, Retention};

@@ -9,6 +9,7 @@ use super::sources::{Surroundings, orchestrator};
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults};
 use crate::rules::FolderRef;
+use crate::time::Daily;
 use crate::yaml::{Fields, KeyNode, Node, Yaml};
 
 /// How often a source may be read.
@@ -28,6 +29,8 @@ pub const NAMES_MAX: usize = 1000;
 pub struct PollSource {
     /// Its name.
     pub name: SourceName,
+    /// What is read.
+    pub kind: PollKind,
     /// The orchestrator that is read.
     pub orchestrator: Arc<str>,
     /// Folders, as written.
@@ -36,12 +39,34 @@ pub struct PollSource {
     pub queues: Chosen<String>,
     /// How often at least.
     pub every: Duration,
+    /// Once a day at this time, in place of `every`.
+    pub at: Option<Daily>,
     /// How far back the first start looks.
     pub look_back: Duration,
     /// The webhook whose gaps it closes.
     pub reconciles: Option<SourceName>,
     /// A change that the webhook has not brought by then was missed.
     pub webhook_within: Duration,
+}
+
+/// What a polled source reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollKind {
+    /// Changes of queue items.
+    QueueItems,
+    /// Changes of jobs.
+    Jobs,
+}
+
+impl PollKind {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueItems => "queue_items",
+            Self::Jobs => "jobs",
+        }
+    }
 }
 
 /// Some of what there is, or everything.
@@ -63,7 +88,7 @@ pub(super) fn poll(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults
         let fault = Fault::error("missing-key", key.place.clone(), format!("{what} has no orchestrator to read"));
         faults.push(fault.help("add one under `orchestrators:` and name it with `orchestrator:`"));
     }
-    kind(&fields, &what, faults);
+    let kind = kind(&fields, &what, faults);
     let default = of.as_ref().and_then(|name| around.orchestrators.get(name)).and_then(|one| one.folder.clone());
     let folders = match fields.get("folders") {
         Some(node) => chosen(node, "folders", faults, folder),
@@ -79,10 +104,16 @@ pub(super) fn poll(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults
         },
     };
     let queues = match fields.get("queues") {
+        Some(node) if kind == Some(PollKind::Jobs) => {
+            let fault = Fault::error("contradiction", node.place.clone(), "`queues` has no meaning for `kind: jobs`");
+            faults.push(fault.help("remove it; rules choose among jobs with `processes`"));
+            None
+        }
         Some(node) => chosen(node, "queues", faults, queue),
         None => Some(Chosen::All),
     };
     let every = fields.duration("every", EVERY, faults).unwrap_or(Duration::from_secs(10));
+    let at = at(&fields, faults);
     let look_back = fields.duration("look_back", LOOK_BACK, faults).unwrap_or(Duration::from_secs(3600));
     let webhook_within = fields.duration("webhook_within", WEBHOOK_WITHIN, faults).unwrap_or(Duration::from_secs(120));
     if let Some(place) = fields.key_place("webhook_within").filter(|_| fields.get("reconciles").is_none()) {
@@ -92,29 +123,47 @@ pub(super) fn poll(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults
     let reconciles = fields.text("reconciles", faults).map(|(name, _)| Arc::from(name));
     Some(PollSource {
         name: Arc::from(key.name.as_str()),
+        kind: kind?,
         orchestrator: of?,
         folders: folders?,
         queues: queues?,
         every,
+        at,
         look_back,
         reconciles,
         webhook_within,
     })
 }
 
-fn kind(fields: &Fields<'_>, what: &str, faults: &mut Faults) {
+fn kind(fields: &Fields<'_>, what: &str, faults: &mut Faults) -> Option<PollKind> {
     match fields.text("kind", faults) {
         None if fields.get("kind").is_none() => {
             let fault = Fault::error("missing-key", fields.place.clone(), format!("{what} does not say what to read"));
-            faults.push(fault.help("add `kind: queue_items`"));
+            faults.push(fault.help("add `kind: queue_items` or `kind: jobs`"));
+            None
         }
-        None | Some(("queue_items", _)) => {}
-        Some(("jobs", place)) => {
-            let fault = Fault::error("not-in-this-version", place.clone(), "`kind: jobs` is not in this version");
-            faults.push(fault.help("`queue_items` is"));
-        }
+        None => None,
+        Some(("queue_items", _)) => Some(PollKind::QueueItems),
+        Some(("jobs", _)) => Some(PollKind::Jobs),
         Some((other, place)) => {
-            faults.push(Fault::error("kind", place.clone(), format!("unknown kind `{other}`; expected queue_items")));
+            faults.push(Fault::error("kind", place.clone(), format!("unknown kind `{other}`; expected queue_items or jobs")));
+            None
+        }
+    }
+}
+
+/// `at`, which stands in place of `every`.
+fn at(fields: &Fields<'_>, faults: &mut Faults) -> Option<Daily> {
+    let (text, place) = fields.text("at", faults)?;
+    if let Some(every) = fields.key_place("every") {
+        let fault = Fault::error("contradiction", every.clone(), "`every` and `at` contradict each other");
+        faults.push(fault.help("keep `every` for an interval, or `at` for once a day"));
+    }
+    match Daily::parse(text) {
+        Ok(daily) => Some(daily),
+        Err(message) => {
+            faults.push(Fault::error("at", place.clone(), message));
+            None
         }
     }
 }

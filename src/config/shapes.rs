@@ -196,15 +196,16 @@ pub(super) static POLL: Shape = Shape {
     about: "Changes read by asking for them.",
     keys: &[
         key("orchestrator", Form::Text, "Which one is read; default: the only one."),
-        key("kind", Form::Words(&["queue_items"]), "What is read.").required(),
+        key("kind", Form::Words(&["queue_items", "jobs"]), "What is read.").required(),
         key("folders", FOLDERS, "Which folders, or `all`; default: the orchestrator's folder."),
         key("queues", TEXTS, "Which queues, or `all` (the default)."),
         key("every", Form::Duration, "How often at least; 10s by default."),
+        key("at", Form::Text, "Once a day in place of `every`: a time and a zone, `06:00 Europe/Berlin`."),
         key("look_back", Form::Duration, "How far back the first start looks; 1h by default."),
         key("reconciles", Form::Text, "The webhook whose gaps it closes: its events count as that source's in rules."),
         key("webhook_within", Form::Duration, "With `reconciles`: a change that no webhook has brought by then was missed; 2m by default."),
     ],
-    later: &["at", "connector", "trigger"],
+    later: &["connector", "trigger"],
     ..Shape::EMPTY
 };
 

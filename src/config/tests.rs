@@ -44,7 +44,7 @@ sources:
   prod-poll:
     poll: {orchestrator: prod, kind: queue_items, folders: [Finance, {id: 7}], queues: [Invoices], every: 5s, look_back: 2h, reconciles: prod-hook}
   second-poll:
-    poll: {orchestrator: onprem, kind: queue_items, folders: all, reconciles: second}
+    poll: {orchestrator: onprem, kind: jobs, folders: all, at: '06:00 Europe/Berlin', reconciles: second}
 ";
 
 fn load_text(text: &str) -> (Option<Config>, Faults) {
@@ -92,7 +92,8 @@ fn every_key_arrives_in_its_field() {
     assert_eq!(poll.queues, Chosen::These(vec!["Invoices".into()]));
     assert_eq!((poll.every.as_secs(), poll.look_back.as_secs()), (5, 7200));
     let second = &config.polls["second-poll"];
-    assert_eq!((&second.folders, &second.queues, second.every.as_secs()), (&Chosen::All, &Chosen::All, 10));
+    assert_eq!((&second.folders, &second.queues, second.kind), (&Chosen::All, &Chosen::All, PollKind::Jobs));
+    assert_eq!(second.at.expect("a time").to_string(), "06:00 Europe/Berlin");
 }
 
 #[test]
@@ -243,7 +244,14 @@ fn every_mistake_has_its_answer() {
         (wrong_source("insecure_unsigned: true, orchestrator: o"), "unsigned", "may not name"),
         (wrong_source("insecure_unsigned: yes"), "wrong-type", "true or false"),
         (format!("listen: '0.0.0.0:8080'\n{}", wrong_source("insecure_unsigned: true")), "unsigned", "allow_from"),
-        (format!("{orchestrator}sources: {{p: {{poll: {{kind: jobs, folders: all}}}}}}\n"), "not-in-this-version", "jobs"),
+        (format!("{orchestrator}sources: {{p: {{poll: {{kind: jobs, folders: all, queues: [A]}}}}}}\n"), "contradiction", "queues"),
+        (format!("{orchestrator}sources: {{p: {{poll: {{kind: robots, folders: all}}}}}}\n"), "kind", "jobs"),
+        (format!("{orchestrator}sources: {{p: {{poll: {{kind: jobs, folders: all, at: '6 Berlin'}}}}}}\n"), "at", "Europe/Berlin"),
+        (
+            format!("{orchestrator}sources: {{p: {{poll: {{kind: jobs, folders: all, at: '06:00 Europe/Berlin', every: 1h}}}}}}\n"),
+            "contradiction",
+            "every",
+        ),
         (format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items}}}}}}\n"), "missing-key", "which folders"),
         (
             format!("{orchestrator}sources: {{p: {{poll: {{kind: queue_items, folders: all, reconciles: hook}}}}}}\n"),

@@ -28,6 +28,7 @@ pub const EVENT_FIELDS: &[&str] = &[
     "verified",
     "folded",
     "conflict",
+    "late",
     "event_id",
     "origin",
     "problem",
@@ -91,6 +92,9 @@ impl Event {
         put("folded", json!(self.folded));
         if self.conflict {
             put("conflict", json!(true));
+        }
+        if self.late {
+            put("late", json!(true));
         }
         if let Some(id) = &self.change.service_id {
             put("event_id", json!(id));
@@ -162,6 +166,7 @@ impl Event {
                 Some(_) => return Err(fail("verified", "expected true, false or a secret's name")),
             },
             conflict: typed(value, "conflict")?.unwrap_or(false),
+            late: typed(value, "late")?.unwrap_or(false),
             folded: typed::<Folded>(value, "folded")?.unwrap_or_default(),
             raw,
             change: Change {

@@ -196,6 +196,8 @@ pub struct Event {
     pub verified: Verified,
     /// The same `EventId` came before with another body.
     pub conflict: bool,
+    /// It was brought long after it happened, and no rule runs for it unless somebody asks.
+    pub late: bool,
     /// The change itself.
     pub change: Change,
     /// Further copies.

@@ -6,7 +6,7 @@
 //! body   time received · str source · 1 via · opt str orchestrator · verified (0 no, 1 yes, 2 str secret) ·
 //!        opt str delivery id · the rest: the body's bytes
 //! event  16 id (big endian) · 4 bytes back to the frame of its body · 4 element ·
-//!        1 flags (1 conflict, 2 only shown, 4 data at the end) · time received ·
+//!        1 flags (1 conflict, 2 only shown, 4 data at the end, 8 late) · time received ·
 //!        str key · opt time stamp · 8 tolerance in ns · str type · opt str subject ·
 //!        opt time time · opt time observed · opt str tenant · opt folder (opt 8 id, opt str key, opt str path) ·
 //!        opt str service id · opt problem (str, 4 line, 4 column) · opt origin (str run, str step, 1 hops) ·
@@ -38,6 +38,7 @@ use crate::time::Timestamp;
 pub(super) const CONFLICT: u8 = 1;
 pub(super) const SHOWN_ONLY: u8 = 2;
 pub(super) const DATA_HERE: u8 = 4;
+pub(super) const LATE: u8 = 8;
 
 /// A payload whose CRC holds and that makes no sense all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -258,6 +259,11 @@ impl<'a> EventRecord<'a> {
 
     pub(super) fn conflict(&self) -> bool {
         self.flags & CONFLICT != 0
+    }
+
+    /// Whether it came too late for rules.
+    pub(super) fn late(&self) -> bool {
+        self.flags & LATE != 0
     }
 
     /// Whether the router gets to see it.

@@ -100,6 +100,7 @@ pub(super) fn put_together(record: &EventRecord<'_>, body: &[u8]) -> io::Result<
         orchestrator: body.orchestrator.map(Arc::from),
         verified: body.verified.clone(),
         conflict: record.conflict(),
+        late: record.late(),
         raw: (record.event_type == TYPE_UNPARSED).then(|| Bytes::copy_from_slice(body.body)),
         change,
         folded: Folded::default(),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::event::{Change, EventId, IdGenerator, Key, Via};
-use crate::journal::codec::{self, BodyRecord, CONFLICT, EventRecord, FoldRecord, SHOWN_ONLY};
+use crate::journal::codec::{self, BodyRecord, CONFLICT, EventRecord, FoldRecord, LATE, SHOWN_ONLY};
 use crate::journal::copies::{Sight, differs};
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, SegmentHead, begin_frame, finish_frame, frame};
@@ -176,7 +176,9 @@ impl<'m> Group<'m> {
 
     /// Adds a delivery: what is new as events, what is known as folds.
     pub(super) fn accept(&mut self, parcel: &mut Parcel) {
-        let Parcel { delivery, unmet, print, body_head, events, elements, accepted, .. } = parcel;
+        let Parcel { delivery, unmet, print, body_head, events, elements, accepted, late, .. } = parcel;
+        // What a poll brings from before everything that is remembered may be a copy of something that was handled.
+        let horizon = self.memory.prints.horizon().filter(|_| delivery.via == Via::Poll);
         let delivered = self.delivered(delivery, *print);
         let mut body = None;
         let mut known = delivered != Delivered::New || print.is_none();
@@ -196,6 +198,8 @@ impl<'m> Group<'m> {
                     continue;
                 }
             };
+            let too_old = horizon.is_some_and(|horizon| change.time.is_some_and(|time| time < horizon));
+            let flags = if *late || too_old { flags | LATE } else { flags };
             let body = match body {
                 Some(body) => body,
                 None => *body.insert(self.body(delivery, body_head, *print)),

@@ -201,6 +201,15 @@ impl Journal {
         self.accept_parcel(Parcel::of(delivery, 0, kept)).await
     }
 
+    /// As [`Journal::accept_keeping`], with events that no rule is to run for.
+    ///
+    /// # Errors
+    /// Full, or ended; nothing was kept then.
+    pub async fn accept_late(&self, delivery: Delivery, kept: Vec<Kept>) -> Result<Accepted, AppendError> {
+        kept.iter().try_for_each(Kept::check)?;
+        self.accept_parcel(Parcel { late: true, ..Parcel::of(delivery, 0, kept) }).await
+    }
+
     /// Records facts of a run in order, in one group.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub(super) struct Parcel {
     pub(super) unmet: u64,
     /// Values that are kept with it.
     pub(super) kept: Vec<Kept>,
+    /// Whether no rule is to run for its events.
+    pub(super) late: bool,
     /// The fingerprint of its id.
     pub(super) print: Option<u64>,
     /// The payload of the body record up to the body's own bytes.
@@ -65,7 +67,7 @@ impl Parcel {
         }
         let accepted = Accepted { events: Vec::with_capacity(elements.len()), ..Accepted::default() };
         let print = delivery.delivery_id.as_deref().map(delivery_print);
-        Self { delivery, unmet, kept, print, body_head, events, elements, accepted }
+        Self { delivery, unmet, kept, late: false, print, body_head, events, elements, accepted }
     }
 
     /// At least as many bytes as its frames take, whatever becomes of it.

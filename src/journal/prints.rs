@@ -183,6 +183,8 @@ pub(super) struct Prints {
     dropped: u32,
     /// The oldest event in the segments that are left, when some were dropped.
     left_since: Option<Timestamp>,
+    /// Whether a fingerprint was ever let go: then a copy of something old may not be recognised.
+    forgot: bool,
 }
 
 impl Default for Prints {
@@ -203,7 +205,8 @@ impl Prints {
             room = room.saturating_sub(summary.prints);
             segments.push(*summary);
         }
-        let mut prints = Self::default();
+        let first = state.sealed.first().map_or(state.open.summary.number, |summary| summary.number);
+        let mut prints = Self { forgot: first > 1 || segments.len() < state.sealed.len(), ..Self::default() };
         for summary in segments.into_iter().rev() {
             let segment = summary.number;
             let since = (summary.events > 0).then(|| Timestamp::from_millis(summary.received.0));
@@ -220,7 +223,7 @@ impl Prints {
 
     /// With this many fingerprints per table.
     fn bounded(table_keys: usize) -> Self {
-        Self { table: Table::default(), full: VecDeque::new(), table_keys, dropped: 0, left_since: None }
+        Self { table: Table::default(), full: VecDeque::new(), table_keys, dropped: 0, left_since: None, forgot: false }
     }
 
     /// The records that may have this fingerprint, newest first.
@@ -236,6 +239,7 @@ impl Prints {
     /// Adds one; newer ones win.
     pub(super) fn insert(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
         if self.table.keys.len() >= self.table_keys {
+            self.forgot |= self.full.len() > TABLES - 2;
             self.full.truncate(TABLES - 2);
             self.full.push_front(Full::of(&mut self.table));
         }
@@ -254,10 +258,16 @@ impl Prints {
         self.full.iter().map(Full::since).chain([self.table.since]).flatten().min().max(self.left_since)
     }
 
+    /// Copies of what was received before this may not be recognised; `None` while nothing was let go.
+    pub(super) fn horizon(&self) -> Option<Timestamp> {
+        self.since().filter(|_| self.forgot)
+    }
+
     /// The segments up to `through` are no more; the oldest event behind them is from `since`. Full tables that refer to nothing
     /// else go at once, the others in their time.
     pub(super) fn forget(&mut self, through: u32, since: Option<Timestamp>) {
         self.dropped = self.dropped.max(through);
+        self.forgot = true;
         self.left_since = since;
         self.full.retain(|table| table.last() > through);
         if self.table.last <= through {

@@ -115,6 +115,10 @@ impl Routing {
         event_json["generation"] = json!(self.generation);
         let mut json = json!({"event": event_json, "generation": self.generation, "rules": []});
         let mut note = None;
+        if event.late {
+            json["note"] = json!("it came too late, so no rule was asked; `tripline replay` runs rules for it");
+            return json;
+        }
         match (&self.met, &self.texts) {
             (MetBy::Nobody, _) => {
                 note = Some("it is shown only: its EventId came before with another body, so no rule was asked".to_owned());

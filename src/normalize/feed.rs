@@ -61,7 +61,7 @@ impl Status {
     ];
 
     /// From a name in any case, or its number.
-    fn of(value: &Value) -> Option<Self> {
+    pub(super) fn of(value: &Value) -> Option<Self> {
         let at = match value {
             Value::String(text) => Self::ALL.iter().position(|(_, name)| name.eq_ignore_ascii_case(text))?,
             number => usize::try_from(number.as_u64()?).ok()?,
@@ -143,6 +143,9 @@ pub struct LastState {
     /// When it was seen, in ms.
     #[serde(rename = "t")]
     pub seen: i64,
+    /// When a robot took it last, in ms; only where a list said so.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<i64>,
 }
 
 /// The queue that an item is in, as data has it: at least Id and Name.
@@ -196,7 +199,7 @@ pub fn events_of(row: &FeedRow, before: Option<&LastState>, has_ancestor: bool) 
 pub fn state_after(row: &FeedRow, before: Option<&LastState>, queue: i64, now: Timestamp) -> LastState {
     match before {
         Some(before) if before.row >= row.id => before.clone(),
-        _ => LastState { status: row.status, review: Arc::clone(&row.review), row: row.id, queue, seen: now.as_millis() },
+        _ => LastState { status: row.status, review: Arc::clone(&row.review), row: row.id, queue, seen: now.as_millis(), began: None },
     }
 }
 
@@ -204,6 +207,22 @@ pub fn state_after(row: &FeedRow, before: Option<&LastState>, queue: i64, now: T
 #[must_use]
 pub fn known_before<'s>(row: &FeedRow, state: Option<&'s LastState>) -> Option<&'s LastState> {
     state.filter(|state| state.row < row.id)
+}
+
+/// What an item must have been before a row, where nothing is remembered of it: one that ended well before the row was over
+/// already, so that the row is no end of it but a review, a retry by hand or a deletion.
+#[must_use]
+pub fn assumed_before(row: &FeedRow, item: Option<&Value>) -> Option<LastState> {
+    let item = item?;
+    let (ended, time) = (stamp(item.get("EndProcessing"))?, row.time?);
+    if time <= ended.plus(STAMP_TOLERANCE) || !row.status.is_final() {
+        return None;
+    }
+    let status = match row.status {
+        Status::Retried | Status::Deleted => Status::Failed,
+        status => status,
+    };
+    Some(LastState { status, review: "None".into(), row: 0, queue: item.get("QueueDefinitionId")?.as_i64()?, seen: 0, began: None })
 }
 
 /// Where a row was read, and what was read with it.
@@ -351,7 +370,7 @@ mod tests {
     }
 
     fn before(status: Status) -> Option<LastState> {
-        Some(LastState { status, review: "None".into(), row: 1, queue: 3, seen: 0 })
+        Some(LastState { status, review: "None".into(), row: 1, queue: 3, seen: 0, began: None })
     }
 
     #[test]
@@ -386,6 +405,23 @@ mod tests {
         }
         assert_eq!(events_of(&row("Create", "New", "None"), None, true), ["queueItem.added", "queueItem.retried"]);
         assert_eq!(events_of(&row("Edit", "Failed", "InReview"), before(Failed).as_ref(), false), ["queueItem.reviewStatusChanged"]);
+    }
+
+    #[test]
+    fn what_was_over_long_before_does_not_end_again() {
+        let item = json!({"Id": 7, "QueueDefinitionId": 3, "EndProcessing": "2026-02-01T10:00:00Z"});
+        for (action, status, review, expected) in [
+            ("Edit", "Failed", "InReview", &["queueItem.reviewStatusChanged"][..]),
+            ("Edit", "Failed", "None", &["queueItem.updated"]),
+            ("Retry", "Retried", "None", &["queueItem.retried"]),
+            ("Delete", "Deleted", "None", &["queueItem.deleted"]),
+        ] {
+            let row = row(action, status, review);
+            assert_eq!(events_of(&row, assumed_before(&row, Some(&item)).as_ref(), false), expected, "{action} {status}");
+        }
+        let ends = row("Status", "Failed", "None");
+        let now = json!({"Id": 7, "QueueDefinitionId": 3, "EndProcessing": "2026-03-01T10:00:01Z"});
+        assert_eq!((assumed_before(&ends, Some(&now)), assumed_before(&ends, None)), (None, None));
     }
 
     #[test]

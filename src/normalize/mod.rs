@@ -9,8 +9,10 @@ pub mod cursor;
 pub mod feed;
 #[cfg(test)]
 mod fuzz;
+pub mod jobs;
 mod json;
 mod key;
+pub mod listed;
 mod origin;
 pub mod services;
 mod split;

@@ -14,6 +14,7 @@ mod items;
 mod jobs;
 mod json;
 mod lists;
+mod scans;
 #[cfg(test)]
 mod tests;
 mod urls;
@@ -29,6 +30,7 @@ pub use bodies::INPUT_MAX;
 pub use bulk::{Addition, BULK_MAX, BulkAdded};
 pub use cache::{CACHE_FOR, CACHE_MAX};
 pub use lists::{FeedFrom, ITEMS_AT_ONCE, PAGE_ROWS};
+pub use scans::{Items, Jobs, QUEUES_NAMED_MAX, Rows, SCAN_ROWS, SCAN_ROWS_STANDALONE};
 pub use version::PARENT_SINCE;
 
 use crate::clock::Clock;

@@ -1,214 +1,161 @@
-//! One folder: its feed from the cursor on, page by page; events and cursor are kept together.
+//! One folder of a source: which way it is read, and up to when everything of it is known.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
+use super::feed::Feed;
+use super::jobs::Jobs;
 use super::ledger::Ledger;
-use super::pass::{Pass, REQUEST_TIMEOUT, count};
-use super::{Poll, Polled};
-use crate::config::Chosen;
-use crate::event::{Change, Folder, Verified, Via};
-use crate::journal::{AppendError, Delivery, Kept, Space};
-use crate::normalize::cursor::FeedCursor;
-use crate::normalize::feed::{FeedRow, LastState, QueueData, Sighting, change, events_of, known_before, state_after};
-use crate::orchestrator::{FeedFrom, ITEMS_AT_ONCE};
+use super::lists::{self, Lists};
+use super::pass::{FolderView, Pass, REQUEST_TIMEOUT};
+use super::place::{FolderError, Place};
+use super::prune::Prune;
+use super::{Poll, Polled, interval};
+use crate::config::PollKind;
+use crate::event::Folder;
+use crate::journal::Space;
+use crate::orchestrator::FeedFrom;
 use crate::rules::FolderRef;
-use crate::runs::Failure;
+use crate::runs::Class;
 use crate::time::Timestamp;
-
-/// How long the list of queues is believed.
-const QUEUES_FOR: Duration = Duration::from_secs(300);
-
-/// Pages of one pass: what is behind them waits for the next pass, so that other folders have their turn.
-const PAGES_MAX: usize = 100;
 
 /// How often the ledger is kept while nothing happens.
 const LEDGER_EVERY: Duration = Duration::from_secs(60);
 
-/// Every so many passes without a row it is looked whether the feed's Ids began again.
-const RESTART_LOOK: u32 = 60;
+/// How often it is looked whether a folder has a change feed by now.
+const PROBE_EVERY: Duration = Duration::from_secs(3600);
 
-/// The fields of a queue that events have.
-const QUEUE_FIELDS: &[&str] = &[
-    "Id",
-    "Key",
-    "Name",
-    "Description",
-    "MaxNumberOfRetries",
-    "AcceptAutomaticallyRetry",
-    "RetryAbandonedItems",
-    "EnforceUniqueReference",
-];
-
-/// Why a folder was not read to its end.
-#[derive(Debug)]
-pub(super) enum FolderError {
-    /// Orchestrator.
-    Service(Failure),
-    /// The journal: true when it has ended for good.
-    Journal(bool),
-}
-
-impl From<AppendError> for FolderError {
-    fn from(error: AppendError) -> Self {
-        Self::Journal(matches!(error, AppendError::Ended(_)))
-    }
-}
-
-impl From<std::io::Error> for FolderError {
-    fn from(error: std::io::Error) -> Self {
-        tracing::error!(%error, "cannot read what is kept of a source");
-        Self::Journal(false)
-    }
+/// Which way a folder is read.
+enum Way {
+    /// Not known yet.
+    Unknown,
+    Feed(Box<Feed>),
+    /// There is no feed, since this was found out.
+    Lists(Box<Lists>, Timestamp),
+    Jobs(Box<Jobs>),
 }
 
 /// The reader of one folder.
 pub(super) struct FolderReader<'p> {
-    poll: &'p Poll,
-    source: &'p Polled,
-    name: String,
-    folder: FolderRef,
-    about: Folder,
-    cursor: Option<FeedCursor>,
+    place: Place<'p>,
+    way: Way,
     ledger: Ledger,
     ledger_kept: Option<Timestamp>,
-    queues: BTreeMap<i64, QueueData>,
-    queues_read: Option<Timestamp>,
-    quiet: u32,
+    prune: Prune,
 }
 
 impl<'p> FolderReader<'p> {
     /// With what is kept of it.
     pub(super) fn open(poll: &'p Poll, source: &'p Polled, name: String, folder: FolderRef, about: Folder) -> Self {
-        let mut reader = Self {
-            poll,
-            source,
-            name,
-            folder,
-            about,
-            cursor: None,
-            ledger: Ledger::default(),
-            ledger_kept: None,
-            queues: BTreeMap::new(),
-            queues_read: None,
-            quiet: 0,
+        let place = Place { poll, source, name, folder, about };
+        let ledger = place.load(Space::Ledger, &place.key()).unwrap_or_default();
+        let way = match source.config.kind {
+            PollKind::QueueItems => Way::Unknown,
+            PollKind::Jobs => Way::Jobs(Box::new(Jobs::open(&place))),
         };
-        let key = reader.key();
-        let kept = |space| match poll.journal.kept(space, &key) {
-            Ok(value) => value.and_then(|value| serde_json::from_slice::<Value>(&value).ok()),
-            Err(error) => {
-                tracing::error!(%error, source = &*source.config.name, "cannot read what is kept of a source");
-                None
-            }
-        };
-        reader.cursor = kept(Space::Cursor).and_then(|value| FeedCursor::from_json(&value));
-        reader.ledger = kept(Space::Ledger).and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
-        reader
+        Self { place, way, ledger, ledger_kept: None, prune: Prune::default() }
     }
 
     /// The folder is called otherwise now.
     pub(super) fn is(&mut self, about: Folder) {
-        self.about = about;
+        self.place.about = about;
     }
 
-    pub(super) fn ledger(&self) -> &Ledger {
-        &self.ledger
+    /// Up to when everything is known.
+    pub(super) fn known_until(&self) -> Option<Timestamp> {
+        self.ledger.known_until
     }
 
-    fn key(&self) -> String {
-        format!("{}/{}", self.source.config.name, self.name)
+    /// What is shown of it.
+    pub(super) fn view(&self) -> FolderView {
+        let (reads, cannot, missing) = match &self.way {
+            Way::Unknown => ("", &[][..], Vec::new()),
+            Way::Feed(feed) => ("feed", &[][..], feed.queues.missing(&self.place)),
+            Way::Lists(lists, _) => ("lists", lists::CANNOT, lists.queues.missing(&self.place)),
+            Way::Jobs(jobs) => ("jobs", jobs.cannot(), Vec::new()),
+        };
+        let notes = missing.into_iter().map(|name| format!("there is no queue `{name}` in {}; check the name", self.place.name));
+        FolderView { ledger: self.ledger.clone(), reads, cannot, notes: notes.collect() }
     }
 
-    /// Reads to the end of the feed.
+    /// Reads what is new.
     pub(super) async fn read(&mut self, pass: &mut Pass) -> Result<(), FolderError> {
-        let begun = self.poll.clock.now();
+        let begun = self.place.now();
         let before = pass.brought;
-        let result = self.pages(pass).await;
+        let result = self.news(pass).await;
         let news = match &result {
-            Ok(true) => self.ledger.read(begun, self.source.config.every, pass.brought - before),
+            Ok(true) => self.ledger.read(begun, interval(&self.place.source.config), pass.brought - before),
             Ok(false) => false,
             Err(FolderError::Service(failure)) => self.ledger.failed(&failure.message),
             Err(FolderError::Journal(_)) => return result.map(drop),
         };
         let old = self.ledger_kept.is_none_or(|kept| begun.since(kept) >= LEDGER_EVERY || kept > begun);
         if news || old {
-            let kept = self.kept(Space::Ledger, &json!(self.ledger));
-            self.poll.journal.keep(vec![kept]).await?;
+            let kept = Place::kept(Space::Ledger, self.place.key(), &json!(self.ledger));
+            self.place.poll.journal.keep(vec![kept]).await?;
             self.ledger_kept = Some(begun);
         }
-        result.map(drop)
+        result?;
+        self.prune.slice(&self.place).await
     }
 
-    fn kept(&self, space: Space, value: &Value) -> Kept {
-        Kept { space, key: self.key(), value: Some(Bytes::from(value.to_string())) }
-    }
-
-    /// Page by page; true when the end of the feed was reached.
-    async fn pages(&mut self, pass: &mut Pass) -> Result<bool, FolderError> {
-        let mut cursor = match self.cursor.take() {
-            Some(cursor) => cursor,
-            None => self.begin().await?,
+    /// True when everything was read.
+    async fn news(&mut self, pass: &mut Pass) -> Result<bool, FolderError> {
+        let now = self.place.now();
+        let probe = match &self.way {
+            Way::Unknown => true,
+            Way::Lists(_, since) => now.since(*since) >= PROBE_EVERY || *since > now,
+            Way::Feed(_) | Way::Jobs(_) => false,
         };
-        self.cursor = Some(cursor.clone());
-        if self.quiet >= RESTART_LOOK {
-            self.quiet = 0;
-            if let Some(restarted) = self.restarted(&cursor).await? {
-                cursor = restarted;
+        if probe {
+            match (self.has_feed().await?, &mut self.way) {
+                (true, _) => self.way = Way::Feed(Box::new(Feed::open(&self.place))),
+                (false, Way::Lists(_, since)) => *since = now,
+                (false, _) => self.way = Way::Lists(Box::new(Lists::open(&self.place)), now),
             }
         }
-        let mut from = cursor.after.unwrap_or(0);
-        for _ in 0..PAGES_MAX {
-            let rows = self.feed(FeedFrom::After(from)).await?;
-            let (count, last) = (rows.len(), rows.iter().filter_map(row_id).max());
-            let fresh: Vec<FeedRow> = self.fresh(&rows, &mut cursor);
-            pass.rows += fresh.len();
-            self.quiet = if fresh.is_empty() { self.quiet.saturating_add(1) } else { 0 };
-            self.take(fresh, &mut cursor, pass).await?;
-            // Servers cut pages at round numbers: any other length is the end.
-            match last.filter(|last| *last > from && count.is_multiple_of(100)) {
-                Some(last) => from = last,
-                None => return Ok(true),
-            }
+        match &mut self.way {
+            Way::Unknown => Ok(false),
+            Way::Feed(feed) => feed.read(&self.place, &mut self.ledger, pass).await,
+            Way::Lists(lists, _) => lists.read(&self.place, &self.ledger, pass).await,
+            Way::Jobs(jobs) => jobs.read(&self.place, pass).await,
         }
-        Ok(false)
     }
 
-    async fn feed(&self, from: FeedFrom) -> Result<Vec<Value>, FolderError> {
-        count(self.source, "QueueItemEvents");
-        self.source.orchestrator.feed(&self.folder, from, REQUEST_TIMEOUT).await.result.map_err(FolderError::Service)
+    /// Whether the change feed is there and can be read from an Id on: by what it answers, not by any version.
+    async fn has_feed(&self) -> Result<bool, FolderError> {
+        let place = &self.place;
+        let orchestrator = &place.source.orchestrator;
+        let newest = match place.ask("QueueItemEvents", orchestrator.newest_in_feed(&place.folder, REQUEST_TIMEOUT)).await {
+            Ok(newest) => newest,
+            Err(failure) if matches!(failure.status, Some(400 | 404 | 405 | 501)) && failure.class != Class::Auth => {
+                // The same refusal of a list that every version has is about the folder or the address.
+                place.ask("QueueDefinitions", orchestrator.queues(&place.folder, REQUEST_TIMEOUT)).await?;
+                return Ok(self.without(&failure.message));
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        let last = newest.as_ref().and_then(super::feed::row_id).unwrap_or(0);
+        match place.ask("QueueItemEvents", orchestrator.feed(&place.folder, FeedFrom::After(last), REQUEST_TIMEOUT)).await {
+            Ok(rows) if rows.iter().filter_map(super::feed::row_id).any(|id| id <= last) => {
+                Ok(self.without("it does not answer from an Id on"))
+            }
+            Ok(_) => Ok(true),
+            Err(failure) if failure.class == Class::Refused => Ok(self.without(&failure.message)),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
-    /// Where a source that was never read begins.
-    async fn begin(&self) -> Result<FeedCursor, FolderError> {
-        let newest = self.newest().await?.unwrap_or(0);
-        let since = self.poll.clock.now().minus(self.source.config.look_back);
-        let first = self.feed(FeedFrom::Since(since)).await?.iter().filter_map(row_id).min();
-        Ok(FeedCursor::at(first.map_or(newest, |first| first - 1)))
-    }
-
-    async fn newest(&self) -> Result<Option<i64>, FolderError> {
-        count(self.source, "QueueItemEvents");
-        let newest = self.source.orchestrator.newest_in_feed(&self.folder, REQUEST_TIMEOUT).await.result;
-        Ok(newest.map_err(FolderError::Service)?.as_ref().and_then(row_id))
-    }
-
-    /// A cursor anew, where the feed ends before the one we have: Ids that were given already are given again after a
-    /// database was restored.
-    async fn restarted(&self, cursor: &FeedCursor) -> Result<Option<FeedCursor>, FolderError> {
-        let newest = self.newest().await?.unwrap_or(0);
-        let Some(after) = cursor.after.filter(|after| newest < *after) else { return Ok(None) };
-        let known = self.ledger.known_until.unwrap_or_else(|| self.poll.clock.now());
-        let since = known.minus(self.source.config.look_back);
+    fn without(&self, why: &str) -> bool {
         tracing::warn!(
-            source = &*self.source.config.name,
-            folder = self.name,
-            newest,
-            after,
-            "the change feed ends before what was read of it: its database was restored, as it seems; it is read again from {since} on"
+            source = &*self.place.source.config.name,
+            folder = self.place.name,
+            why,
+            "no change feed here: lists are read, which do not tell {}",
+            lists::CANNOT.join(", ")
         );
+<<<<<<< HEAD
         let first = self.feed(FeedFrom::Since(since)).await?.iter().filter_map(row_id).min();
         Ok(Some(FeedCursor::at(first.map_or(newest, |first| first - 1))))
     }
@@ -353,9 +300,8 @@ impl<'p> FolderReader<'p> {
         }
         self.queues_read = Some(now);
         Ok(())
+=======
+        false
+>>>>>>> 119aec9 (Polling of jobs, once a day, and of Orchestrators without the change feed; a busy pass costs what it must)
     }
-}
-
-fn row_id(row: &Value) -> Option<i64> {
-    row.get("Id")?.as_i64()
 }

@@ -23,6 +23,9 @@ pub(super) struct Gap {
     pub(super) cause: String,
     /// Events that only closing it brought.
     pub(super) brought: u64,
+    /// Whether it could not be closed: what happened then cannot be brought any more, or not all of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) lost: bool,
 }
 
 /// What is known of a folder.
@@ -46,11 +49,25 @@ impl Ledger {
             return failing.is_some();
         }
         let cause = failing.unwrap_or_else(|| "the daemon was not running".to_owned());
-        self.gaps.push(Gap { from, to: begun, cause, brought });
+        self.push(Gap { from, to: begun, cause, brought, lost: false });
+        true
+    }
+
+    /// What happened in a time cannot be brought. False when that was said already.
+    pub(super) fn lost(&mut self, from: Timestamp, to: Timestamp, cause: &str) -> bool {
+        let gap = Gap { from, to, cause: cause.to_owned(), brought: 0, lost: true };
+        if self.gaps.iter().any(|known| known.lost && (known.from, known.to) == (from, to)) {
+            return false;
+        }
+        self.push(gap);
+        true
+    }
+
+    fn push(&mut self, gap: Gap) {
+        self.gaps.push(gap);
         if self.gaps.len() > GAPS_KEPT {
             self.gaps.remove(0);
         }
-        true
     }
 
     /// A pass failed. True when that is news.
@@ -81,11 +98,20 @@ mod tests {
         ledger.failed("throttled");
         ledger.read(at(400), every, 7);
         ledger.read(at(4000), every, 1);
-        let gap = |from, to, cause: &str, brought| Gap { from: at(from), to: at(to), cause: cause.to_owned(), brought };
+        let gap = |from, to, cause: &str, brought| Gap { from: at(from), to: at(to), cause: cause.to_owned(), brought, lost: false };
         assert_eq!(ledger.gaps, [gap(30, 400, "throttled", 7), gap(400, 4000, "the daemon was not running", 1)]);
         for n in 2..100 {
             ledger.read(at(n * 4000), every, 0);
         }
         assert_eq!(ledger.gaps.len(), GAPS_KEPT);
+    }
+
+    #[test]
+    fn what_is_lost_is_said_once() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.lost(at(0), at(9), "gone") && !ledger.lost(at(0), at(9), "gone") && ledger.lost(at(0), at(10), "gone"));
+        let json = serde_json::to_value(&ledger).expect("json");
+        assert_eq!(json["gaps"][0]["lost"], true);
+        assert_eq!(serde_json::from_value::<Ledger>(json).expect("a ledger"), ledger);
     }
 }

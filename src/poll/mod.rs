@@ -1,12 +1,21 @@
 //! Reading what changed: one task for each polled source, each starting again by itself.
 //!
-//! A pass reads a folder's change feed from its cursor on, makes the events that a webhook would have brought, and keeps
+//! A pass reads each folder from its cursor on: queue items from the change feed (`feed.rs`) or, where there is none, from
+//! their lists (`lists.rs`); jobs from theirs (`jobs.rs`). It makes the events that a webhook would have brought and keeps
 //! them together with the cursor: a crash repeats at most, and what is repeated folds. Knows nothing of rules or runs.
 
+mod feed;
 mod folder;
+mod jobs;
 mod ledger;
+mod lists;
 mod pass;
+mod place;
+mod prune;
+mod queues;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +27,7 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, chance};
-use crate::config::PollSource;
+use crate::config::{PollKind, PollSource};
 use crate::event::EventId;
 use crate::hooks::Eye;
 use crate::journal::Journal;
@@ -37,6 +46,9 @@ const SOONER: u32 = 4;
 /// But never sooner than this.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
+/// How often a source that is read at a time of day looks at the clock.
+const TURN_LOOK: Duration = Duration::from_secs(30);
+
 /// A polled source, ready to be read.
 #[derive(Clone, Debug)]
 pub struct Polled {
@@ -48,6 +60,8 @@ pub struct Polled {
     pub view: SourceView,
     /// Of the webhook that it reconciles.
     pub eye: Option<Arc<Eye>>,
+    /// Which arguments of jobs are read.
+    pub arguments: Arguments,
 }
 
 impl Polled {
@@ -56,12 +70,22 @@ impl Polled {
         self.eye.as_ref().is_some_and(|eye| eye.is_blind())
     }
 
-    /// Events were new when polling brought them: the webhook is to bring them as well.
+    /// Events were new when polling brought them: the webhook is to bring them as well. Not of jobs: of those that a robot
+    /// starts webhooks do not tell everything.
     fn brought(&self, events: &[EventId], now: Timestamp) {
-        if let Some(eye) = &self.eye {
+        if let Some(eye) = self.eye.as_ref().filter(|_| self.config.kind == PollKind::QueueItems) {
             eye.sighted(events, now, self.config.webhook_within);
         }
     }
+}
+
+/// Which arguments of jobs rules name: lists have none, so that each costs a request of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arguments {
+    /// `InputArguments`, with `job.created`.
+    pub input: bool,
+    /// `OutputArguments`, with the end of a job.
+    pub output: bool,
 }
 
 /// What polling works with.
@@ -114,17 +138,48 @@ async fn follow(poll: Poll, source: Arc<Polled>) {
     let _followed = poll.statuses.follow(&source.config.name);
     let mut reader = pass::Reader::new(&poll, &source);
     let mut failures = 0_u32;
+    if source.config.at.is_some() {
+        // Whether one was missed while nobody looked is told by what is kept.
+        if let Err(failure) = reader.look().await {
+            tracing::warn!(source = &*source.config.name, why = failure.message, "cannot look for the folders of the source yet");
+        }
+        wait_for_turn(&poll, &source, reader.known_until()).await;
+    }
     loop {
         let pass = reader.pass().await;
         failures = if pass.failure.is_some() { failures.saturating_add(1) } else { 0 };
-        poll.statuses.passed(&source, &pass, poll.clock.now());
-        if pass.ended {
+        let (ended, rows) = (pass.ended, pass.rows);
+        let retry_after = pass.failure.as_ref().and_then(|failure| failure.retry_after);
+        poll.statuses.passed(&source, pass, poll.clock.now());
+        if ended {
             return;
         }
-        let retry_after = pass.failure.as_ref().and_then(|failure| failure.retry_after);
-        tokio::time::sleep(pause(source.config.every, pass.rows.max(usize::from(source.is_urgent())), failures, retry_after, chance()))
-            .await;
+        if source.config.at.is_some() && failures == 0 {
+            wait_for_turn(&poll, &source, Some(poll.clock.now())).await;
+            continue;
+        }
+        let busy = rows.max(usize::from(source.is_urgent()));
+        tokio::time::sleep(pause(source.config.every, busy, failures, retry_after, chance())).await;
     }
+}
+
+/// Waits for the next time of day that a source is read at; not at all where one has passed since everything was known.
+async fn wait_for_turn(poll: &Poll, source: &Polled, known: Option<Timestamp>) {
+    let Some(at) = &source.config.at else { return };
+    loop {
+        let now = poll.clock.now();
+        if known.is_none_or(|known| known < at.before(now)) {
+            return;
+        }
+        // In short steps: the clock may be set meanwhile.
+        tokio::time::sleep(at.after(now).since(now).clamp(PAUSE_MIN, TURN_LOOK)).await;
+    }
+}
+
+/// How far apart two looks at a source may be in the ordinary course.
+fn interval(source: &PollSource) -> Duration {
+    // A day, and the hour that it is longer when clocks go back.
+    if source.at.is_some() { Duration::from_secs(25 * 3600) } else { source.every }
 }
 
 /// How long until the next pass: sooner where something happens, later where nothing can be read.
@@ -135,22 +190,4 @@ fn pause(every: Duration, rows: usize, failures: u32, retry_after: Option<Durati
         return grown.mul_f64(0.5 + chance / 2.0).max(retry_after.unwrap_or_default());
     }
     if rows > 0 { (every / SOONER).max(PAUSE_MIN).min(every) } else { every }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_follows_what_happens() {
-        let every = Duration::from_secs(10);
-        assert_eq!(pause(every, 0, 0, None, 0.5), every);
-        assert_eq!(pause(every, 3, 0, None, 0.5), Duration::from_millis(2500));
-        assert_eq!(pause(Duration::from_secs(1), 3, 0, None, 0.5), Duration::from_millis(500));
-        assert_eq!(pause(every, 0, 1, None, 1.0), every);
-        assert_eq!(pause(every, 0, 3, None, 1.0), Duration::from_secs(40));
-        assert_eq!(pause(every, 0, 30, None, 1.0), PAUSE_MAX);
-        assert_eq!(pause(every, 0, 1, Some(Duration::from_secs(77)), 0.0), Duration::from_secs(77));
-        assert!(pause(every, 0, 1, None, 0.0) >= every / 2);
-    }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::folder::{FolderError, FolderReader};
+use super::folder::FolderReader;
 use super::ledger::Ledger;
+use super::place::FolderError;
 use super::{Poll, Polled};
 use crate::config::Chosen;
 use crate::event::Folder;
@@ -16,25 +17,45 @@ use crate::time::Timestamp;
 /// For one request.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// For one request to a list that is limited: its turn may be a whole period away.
+pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(150);
+
 /// How long the list of folders is believed.
 const FOLDERS_FOR: Duration = Duration::from_secs(300);
+
+/// What is shown of a folder.
+#[derive(Debug)]
+pub(super) struct FolderView {
+    pub(super) ledger: Ledger,
+    /// Which way it is read: `feed`, `lists` or `jobs`; empty while that is not known.
+    pub(super) reads: &'static str,
+    /// What this way does not tell.
+    pub(super) cannot: &'static [&'static str],
+    /// What people should know.
+    pub(super) notes: Vec<String>,
+}
 
 /// What a pass gave.
 #[derive(Debug, Default)]
 pub(super) struct Pass {
-    /// New rows of the feed.
+    /// What was new in what was read.
     pub(super) rows: usize,
     /// Events that were new.
     pub(super) brought: u64,
     /// Events that were there already.
     pub(super) confirmed: u64,
+    /// Changes of items that are gone, or whose queue is: nothing can be told of them.
+    pub(super) gone: u64,
     /// What could not be read; the first one.
     pub(super) failure: Option<Failure>,
     /// The journal has ended.
     pub(super) ended: bool,
     /// Where each folder stands.
-    pub(super) folders: Vec<(String, Ledger)>,
+    pub(super) folders: Vec<(String, FolderView)>,
 }
+
+/// A folder to be read: its name in kept values, how it is asked for, and what is known of it.
+pub(super) type Wanted = (String, FolderRef, Folder);
 
 /// Reads one source.
 pub(super) struct Reader<'p> {
@@ -50,18 +71,19 @@ impl<'p> Reader<'p> {
         Self { poll, source, folders: BTreeMap::new(), looked: None }
     }
 
+    /// Up to when everything of all folders is known; nothing while one was never read.
+    pub(super) fn known_until(&self) -> Option<Timestamp> {
+        self.folders.values().map(FolderReader::known_until).min().flatten()
+    }
+
     /// Reads everything that is new.
     pub(super) async fn pass(&mut self) -> Pass {
         let mut pass = Pass::default();
-        let begun = self.poll.clock.now();
-        if self.looked.is_none_or(|looked| begun.since(looked) >= FOLDERS_FOR || looked > begun) {
-            match self.look().await {
-                Ok(()) => self.looked = Some(begun),
-                Err(failure) => pass.failure = Some(failure),
-            }
+        if let Err(failure) = self.look().await {
+            pass.failure = Some(failure);
         }
         for folder in self.folders.values_mut() {
-            match folder.read(&mut pass).await {
+            match Box::pin(folder.read(&mut pass)).await {
                 Ok(()) => {}
                 Err(FolderError::Service(failure)) => {
                     pass.failure.get_or_insert(failure);
@@ -69,25 +91,17 @@ impl<'p> Reader<'p> {
                 Err(FolderError::Journal(ended)) => pass.ended |= ended,
             }
         }
-        pass.folders = self.folders.iter().map(|(name, folder)| (name.clone(), folder.ledger().clone())).collect();
+        pass.folders = self.folders.iter().map(|(name, folder)| (name.clone(), folder.view())).collect();
         pass
     }
 
-    /// Finds the folders that are to be read.
-    async fn look(&mut self) -> Result<(), Failure> {
-        count(self.source, "Folders");
-        let known = self.source.orchestrator.folders(REQUEST_TIMEOUT).await.result;
-        let wanted: Vec<(String, FolderRef, Folder)> = match (&self.source.config.folders, known) {
-            (Chosen::All, Err(failure)) => return Err(failure),
-            (Chosen::All, Ok(known)) => {
-                known.into_iter().filter_map(|folder| folder.id.map(|id| (name(&FolderRef::Id(id)), FolderRef::Id(id), folder))).collect()
-            }
-            (Chosen::These(named), known) => {
-                // Without the permission to list folders those that are named can be read all the same.
-                let known = known.unwrap_or_default();
-                named.iter().map(|one| (name(one), one.clone(), about(one, &known))).collect()
-            }
-        };
+    /// Finds the folders that are to be read, where what is known of them is old.
+    pub(super) async fn look(&mut self) -> Result<(), Failure> {
+        let now = self.poll.clock.now();
+        if self.looked.is_some_and(|looked| now.since(looked) < FOLDERS_FOR && looked <= now) {
+            return Ok(());
+        }
+        let wanted = wanted(self.source).await?;
         self.folders.retain(|name, _| wanted.iter().any(|(wanted, ..)| wanted == name));
         for (name, folder, about) in wanted {
             match self.folders.get_mut(&name) {
@@ -98,13 +112,26 @@ impl<'p> Reader<'p> {
                 }
             }
         }
+        self.looked = Some(now);
         Ok(())
     }
 }
 
-/// Counts a request.
-pub(super) fn count(source: &Polled, endpoint: &'static str) {
-    metrics::counter!(POLL_REQUESTS, "source" => source.config.name.to_string(), "endpoint" => endpoint).increment(1);
+/// The folders of a source.
+pub(super) async fn wanted(source: &Polled) -> Result<Vec<Wanted>, Failure> {
+    metrics::counter!(POLL_REQUESTS, "source" => source.config.name.to_string(), "endpoint" => "Folders").increment(1);
+    let known = source.orchestrator.folders(REQUEST_TIMEOUT).await.result;
+    Ok(match (&source.config.folders, known) {
+        (Chosen::All, Err(failure)) => return Err(failure),
+        (Chosen::All, Ok(known)) => {
+            known.into_iter().filter_map(|folder| folder.id.map(|id| (name(&FolderRef::Id(id)), FolderRef::Id(id), folder))).collect()
+        }
+        (Chosen::These(named), known) => {
+            // Without the permission to list folders those that are named can be read all the same.
+            let known = known.unwrap_or_default();
+            named.iter().map(|one| (name(one), one.clone(), about(one, &known))).collect()
+        }
+    })
 }
 
 /// The name of a folder in kept values and lists.

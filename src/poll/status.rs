@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::Polled;
-use super::ledger::Ledger;
-use super::pass::Pass;
+use super::pass::{FolderView, Pass};
+use super::{Polled, interval};
 use crate::event::SourceName;
 use crate::metric::{COVERAGE_GAP, POLL_CURSOR_AGE};
 use crate::time::{Timestamp, format_duration};
@@ -24,6 +23,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Status {
+    kind: &'static str,
     orchestrator: String,
     every: String,
     reconciles: Option<String>,
@@ -31,7 +31,8 @@ struct Status {
     failure: Option<String>,
     brought: u64,
     confirmed: u64,
-    folders: BTreeMap<String, Ledger>,
+    gone: u64,
+    folders: BTreeMap<String, FolderView>,
 }
 
 /// A source is followed while this lives.
@@ -64,11 +65,12 @@ impl Statuses {
     }
 
     /// After a pass.
-    pub(super) fn passed(&self, source: &Polled, pass: &Pass, now: Timestamp) {
+    pub(super) fn passed(&self, source: &Polled, pass: Pass, now: Timestamp) {
         let mut inner = self.lock();
         let status = inner.sources.entry(Arc::clone(&source.config.name)).or_default();
         status.orchestrator = source.config.orchestrator.to_string();
-        status.every = format_duration(source.config.every);
+        status.kind = source.config.kind.as_str();
+        status.every = source.config.at.map_or_else(|| format_duration(source.config.every), |at| at.to_string());
         status.reconciles = source.config.reconciles.as_deref().map(str::to_owned);
         status.last_pass = Some(now);
         let why = pass.failure.as_ref().map(|failure| failure.message.clone());
@@ -81,10 +83,18 @@ impl Statuses {
         status.failure = why;
         status.brought += pass.brought;
         status.confirmed += pass.confirmed;
-        status.folders = pass.folders.iter().cloned().collect();
-        let oldest = status.folders.values().map(|ledger| ledger.known_until).min().flatten();
+        status.gone += pass.gone;
+        for note in pass.folders.iter().flat_map(|(_, folder)| &folder.notes) {
+            if !status.folders.values().any(|before| before.notes.contains(note)) {
+                tracing::warn!(source = &*source.config.name, "{note}");
+            }
+        }
+        status.folders = pass.folders.into_iter().collect();
+        let oldest = status.folders.values().map(|folder| folder.ledger.known_until).min().flatten();
         let age = oldest.map_or(0.0, |known| now.since(known).as_secs_f64());
-        let gap = if status.failure.is_some() { age } else { 0.0 };
+        // A source that is read once a day is not behind all day long.
+        let late = age > interval(&source.config).as_secs_f64() * 3.0;
+        let gap = if status.failure.is_some() || late { age } else { 0.0 };
         metrics::gauge!(POLL_CURSOR_AGE, "source" => source.config.name.to_string()).set(age);
         metrics::gauge!(COVERAGE_GAP, "source" => source.config.name.to_string()).set(gap);
     }
@@ -94,13 +104,17 @@ impl Statuses {
     pub fn to_json(&self) -> Value {
         let inner = self.lock();
         let items = inner.sources.iter().map(|(name, status)| {
-            let folders = status.folders.iter().map(|(folder, ledger)| {
-                json!({"folder": folder, "known_until": ledger.known_until, "failing": ledger.failing, "gaps": ledger.gaps})
+            let folders = status.folders.iter().map(|(name, folder)| {
+                let ledger = &folder.ledger;
+                json!({
+                    "folder": name, "reads": folder.reads, "cannot_bring": folder.cannot, "notes": folder.notes,
+                    "known_until": ledger.known_until, "failing": ledger.failing, "gaps": ledger.gaps,
+                })
             });
             json!({
-                "source": name, "kind": "queue_items", "orchestrator": status.orchestrator, "every": status.every,
+                "source": name, "kind": status.kind, "orchestrator": status.orchestrator, "every": status.every,
                 "reconciles": status.reconciles, "last_pass": status.last_pass, "failure": status.failure,
-                "brought": status.brought, "confirmed": status.confirmed, "folders": folders.collect::<Vec<_>>(),
+                "brought": status.brought, "confirmed": status.confirmed, "gone": status.gone, "folders": folders.collect::<Vec<_>>(),
             })
         });
         json!({"items": items.collect::<Vec<_>>(), "next": null})

@@ -103,6 +103,14 @@ fn planned(
     }
     let find = |id: EventId| journal.event(id).ok().flatten();
     let mut memory = Memory::new(journal);
+    // What came too late is kept and shown; a replay runs rules for it.
+    let timely: Vec<Arc<Event>>;
+    let events = if events.iter().any(|event| event.late) {
+        timely = events.iter().filter(|event| !event.late).cloned().collect();
+        &timely
+    } else {
+        events
+    };
     let (runs, held) = runs_of(events, rules, now, &find, Some(&mut memory))?;
     kept.extend(memory.kept(now, &mut notes.swept)?);
     Ok(Planned { plan: Plan { through, runs }, held, kept })

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use crate::sandbox::auth::PAT;
 use crate::sandbox::call::{Answer, Call, Refusal};
 use crate::sandbox::events::EVENT_TYPES;
+use crate::sandbox::limits::ITEMS_MAX;
+use crate::sandbox::model::{Action, Item, Status};
 use crate::sandbox::records::SinkRecord;
 use crate::sandbox::world::World;
 use crate::time::Timestamp;
@@ -47,6 +49,12 @@ impl World {
             }
             ("POST", ["folders"]) => call.json().and_then(|body| self.make_folder(&body)),
             ("POST", ["queues"]) => call.json().and_then(|body| self.make_queue(&body, now)),
+            ("POST", ["queues", id]) => call.json().and_then(|body| self.change_queue(id.parse().unwrap_or(0), &body)),
+            ("DELETE", ["queues", id]) => self.remove_queue(id.parse().unwrap_or(0)).map(|()| Answer::empty(204)),
+            ("POST", ["fill"]) => call.json().and_then(|body| self.fill(&body, now)),
+            ("POST", ["feed"]) => {
+                call.json().map(|body| Answer::json(200, &json!({"rows": self.change_feed(&body), "hidden": self.hidden.len()})))
+            }
             ("POST", ["releases"]) => call.json().and_then(|body| self.make_release(&body, now)),
             ("POST", ["jobs", id]) => {
                 let id = id.parse().unwrap_or(0);
@@ -136,6 +144,40 @@ impl World {
         let first = folders[0];
         let id = self.add_queue(&dto, folders, now)?;
         self.queue_row(id, first).map(|row| Answer::json(201, &row))
+    }
+
+    fn change_queue(&mut self, id: i64, body: &Value) -> Result<Answer, Refusal> {
+        let mut folders = Vec::new();
+        for path in body.get("folders").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            folders.push(self.ensure_folder(path)?);
+        }
+        let queue = self.queues.get_mut(&id).ok_or_else(|| Refusal::missing(format!("Queue {id} does not exist.")))?;
+        if let Some(name) = body.get("name").and_then(Value::as_str) {
+            queue.name = name.into();
+        }
+        if !folders.is_empty() {
+            queue.folders = folders;
+        }
+        let first = queue.folders.first().copied().unwrap_or_default();
+        self.queue_row(id, first).map(|row| Answer::json(200, &row))
+    }
+
+    /// Many items that share their content, so that a million of them fit.
+    fn fill(&mut self, body: &Value, now: Timestamp) -> Result<Answer, Refusal> {
+        let folder = self.ensure_folder(body.get("folder").and_then(Value::as_str).unwrap_or("Finance"))?;
+        let queue = self.queue_in(folder, body.get("queue").and_then(Value::as_str).unwrap_or_default())?;
+        let count = usize::try_from(body.get("count").and_then(Value::as_u64).unwrap_or(0)).unwrap_or(usize::MAX);
+        if count > ITEMS_MAX.saturating_sub(self.items.len()) {
+            return Err(Refusal::invalid(format!("The sandbox keeps at most {ITEMS_MAX} items.")));
+        }
+        let first = self.create_item(queue, &serde_json::Map::new(), Status::New, now)?;
+        for _ in 1..count {
+            let Some(like) = self.items.get(&first).cloned() else { break };
+            let item = Item { id: self.id(), ..like };
+            self.note(&item, Action::Create, now);
+            self.insert_item(item);
+        }
+        Ok(Answer::json(201, &json!({"first": first, "count": count})))
     }
 
     fn make_release(&mut self, body: &Value, now: Timestamp) -> Result<Answer, Refusal> {

@@ -178,6 +178,30 @@ pub(in crate::sandbox) fn strip(value: Value) -> Value {
     }
 }
 
+/// Takes away what items of 2020 and before do not have.
+pub(in crate::sandbox) fn as_of_2020(item: &mut Value) {
+    const SINCE_THEN: [&str; 7] = [
+        "UniqueKey",
+        "AncestorUniqueKey",
+        "ManualAncestorUniqueKey",
+        "CreatorJobKey",
+        "ExecutorJobKey",
+        "ParentOperationId",
+        "OperationId",
+    ];
+    if let Some(fields) = item.as_object_mut() {
+        fields.retain(|name, _| !SINCE_THEN.contains(&name.as_str()));
+    }
+}
+
+/// The process of a job in answers (`SimpleReleaseDto`).
+pub(in crate::sandbox) fn release_of_job(release: &Release) -> Value {
+    json!({
+        "Key": release.key, "ProcessKey": release.name, "ProcessVersion": "1.0.0", "IsLatestVersion": true, "IsProcessDeleted": false,
+        "Description": null, "Name": release.name, "ProcessType": "Process", "Id": release.id,
+    })
+}
+
 /// A queue in answers.
 pub(in crate::sandbox) fn queue(queue: &Queue, folder: &Folder) -> Value {
     json!({

@@ -9,7 +9,7 @@ pub(in crate::sandbox) const FOLDERS_MAX: usize = 1_000;
 /// Queues.
 pub(in crate::sandbox) const QUEUES_MAX: usize = 10_000;
 /// Queue items, deleted ones included.
-pub(in crate::sandbox) const ITEMS_MAX: usize = 500_000;
+pub(in crate::sandbox) const ITEMS_MAX: usize = 1_200_000;
 /// Rows of the change feed; the oldest go.
 pub(in crate::sandbox) const FEED_MAX: usize = 2_000_000;
 /// Jobs.

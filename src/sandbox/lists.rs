@@ -1,13 +1,16 @@
 //! Lists: which rows a request sees, as a page in OData's envelope.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::call::{Answer, Call, Refusal};
 use crate::sandbox::dto::{self, FEED_COLUMNS, ITEM_COLUMNS, ItemRow};
 use crate::sandbox::limits::{ITEMS_TOP, LIST_TOP};
-use crate::sandbox::model::{FeedRow, JobState, Named};
+use crate::sandbox::model::{Exception, FeedRow, JobState, Named, Status};
 use crate::sandbox::odata::{Columns, Kind, Query};
 use crate::sandbox::world::World;
+use crate::time::Timestamp;
 
 const FOLDER_COLUMNS: Columns = &[
     ("Id", Kind::Int),
@@ -45,6 +48,12 @@ const JOB_COLUMNS: Columns = &[
     ("ResumeTime", Kind::Time),
     ("LastModificationTime", Kind::Time),
 ];
+const OLD_JOB_COLUMNS: Columns = match JOB_COLUMNS.split_last() {
+    // The last one is LastModificationTime.
+    Some((_, rest)) => rest,
+    None => JOB_COLUMNS,
+};
+const COUNTER_COLUMNS: Columns = &[("Id", Kind::Int), ("QueueDefinitionId", Kind::Int), ("QueueDefinitionName", Kind::Text)];
 const WEBHOOK_COLUMNS: Columns = &[
     ("Id", Kind::Int),
     ("Key", Kind::Guid),
@@ -68,12 +77,19 @@ pub(in crate::sandbox) fn envelope(context: &str, count: Option<usize>, rows: Ve
 impl World {
     /// QueueItems of a folder. `drift` moves the beginning of later pages.
     pub(in crate::sandbox) fn list_items(&self, call: &Call, folder: i64, drift: i64) -> Result<Answer, Refusal> {
-        let query = drifted(Query::read(call, ITEM_COLUMNS, ITEMS_TOP)?, drift);
+        let old = self.is_old();
+        if old && call.option("$orderby").is_some_and(|order| order.contains("DeferDate")) {
+            return Err(Refusal::invalid("The query specified in the URI is not valid. DeferDate cannot be ordered by."));
+        }
+        let query = drifted(Query::read(call, ITEM_COLUMNS, if old { LIST_TOP } else { ITEMS_TOP })?, drift);
         let rows = self.item_rows(&query, folder);
         let page = query.page(rows);
         let expanded = query.expands("QueueDefinition");
         let rows = page.rows.iter().map(|row| {
             let mut value = dto::item(row.item, row.folder);
+            if old {
+                dto::as_of_2020(&mut value);
+            }
             if expanded {
                 value["QueueDefinition"] = dto::queue(row.queue, row.folder);
             }
@@ -112,11 +128,15 @@ impl World {
 
     /// QueueItemEvents of a folder.
     pub(in crate::sandbox) fn list_feed(&self, call: &Call, folder: i64, drift: i64) -> Result<Answer, Refusal> {
+        if !self.options.feed {
+            return Err(Refusal::new(404, 0, "ItemNotFound", "No HTTP resource was found that matches the request URI."));
+        }
         let query = drifted(Query::read(call, FEED_COLUMNS, LIST_TOP)?, drift);
         // Rows stand in the order of their ids.
         let first = query.filter.as_ref().and_then(|filter| filter.at_least("Id")).unwrap_or(i64::MIN);
         let start = self.feed.partition_point(|row| row.id < first);
-        let seen = |row: &&FeedRow| self.queues.get(&row.queue).is_some_and(|q| q.folders.contains(&folder));
+        let seen =
+            |row: &&FeedRow| !self.hidden.contains(&row.id) && self.queues.get(&row.queue).is_some_and(|q| q.folders.contains(&folder));
         let page = query.page(self.feed.range(start..).filter(seen));
         let rows = page.rows.iter().map(|row| query.pick(dto::feed(row))).collect();
         Ok(envelope("QueueItemEvents", query.count.then_some(page.total), rows))
@@ -129,6 +149,45 @@ impl World {
         let page = query.page(self.feed.iter().filter(|row| self.items.get(&row.item).is_some_and(|item| item.key == key)));
         let rows = page.rows.iter().map(|row| query.pick(dto::feed(row))).collect();
         Ok(envelope("QueueItemEvents", query.count.then_some(page.total), rows))
+    }
+
+    /// Whether this is a version of 2020 or before.
+    fn is_old(&self) -> bool {
+        self.version() < 12.0
+    }
+
+    /// RetrieveQueuesProcessingStatus: counters of a folder's queues.
+    pub(in crate::sandbox) fn list_counters(&self, call: &Call, folder: i64) -> Result<Answer, Refusal> {
+        if !self.options.counters {
+            return Err(Refusal::new(404, 0, "ItemNotFound", "No HTTP resource was found that matches the request URI."));
+        }
+        let mut counters: BTreeMap<i64, [i64; 5]> = BTreeMap::new();
+        let mut last: BTreeMap<i64, Timestamp> = BTreeMap::new();
+        for item in self.items.values() {
+            let counts = counters.entry(item.queue).or_default();
+            let business = item.failure.as_ref().is_some_and(|failure| failure.kind == Exception::BusinessException);
+            match item.status {
+                Status::New => counts[0] += 1,
+                Status::InProgress => counts[1] += 1,
+                Status::Successful => counts[2] += 1,
+                Status::Failed | Status::Retried if business => counts[4] += 1,
+                Status::Failed | Status::Retried => counts[3] += 1,
+                Status::Abandoned | Status::Deleted => {}
+            }
+            if let Some(ended) = item.ended {
+                let newest = last.entry(item.queue).or_insert(ended);
+                *newest = ended.max(*newest);
+            }
+        }
+        let rows = self.queues.values().filter(|q| q.folders.contains(&folder)).map(|q| {
+            let [new, taken, done, failed, refused] = counters.get(&q.id).copied().unwrap_or_default();
+            json!({
+                "ItemsToProcess": new, "ItemsInProgress": taken, "QueueDefinitionId": q.id, "QueueDefinitionName": q.name,
+                "SuccessfulTransactionsNo": done, "ApplicationExceptionsNo": failed, "BusinessExceptionsNo": refused,
+                "TotalNumberOfTransactions": done + failed + refused, "LastProcessed": last.get(&q.id).map(|at| dto::rest(*at)), "Id": q.id,
+            })
+        });
+        small(call, "QueueProcessingRecords", COUNTER_COLUMNS, rows.collect())
     }
 
     /// Folders of the tenant.
@@ -153,10 +212,30 @@ impl World {
     pub(in crate::sandbox) fn list_jobs(&self, call: &Call, folder: i64) -> Result<Answer, Refusal> {
         let rows = self.jobs.values().filter(|j| j.folder == folder).filter_map(|j| {
             let mut row = self.job_row(j.id, false)?;
-            row["Release"] = json!({"Id": j.release, "Name": row["ReleaseName"]});
+            let release = self.releases.get(&j.release)?;
+            row["Release"] = dto::release_of_job(release);
             Some(row)
         });
-        small(call, "Jobs", JOB_COLUMNS, rows.collect())
+        let mut rows: Vec<Value> = rows.collect();
+        let old = self.is_old();
+        if old {
+            for row in rows.iter_mut().filter_map(Value::as_object_mut) {
+                row.shift_remove("LastModificationTime");
+            }
+        }
+        let columns = if old { OLD_JOB_COLUMNS } else { JOB_COLUMNS };
+        let query = Query::read(call, columns, LIST_TOP)?;
+        let page = query.page(rows.into_iter());
+        let rows = page.rows.into_iter().map(|mut row| {
+            // A navigation property is there when it is asked for.
+            if !query.expands("Release")
+                && let Some(fields) = row.as_object_mut()
+            {
+                fields.shift_remove("Release");
+            }
+            query.pick(row)
+        });
+        Ok(envelope("Jobs", query.count.then_some(page.total), rows.collect()))
     }
 
     /// Webhooks of the tenant.

@@ -23,11 +23,19 @@
 //! | `POST /sandbox/releases` `{name, folder}` | a process |
 //! | `POST /sandbox/jobs/{id}` `{state, info, output}` | moves a job on, with its event |
 //! | `POST /sandbox/items/{id}/abandon` | what a day In Progress does |
+//! | `POST /sandbox/fill` `{queue, folder, count}` | so many new items at once, without events |
+//! | `POST /sandbox/queues/{id}` `{name, folders}` | renames a queue, shares it to these folders; `DELETE` removes it with its items |
+//! | `POST /sandbox/feed` `{keep, restart, hide, show}` | the change feed: keeps only the newest rows; gives Ids from the beginning, as after a restored database; hides the next rows, as if they were committed late; shows them |
 //! | `POST /sandbox/events` | any body as a webhook event; EventId, Timestamp and TenantId are added where missing |
 //! | `POST /sandbox/breakers/close` | closes the breakers of all webhooks |
 //! | `ANY /sandbox/sink/{name}` | an HTTP endpoint that keeps what it gets; 200 unless a fault says otherwise |
 //! | `GET, DELETE /sandbox/sinks/{name}` | what it got |
 //! | `GET, POST, DELETE /sandbox/faults` | faults, see below |
+//!
+//! # Versions
+//! [`Options::api_version`] up to 11 (2020.10) has no UniqueKey, no keys of jobs, no operations and no `LastModificationTime`, gives pages
+//! of items up to 1000 rows and refuses to order by DeferDate. [`Options::feed`] and [`Options::counters`] take away what not every
+//! Orchestrator has.
 //!
 //! # Faults
 //! `{"kind": …, "match": {"path": …, "method": …}, "times": n, "after": n, …}`: the request's path must contain `path`; the first
@@ -111,6 +119,10 @@ pub struct Options {
     pub faults: Vec<serde_json::Value>,
     /// Whether there is anything at the start beside the two folders.
     pub seed: bool,
+    /// Whether there is a change feed (`QueueItemEvents`).
+    pub feed: bool,
+    /// Whether there are counters of queues (`RetrieveQueuesProcessingStatus`).
+    pub counters: bool,
 }
 
 /// Whether `fault` is one, in the form of `POST /sandbox/faults`.
@@ -138,6 +150,8 @@ impl Default for Options {
             first_id: None,
             faults: Vec::new(),
             seed: true,
+            feed: true,
+            counters: true,
         }
     }
 }

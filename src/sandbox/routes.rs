@@ -99,6 +99,10 @@ impl World {
             "Folders" => self.folders_route(call, target),
             "QueueDefinitions" => self.queues_route(call, target, now),
             "QueueItems" | "QueueItemEvents" => self.items_route(call, target, drift, now),
+            "QueueProcessingRecords" if call.method == "GET" && target.operation == Some("RetrieveQueuesProcessingStatus") => {
+                let folder = self.folder_of(call)?;
+                self.list_counters(call, folder)
+            }
             "Queues" => self.transactions_route(call, target, now),
             "Releases" | "Jobs" => self.jobs_route(call, target, now),
             "Webhooks" => self.webhooks_route(call, target, now),

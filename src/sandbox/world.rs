@@ -44,6 +44,11 @@ pub(in crate::sandbox) struct World {
     references: HashMap<(i64, String), Vec<i64>>,
     next_id: i64,
     next_event: i64,
+    /// Rows of the feed have Ids so much below those of other things.
+    feed_shift: i64,
+    /// So many next rows of the feed are hidden, and those that are.
+    hide_next: u64,
+    pub(in crate::sandbox) hidden: BTreeSet<i64>,
     chance: u64,
 }
 
@@ -71,6 +76,9 @@ impl World {
             references: HashMap::new(),
             next_id: base,
             next_event: base + EVENT_IDS_FROM,
+            feed_shift: 0,
+            hide_next: 0,
+            hidden: BTreeSet::new(),
             chance: getrandom::u64().unwrap_or(0x5eed),
         };
         for (id, path) in [(1, "Shared"), (2, "Finance")] {
@@ -242,6 +250,33 @@ impl World {
         Ok(id)
     }
 
+    /// What `/sandbox/feed` asks for.
+    pub(in crate::sandbox) fn change_feed(&mut self, body: &Value) -> usize {
+        if let Some(keep) = body.get("keep").and_then(Value::as_u64) {
+            while self.feed.len() as u64 > keep {
+                self.feed.pop_front();
+            }
+        }
+        if body.get("restart").and_then(Value::as_bool) == Some(true) {
+            self.feed.clear();
+            self.feed_shift = self.next_id;
+        }
+        self.hide_next = body.get("hide").and_then(Value::as_u64).unwrap_or(self.hide_next);
+        if body.get("show").and_then(Value::as_bool) == Some(true) {
+            self.hidden.clear();
+        }
+        self.feed.len()
+    }
+
+    /// Removes a queue with its items.
+    pub(in crate::sandbox) fn remove_queue(&mut self, id: i64) -> Result<(), Refusal> {
+        self.queues.remove(&id).ok_or_else(|| Refusal::missing(format!("Queue {id} does not exist.")))?;
+        self.items.retain(|_, item| item.queue != id);
+        self.waiting.remove(&id);
+        self.references.retain(|(queue, _), _| *queue != id);
+        Ok(())
+    }
+
     /// Puts an item where it belongs: the table and the indexes.
     pub(in crate::sandbox) fn insert_item(&mut self, item: Item) {
         if let Some(reference) = &item.reference {
@@ -301,7 +336,11 @@ impl World {
 
     /// Writes an item's state into the feed.
     pub(in crate::sandbox) fn note(&mut self, item: &Item, action: Action, now: Timestamp) {
-        let id = self.id();
+        let id = self.id() - self.feed_shift;
+        if self.hide_next > 0 {
+            self.hide_next -= 1;
+            self.hidden.insert(id);
+        }
         if self.feed.len() >= FEED_MAX {
             self.feed.pop_front();
         }
