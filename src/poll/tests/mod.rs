@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::pass::{Pass, Reader};
 use super::{Arguments, PAUSE_MAX, Poll, Polled, Statuses, pause};
 use crate::clock::Clock;
-use crate::config::{AuthConfig, Chosen, Edition, Egress, OrchestratorConfig, PollKind, PollSource, SecretFrom, SecretRef};
+use crate::config::{AuthConfig, Chosen, Edition, Egress, OrchestratorConfig, PollKind, PollSource, };
 use crate::event::Event;
 use crate::fault::{Place, SourceText};
 use crate::http::client::Client;
@@ -127,6 +127,7 @@ impl Bench {
                 at: None,
                 look_back: Duration::from_secs(3600),
                 reconciles: None,
+                webhook_within: Duration::from_secs(120),
             },
             orchestrator: Orchestrator::new(config, Secret::new("sandbox-pat".into()), http, self.clock.clone()),
             view: SourceView { name: "poll".into(), tenant_url: Some(TENANT.into()) },
