@@ -7,24 +7,16 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::{self, Config, OrchestratorConfig, Secrets, Subscribe, World};
 use crate::dispatch::Targets;
-<<<<<<< HEAD
 use crate::event::SourceName;
-use crate::fault::{Fault, Faults, Severity};
-use crate::hooks::Eye;
-=======
 use crate::fault::{Fault, Faults, Severity, SourceText};
->>>>>>> 119aec9 (Polling of jobs, once a day, and of Orchestrators without the change feed; a busy pass costs what it must)
+use crate::hooks::Eye;
 use crate::http::client::Client;
 use crate::intake::ReadySource;
 use crate::journal::RuleTexts;
 use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
-<<<<<<< HEAD
-use crate::poll::Polled;
-use crate::register::{Hook, Ours};
-=======
 use crate::poll::{Arguments, Polled};
->>>>>>> 119aec9 (Polling of jobs, once a day, and of Orchestrators without the change feed; a busy pass costs what it must)
+use crate::register::{Hook, Ours};
 use crate::rules::RuleSet;
 use crate::secret::Secret;
 
@@ -66,14 +58,9 @@ pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faul
             let targets = targets(&config, &secrets, &http);
             let eyes: Eyes = config.sources.keys().map(|name| (Arc::clone(name), Arc::default())).collect();
             Ok(Assembled {
-<<<<<<< HEAD
                 routes: routes(&config, &secrets, &eyes),
-                polls: polls(&config, &targets, &eyes),
+                polls: polls(&config, &targets, &eyes, arguments(&files)),
                 hooks: hooks(&config, &secrets, &targets, &rules, &eyes),
-=======
-                routes: routes(&config, &secrets),
-                polls: polls(&config, &targets, arguments(&files)),
->>>>>>> 119aec9 (Polling of jobs, once a day, and of Orchestrators without the change feed; a busy pass costs what it must)
                 targets,
                 rules: Arc::new(rules),
                 texts: RuleTexts { files, known },
@@ -166,28 +153,20 @@ fn targets(config: &Config, secrets: &Secrets, http: &Client) -> Targets {
     Targets { orchestrators: orchestrators.collect(), http: Some(http.clone()) }
 }
 
-<<<<<<< HEAD
-fn polls(config: &Config, targets: &Targets, eyes: &Eyes) -> Arc<Vec<Arc<Polled>>> {
-=======
 /// Which arguments of jobs the rules name anywhere.
 fn arguments(files: &[Arc<SourceText>]) -> Arguments {
     let named = |name: &str| files.iter().any(|file| file.text.contains(name));
     Arguments { input: named("InputArguments"), output: named("OutputArguments") }
 }
 
-fn polls(config: &Config, targets: &Targets, arguments: Arguments) -> Arc<Vec<Arc<Polled>>> {
->>>>>>> 119aec9 (Polling of jobs, once a day, and of Orchestrators without the change feed; a busy pass costs what it must)
+fn polls(config: &Config, targets: &Targets, eyes: &Eyes, arguments: Arguments) -> Arc<Vec<Arc<Polled>>> {
     let polls = config.polls.values().filter_map(|source| {
         // A client shares token and budget with the steps that use the same orchestrator.
         let orchestrator = targets.orchestrators.get(&source.orchestrator)?.clone();
         let tenant_url = config.orchestrators.get(&source.orchestrator).map(OrchestratorConfig::canonical_url);
         let view = SourceView { name: Arc::clone(&source.name), tenant_url };
-<<<<<<< HEAD
         let eye = source.reconciles.as_ref().and_then(|hook| eyes.get(hook)).cloned();
-        Some(Arc::new(Polled { config: source.clone(), orchestrator, view, eye }))
-=======
-        Some(Arc::new(Polled { config: source.clone(), orchestrator, view, arguments }))
->>>>>>> 119aec9 (Polling of jobs, once a day, and of Orchestrators without the change feed; a busy pass costs what it must)
+        Some(Arc::new(Polled { config: source.clone(), orchestrator, view, eye, arguments }))
     });
     Arc::new(polls.collect())
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::pass::{Pass, Reader};
 use super::{Arguments, PAUSE_MAX, Poll, Polled, Statuses, pause};
 use crate::clock::Clock;
-use crate::config::{AuthConfig, Chosen, Edition, Egress, OrchestratorConfig, PollKind, PollSource, };
+use crate::config::{AuthConfig, Chosen, Edition, Egress, OrchestratorConfig, PollKind, PollSource, SecretFrom, SecretRef};
 use crate::event::Event;
 use crate::fault::{Place, SourceText};
 use crate::http::client::Client;
