@@ -10,9 +10,9 @@ use super::report::Part;
 use super::schema::{Kind, Seen, look};
 
 /// The most properties of a JSON body that become input fields of their own; a larger body is one field.
-const PROPERTIES_MAX: usize = 200;
+const PROPERTIES_MAX: usize = 150;
 
-/// The most fields of a form: it cannot be given as one field.
+/// The most fields of a form that are looked at: it cannot be given as one field.
 const FORM_FIELDS_MAX: usize = 1_000;
 
 /// How a media type is sent.
@@ -74,7 +74,11 @@ pub(super) fn read(
     let body = match way {
         Way::Json if is_flat(&seen, PROPERTIES_MAX) => Body::Json(reader.fields(&seen, None)?),
         Way::Json => Body::Whole { input: reader.whole(&seen, None), media: None },
-        Way::OtherJson => Body::Whole { input: reader.whole(&seen, None), media: Some(media.to_owned()) },
+        Way::OtherJson => {
+            // It is encoded as a text, which is always there.
+            reader.required = true;
+            Body::Whole { input: reader.whole(&seen, None), media: Some(media.to_owned()) }
+        }
         Way::Form if is_flat(&seen, FORM_FIELDS_MAX) => Body::Form(reader.fields_of_form(&seen, encoding(value))?),
         Way::Multipart if is_flat(&seen, FORM_FIELDS_MAX) => Body::Multipart(reader.fields(&seen, encoding(value))?),
         Way::Form | Way::Multipart => {
@@ -136,7 +140,7 @@ impl<'r> Reader<'r> {
         let mut input = fields::input(name.clone(), self.required, seen, self.pointer, self.left_out);
         if let Some(kind) = kind {
             let bare = Seen { kinds: [Kind::Text].into(), ..Seen::default() };
-            input = Input { kind, ..fields::input(name.clone(), self.required, &bare, self.pointer, self.left_out) };
+            input = Input { kind, ..fields::input(name.clone(), true, &bare, self.pointer, self.left_out) };
         }
         input.description = self.description.map(str::to_owned).or(input.description);
         self.inputs.push(input);

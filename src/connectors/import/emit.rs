@@ -7,15 +7,13 @@ use serde_json::{Map, Value, json};
 use super::draft::{Auth, Body, Draft, From, Input, InputKind, Operation, Paging, Sent};
 use super::names::variable;
 use super::report::{Report, by_reason};
+use crate::connectors::limits::PAGES_DEFAULT;
 use crate::fault::Fault;
 use crate::printable::printable;
 use crate::yaml::print;
 
 /// How long descriptions may be, in characters: the first form that fits into the file is taken.
 const DESCRIPTIONS: [usize; 3] = [240, 80, 0];
-
-/// The most pages that are walked in one call.
-const PAGES_MAX: u64 = 100;
 
 /// Scopes beyond this many are named in a comment only: asking for more than was granted fails.
 const SCOPES_MAX: usize = 5;
@@ -192,15 +190,15 @@ fn of(operation: &Operation, words: usize) -> Value {
     let walked = match &operation.paging {
         None => None,
         Some(Paging::Offset { param, size, per_page }) => {
-            Some(json!({"offset": {"param": param, "size": {"param": size, "rows": per_page}}}))
+            Some(json!({"offset": {"param": param, "size_param": size, "size": per_page}}))
         }
         Some(Paging::Page { param, start, size, per_page }) => {
-            Some(json!({"page": {"param": param, "start": start, "size": {"param": size, "rows": per_page}}}))
+            Some(json!({"page": {"param": param, "start": start, "size_param": size, "size": per_page}}))
         }
-        Some(Paging::Link) => Some(json!({"link": true})),
+        Some(Paging::Link) => Some(json!({"next_link": true})),
     };
     if let Some(mut walked) = walked {
-        walked["max"] = json!(PAGES_MAX);
+        walked["max"] = json!(PAGES_DEFAULT);
         put("paginate", walked);
         if !operation.root.is_empty() {
             put("output", json!({"root": operation.root}));

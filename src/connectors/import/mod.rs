@@ -10,6 +10,8 @@ mod document;
 mod draft;
 mod emit;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod names;
 mod operations;
 mod paging;
@@ -26,16 +28,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::fault::{Fault, Faults, SourceText};
+use super::Connectors;
+use super::limits::{FILE_MAX, OPERATIONS_MAX};
+use crate::fault::{Fault, Faults, Severity, SourceText};
 use document::Document;
 use draft::{Auth, Draft};
 use operations::{Found, Surroundings};
 pub use report::{Imported, Part, Report, by_reason};
 use security::Schemes;
 pub use select::Selection;
-
-/// The largest connector file, in bytes.
-const FILE_BYTES_MAX: usize = 2 << 20;
 
 /// What a user says of an import.
 #[derive(Clone, Debug, Default)]
@@ -127,15 +128,37 @@ pub fn import(source: &Arc<SourceText>, options: &Options) -> Result<Import, Fau
         further_keys,
         operations,
     };
+    if draft.operations.len() > OPERATIONS_MAX {
+        let message = format!("{} operations are too many; a connector has at most {OPERATIONS_MAX}", draft.operations.len());
+        faults.push(Fault::general("too-many", message).help("pick what you need with `--operations`"));
+        return Err(faults);
+    }
     let imported = |one: &draft::Operation| Imported { name: one.name.clone(), method: one.method.clone(), path: one.path.clone() };
     report.imported = draft.operations.iter().map(imported).collect();
-    let (text, variables) = emit::write(&draft, &report, FILE_BYTES_MAX).map_err(|fault| {
+    let (text, variables) = emit::write(&draft, &report, FILE_MAX).map_err(|fault| {
         let mut faults = Faults::new();
         faults.push(fault);
         faults
     })?;
     report.variables = variables;
+    check(&name, &text)?;
     Ok(Import { name, text, report })
+}
+
+/// Reads the file as every connector is read: what we write must pass.
+fn check(name: &str, text: &str) -> Result<(), Faults> {
+    let source = Arc::new(SourceText { path: format!("{name}.yaml").into(), text: text.to_owned() });
+    let (_, found) = Connectors::load(&[source], None);
+    if !found.any_error() {
+        return Ok(());
+    }
+    let mut faults = Faults::new();
+    faults.push(
+        Fault::general("import", "the connector that was made of the description does not pass its own check; nothing was written")
+            .help("this is a fault of `connector import`: leave the operations out that are named here with `--operations`, and report it"),
+    );
+    found.into_iter().filter(|fault| fault.severity == Severity::Error).for_each(|fault| faults.push(fault));
+    Err(faults)
 }
 
 /// The operations that are asked for; patterns that meet none are faults.

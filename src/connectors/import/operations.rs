@@ -12,12 +12,10 @@ use super::security::{Chosen, Schemes};
 use super::select::Candidate;
 use super::servers::Server;
 use super::{body, paging, parameters};
+use crate::connectors::limits::{self, FIELDS_MAX};
 
 /// The methods of a path item that may be operations, in the order of the specification.
 const METHODS: &[&str] = &["get", "put", "post", "delete", "options", "head", "patch", "trace"];
-
-/// The methods that a connector knows.
-const KNOWN: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 
 /// The most operations of a description.
 pub(super) const OPERATIONS_MAX: usize = 20_000;
@@ -101,7 +99,7 @@ pub(super) struct Surroundings<'a> {
 /// What holds it back.
 pub(super) fn read(with: &Surroundings<'_>, found: &Found<'_>, left_out: &mut Vec<Part>) -> Result<Operation, Part> {
     let held = |reason: &'static str, message: String| Part { reason, pointer: found.pointer.clone(), message };
-    if !KNOWN.contains(&found.method.as_str()) {
+    if !limits::METHODS.contains(&found.method.as_str()) {
         return Err(held("method", format!("`{}` is not in this version", found.method)));
     }
     let own = [found.value, found.path_item].into_iter().find(|holder| holder.get("servers").is_some());
@@ -120,12 +118,13 @@ pub(super) fn read(with: &Surroundings<'_>, found: &Found<'_>, left_out: &mut Ve
     let operation = (found.value, found.pointer.as_str());
     let parameters = parameters::read(with.document, path, operation, &with.chosen.taken, &mut names, &mut parts)?;
     let body = body::read(with.document, operation, &mut names, &mut parts)?;
-    if body.body != Body::None && matches!(found.method.as_str(), "GET" | "HEAD") {
-        return Err(held("body-of-get", format!("a body of {} is not in this version", found.method)));
-    }
     let text = |key: &str| found.value.get(key).and_then(Value::as_str).map(str::to_owned);
     let mut inputs = parameters.inputs;
     inputs.extend(body.inputs);
+    let most = [inputs.len(), parameters.query.len(), parameters.headers.len(), fields_of(&body.body)].into_iter().max().unwrap_or(0);
+    if most > FIELDS_MAX {
+        return Err(held("too-many-fields", format!("it has {most} fields; an operation has at most {FIELDS_MAX}")));
+    }
     let mut operation = Operation {
         name: found.name.clone(),
         method: found.method.clone(),
@@ -144,6 +143,14 @@ pub(super) fn read(with: &Surroundings<'_>, found: &Found<'_>, left_out: &mut Ve
     page(with.document, found, &mut operation);
     left_out.extend(parts);
     Ok(operation)
+}
+
+/// How many fields a body has.
+fn fields_of(body: &Body) -> usize {
+    match body {
+        Body::None | Body::Whole { .. } | Body::Raw { .. } => 0,
+        Body::Json(fields) | Body::Form(fields) | Body::Multipart(fields) => fields.len(),
+    }
 }
 
 /// Recognises a list in pages. What the walking fills in is no input field any more.
