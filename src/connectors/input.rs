@@ -104,6 +104,7 @@ impl InputField {
             FieldKind::Array => value.is_array(),
             FieldKind::DateTime => value.as_str().is_some_and(|text| Timestamp::parse_lenient(text).is_some()),
             FieldKind::File => super::file::is_file(value),
+            FieldKind::Any => true,
         }
     }
 }
@@ -118,6 +119,7 @@ fn expected(kind: FieldKind) -> &'static str {
         FieldKind::Array => "a list",
         FieldKind::DateTime => "a timestamp or a date",
         FieldKind::File => "a text, or a mapping with `text` or `base64` and perhaps `name` and `content_type`",
+        FieldKind::Any => "a value",
     }
 }
 

@@ -70,6 +70,8 @@ pub enum FieldKind {
     DateTime,
     /// A mapping `{name, content_type, text | base64}`: for multipart and raw bodies.
     File,
+    /// Any value, for fields that may be one thing or another.
+    Any,
 }
 
 /// Something that a call says.
@@ -279,7 +281,7 @@ impl StatusMatch {
 
 impl FieldKind {
     /// As written, in the order of the documentation.
-    pub const WORDS: [&str; 8] = ["string", "integer", "number", "boolean", "object", "array", "date-time", "file"];
+    pub const WORDS: [&str; 9] = ["string", "integer", "number", "boolean", "object", "array", "date-time", "file", "any"];
 
     /// By its word.
     #[must_use]
@@ -293,6 +295,7 @@ impl FieldKind {
             "array" => Self::Array,
             "date-time" => Self::DateTime,
             "file" => Self::File,
+            "any" => Self::Any,
             _ => return None,
         })
     }
@@ -309,6 +312,7 @@ impl FieldKind {
             Self::Array => "array",
             Self::DateTime => "date-time",
             Self::File => "file",
+            Self::Any => "any",
         }
     }
 }

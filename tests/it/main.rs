@@ -10,6 +10,10 @@ mod backtest;
 mod cli;
 /// The system's clock is set.
 mod clock;
+/// Connectors made of OpenAPI descriptions.
+mod connectors_import;
+/// The connectors that come with it.
+mod connectors_ready;
 /// kill -9 under load.
 mod crash;
 /// The story that new users see.

@@ -189,9 +189,7 @@ fn of(operation: &Operation, words: usize) -> Value {
     }
     let walked = match &operation.paging {
         None => None,
-        Some(Paging::Offset { param, size, per_page }) => {
-            Some(json!({"offset": {"param": param, "size_param": size, "size": per_page}}))
-        }
+        Some(Paging::Offset { param, size, per_page }) => Some(json!({"offset": {"param": param, "size_param": size, "size": per_page}})),
         Some(Paging::Page { param, start, size, per_page }) => {
             Some(json!({"page": {"param": param, "start": start, "size_param": size, "size": per_page}}))
         }

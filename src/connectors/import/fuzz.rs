@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Options, Selection, import};
+use crate::connectors::limits::FILE_MAX;
 use crate::event::fuzz::near_text;
 use crate::fault::SourceText;
-use crate::connectors::limits::FILE_MAX;
 
 const SEEDS: &[&str] = &[
     include_str!("../../../tests/fixtures/openapi/plain31.json"),
