@@ -310,6 +310,8 @@ pub(super) fn same(a: &dyn Val, b: &dyn Val) -> bool {
             }
             true
         }
+        // A mapping or list is no scalar and not null. Lent ones would ask here again, without an end.
+        (Kind::List | Kind::Map, _) | (_, Kind::List | Kind::Map) => false,
         _ => a.equals(b),
     }
 }

@@ -38,7 +38,7 @@ fn a_description_becomes_a_file_and_the_report_says_what_is_not_in_it() {
     assert_eq!(code(&done), Some(0), "{}{}", out(&done), err(&done));
     let said = out(&done);
     for words in [
-        "imported: 13 of 24 operations into connectors/everything.yaml, connector everything-api",
+        "imported: 13 of 24 operations (23 asked for) into connectors/everything.yaml, connector everything-api",
         "held back: remote-reference (2)",
         "`paths.yaml#/away` is in another document",
         "#/paths/~1away",

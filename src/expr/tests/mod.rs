@@ -379,3 +379,24 @@ fn figures() {
         println!("{text}: compile {compile:?}, evaluate {:?}", begun.elapsed() / 10_000);
     }
 }
+
+#[test]
+fn a_mapping_or_list_of_the_data_is_no_scalar() {
+    for (text, expected) in [
+        ("item.Error == null", false),
+        ("null == item.Error", false),
+        ("item.Error != null", true),
+        ("item.Error == 5", false),
+        ("item.Error == 'x'", false),
+        ("item.Error == item.Tags", false),
+        ("item.Tags == null", false),
+        ("item.Tags == true", false),
+        ("item.Tags in [null, 1, item.Error]", false),
+        ("null in [item.Error, item.Tags]", false),
+        ("item.Rows == [{'N': 1}, {'N': 2}, null]", false),
+        ("{'a': item.Error} == {'a': null}", false),
+        ("[item.Tags, item.Error] == [['a', 'b'], item.Error]", true),
+    ] {
+        assert_eq!(eval(text), Ok(expected.into()), "{text}");
+    }
+}
