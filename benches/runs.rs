@@ -284,6 +284,7 @@ fn waiting_as_child() -> bool {
                 hops: 0,
                 dead: None,
                 replay: None,
+                order: None,
             });
             journal.plan(Plan { through: EventId(0), runs: runs.collect() }).await.unwrap();
             let waits = ids.iter().enumerate().map(|(n, id)| {

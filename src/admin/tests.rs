@@ -147,7 +147,7 @@ async fn accept(journal: &Journal, number: u64) -> EventId {
 async fn plan(journal: &Journal, event: EventId, rule: &str, dead: Option<Cause>) -> RunId {
     let id = RunId::of(event, rule);
     let created = Clock::system().now();
-    let run = NewRun { id, rule: rule.into(), generation: 1, created, mode: Mode::Live, hops: 0, dead, replay: None };
+    let run = NewRun { id, rule: rule.into(), generation: 1, created, mode: Mode::Live, hops: 0, dead, replay: None, order: None };
     journal.plan(Plan { through: event, runs: vec![run] }).await.expect("planned");
     id
 }

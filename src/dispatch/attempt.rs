@@ -10,7 +10,7 @@ use super::labels::Labels;
 use super::{Targets, awaits, emit, http, orchestrator};
 use crate::clock::Clock;
 use crate::event::{Event, RunId};
-use crate::journal::{AppendError, Journal};
+use crate::journal::{AppendError, Journal, Kept};
 use crate::metric::TYPES_MAX;
 use crate::orchestrator::CallTrace;
 use crate::rules::Request;
@@ -132,8 +132,16 @@ pub(super) async fn carry_out(world: &World, targets: &Targets, mut order: Order
 /// # Errors
 /// The journal has ended.
 pub(super) async fn record(journal: &Journal, run: RunId, facts: Vec<Fact>) -> Result<(), AppendError> {
+    record_keeping(journal, run, facts, Vec::new()).await
+}
+
+/// As [`record`], with values that are kept in the same group.
+///
+/// # Errors
+/// The journal has ended.
+pub(super) async fn record_keeping(journal: &Journal, run: RunId, facts: Vec<Fact>, kept: Vec<Kept>) -> Result<(), AppendError> {
     loop {
-        match journal.record(run, facts.clone()).await {
+        match journal.record_keeping(run, facts.clone(), kept.clone()).await {
             Err(AppendError::Full(why)) => {
                 tracing::warn!(%run, %why, "no space to record what a run did; trying again");
                 tokio::time::sleep(AGAIN).await;

@@ -17,6 +17,7 @@ mod kept;
 mod labels;
 mod orchestrator;
 mod owner;
+mod paces;
 mod targets;
 
 pub use board::{Board, NotPaused};

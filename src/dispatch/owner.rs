@@ -1,6 +1,7 @@
 //! The owner of all runs that are being worked on: `next_step` waits, `apply` decides and never waits.
 
 mod lanes;
+mod limits;
 mod together;
 mod turn;
 
@@ -20,7 +21,8 @@ use super::attempt::{Sent, World, record};
 use super::gates::{Gates, Place};
 use super::gathering::Gatherings;
 use super::kept::{self, Open};
-use crate::event::{Event, RunId};
+use super::paces::Paces;
+use crate::event::{Event, RuleName, RunId};
 use crate::journal::AppendError;
 use crate::rules::Rule;
 use crate::runs::{Attempt, Class, Failure, Next, Outcome, Run, event_removed, rule_removed, settle, wrap};
@@ -73,11 +75,13 @@ struct Active {
     lane: Option<LaneOf>,
     /// How many of its lanes are worked on.
     lanes: usize,
+    /// Since when it holds a place of its rule's limits.
+    out_since: Option<Timestamp>,
 }
 
 impl Active {
     fn new(run: Run, context: Option<Context>) -> Self {
-        Self { run, context, phase: Phase::Busy, lane: None, lanes: 0 }
+        Self { run, context, phase: Phase::Busy, lane: None, lanes: 0, out_since: None }
     }
 }
 
@@ -111,6 +115,11 @@ pub(super) struct Owner {
     of_task: HashMap<Id, RunId>,
     gates: Gates,
     gatherings: Gatherings,
+    paces: Paces,
+    /// Rules with limits that have free places since the last step.
+    freed: Vec<RuleName>,
+    /// Where the last look at old values of orders ended.
+    swept: Option<String>,
     /// Who goes with whom: by the first of them.
     together: HashMap<RunId, Vec<RunId>>,
     due: watch::Receiver<u64>,
@@ -138,6 +147,9 @@ impl Owner {
             of_task: HashMap::new(),
             gates: Gates::default(),
             gatherings: Gatherings::default(),
+            paces: Paces::default(),
+            freed: Vec::new(),
+            swept: None,
             together: HashMap::new(),
             hungry: true,
             next: None,
@@ -188,6 +200,7 @@ impl Owner {
                 return self.last_words().await;
             }
             self.apply(step)?;
+            self.let_in();
         }
     }
 
@@ -302,6 +315,7 @@ impl Owner {
 
     /// The run is the journal's again, which knows when it is due.
     fn release(&mut self, id: RunId) {
+        self.give_back(id);
         // While it was here, the journal was not asked for it.
         let Some(active) = self.active.remove(&id) else { return };
         match active.lane {
@@ -312,6 +326,7 @@ impl Owner {
 
     /// Keeps a run out of the way for a while.
     fn rest(&mut self, id: RunId, wait: Duration) {
+        self.give_back(id);
         if let Some(active) = self.active.get_mut(&id) {
             active.phase = Phase::Busy;
             let stop = self.stop.clone();

@@ -144,7 +144,8 @@ impl Bench {
         };
         let event = self.journal.accept(delivery).await.unwrap().events[0];
         let id = RunId::of(event, rule);
-        let planned = NewRun { id, rule: rule.into(), generation, created: now, mode: Mode::Live, hops: 0, dead: None, replay: None };
+        let planned =
+            NewRun { id, rule: rule.into(), generation, created: now, mode: Mode::Live, hops: 0, dead: None, replay: None, order: None };
         self.journal.plan(Plan { through: event, runs: vec![planned] }).await.unwrap();
         id
     }

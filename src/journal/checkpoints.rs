@@ -131,6 +131,11 @@ impl Checkpoints {
         }
     }
 
+    /// The first part of a row's value.
+    pub(super) fn first_part(&self, key: &RowKey) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.guarded(|| self.db.get(key.bytes()))?.map(|value| value.to_vec()))
+    }
+
     /// Rows whose key begins with `prefix`, from `after` on (exclusive) or from the beginning: at most `max` stored parts.
     pub(super) fn after(&self, prefix: u8, after: Option<&[u8]>, max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         use std::ops::Bound;

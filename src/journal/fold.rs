@@ -11,9 +11,10 @@ use crate::journal::carried::{Carried, Dropped};
 use crate::journal::codec::{self, EventRecord, FoldRecord, Undecodable};
 use crate::journal::format::{Frame, Kind, Position};
 use crate::journal::hole::HoleRecord;
+use crate::journal::order::{self, Ordering, Place};
 use crate::journal::values;
 use crate::journal::words::{Kept, Plan};
-use crate::runs::{Fact, Run};
+use crate::runs::{Fact, OrderKey, Run, RunState};
 use crate::time::Timestamp;
 
 /// Step values longer than this (as JSON) stay in the journal; the row refers to them.
@@ -141,6 +142,18 @@ pub(super) trait Rows {
     fn heads(&mut self) -> &mut Heads;
     /// Lets `change` make, change or leave the row of a run.
     fn run(&mut self, id: RunId, change: &mut dyn FnMut(&mut Option<RunRow>)) -> io::Result<()>;
+    /// Where a run stands; `None` when there is none, or it is not needed any more.
+    fn state_of(&self, id: RunId) -> io::Result<Option<RunState>>;
+    /// Which run has the turn of a key.
+    fn holder(&self, key: OrderKey) -> io::Result<Option<RunId>>;
+    /// A run has the turn of a key now, or none.
+    fn hold(&mut self, key: OrderKey, holder: Option<RunId>);
+    /// The run that waits longest for the turn of a key.
+    fn first_waiting(&self, key: OrderKey) -> io::Result<Option<Place>>;
+    /// A run waits for the turn of a key, or does not any more.
+    fn wait(&mut self, key: OrderKey, place: Place, waits: bool);
+    /// The row of a run changes by a record that is another one's.
+    fn beside(&mut self, id: RunId);
     /// Lets `change` make or change the row of an event's copies.
     fn folded(&mut self, id: EventId, change: &mut dyn FnMut(&mut Option<FoldRow>)) -> io::Result<()>;
     /// Where the texts of a generation are.
@@ -176,17 +189,38 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
             let heads = rows.heads();
             heads.routed = heads.routed.max(plan.through);
             for planned in &plan.runs {
+                let mut ordering = None;
                 rows.run(planned.id, &mut |row| {
-                    row.get_or_insert_with(|| RunRow { run: Run::new(planned.clone()), at, base: at, values: Vec::new(), would: None });
+                    let row = row.get_or_insert_with(|| {
+                        let run = Run { turn_since: at.packed(), ..Run::new(planned.clone()) };
+                        RunRow { run, at, base: at, values: Vec::new(), would: None }
+                    });
+                    ordering = Ordering::of(&row.run);
                 })?;
+                ordering.map_or(Ok(()), |run| order::changed(rows, run))?;
             }
         }
-        Record::Fact { run, fact } => rows.run(*run, &mut |row| {
-            if let Some(row) = row.as_mut().filter(|row| row.at < at) {
-                row.at = at;
-                apply(row, at, fact);
+        Record::Fact { run, fact } => {
+            let (mut before, mut after) = (None, None);
+            rows.run(*run, &mut |row| {
+                let Some(row) = row.as_mut() else { return };
+                before = Ordering::of(&row.run);
+                if row.at < at {
+                    row.at = at;
+                    apply(row, at, fact);
+                    if before.is_some_and(|run| !run.is_open()) && !row.run.state.is_settled() {
+                        row.run.turn_since = at.packed();
+                    }
+                }
+                after = Ordering::of(&row.run);
+            })?;
+            match (before, after) {
+                (Some(before), Some(after)) if !before.is_open() || !after.is_open() => order::changed(rows, after)?,
+                // Only who has the turn is worked on.
+                (Some(before), Some(after)) if before.is_blocked() && !after.is_blocked() => order::stands(rows, after)?,
+                _ => {}
             }
-        })?,
+        }
         Record::Rules { generation, hash } => {
             rows.generation(*generation, at);
             let heads = rows.heads();
@@ -206,11 +240,16 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
                 })?;
             }
         }
-        Record::CarriedRun(run) => rows.run(run.id(), &mut |row| {
-            if row.as_ref().is_none_or(|row| row.at < at) {
-                *row = Some(carried_row(Run::clone(run), at));
-            }
-        })?,
+        Record::CarriedRun(run) => {
+            let mut ordering = None;
+            rows.run(run.id(), &mut |row| {
+                if row.as_ref().is_none_or(|row| row.at < at) {
+                    *row = Some(carried_row(Run::clone(run), at));
+                }
+                ordering = row.as_ref().and_then(|row| Ordering::of(&row.run));
+            })?;
+            ordering.map_or(Ok(()), |run| order::stands(rows, run))?;
+        }
         Record::Dropped(dropped) => {
             let heads = rows.heads();
             heads.first = heads.first.max(dropped.through.saturating_add(1));

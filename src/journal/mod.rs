@@ -39,6 +39,7 @@ mod lock;
 mod loss;
 mod marker;
 mod open;
+mod order;
 mod parcel;
 mod printfile;
 mod prints;
@@ -65,6 +66,7 @@ mod tally;
 mod tests;
 mod texts;
 mod timers;
+mod turns;
 mod values;
 mod verify;
 mod words;
@@ -215,8 +217,18 @@ impl Journal {
     /// # Errors
     /// Full, or ended.
     pub async fn record(&self, run: RunId, facts: Vec<Fact>) -> Result<(), AppendError> {
+        self.record_keeping(run, facts, Vec::new()).await
+    }
+
+    /// As [`Journal::record`], with values that are kept in the same group.
+    ///
+    /// # Errors
+    /// Full (also for a value over its limits), or ended; nothing was kept then.
+    pub async fn record_keeping(&self, run: RunId, facts: Vec<Fact>, kept: Vec<Kept>) -> Result<(), AppendError> {
+        kept.iter().try_for_each(Kept::check)?;
         let with_bytes = |fact: Fact| Ok((Kind::Fact, fact_bytes(run, &fact).map_err(no_form)?, Record::Fact { run, fact }));
-        let records = facts.into_iter().map(with_bytes).collect::<Result<_, AppendError>>()?;
+        let mut records = facts.into_iter().map(with_bytes).collect::<Result<Vec<_>, AppendError>>()?;
+        records.extend(kept.into_iter().map(kept::kept_record));
         self.ask(|answer| Op::Records(records, answer)).await
     }
 

@@ -1,7 +1,7 @@
 //! Reading a state folder without the daemon: segments are folded in memory, no lock is taken, sled is not touched.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,13 @@ use crate::journal::events::{self, OpenFile, Segments};
 use crate::journal::fold::{FoldRow, Heads, Record, Rows, RunRow, fold, fold_copy};
 use crate::journal::format::{HeadError, Kind, Position, SegmentHead};
 use crate::journal::index::{Block, SegmentIndex, Summary};
+use crate::journal::order::Place;
 use crate::journal::repair;
 use crate::journal::rows::RunHead;
 use crate::journal::runs;
 use crate::journal::scan::{Gap, damaged, journal_dir, read_frame, read_head, segment_numbers, segment_path, verified, walk};
 use crate::journal::words::{Damage, EventQuery, Kept, Page, RunQuery};
-use crate::runs::Run;
+use crate::runs::{OrderKey, Run, RunState};
 
 /// Reads the segments of a state folder without the daemon: no lock, no sled, no secrets. What does not verify is left
 /// out and can be asked for.
@@ -160,6 +161,8 @@ fn head_error(number: u32, error: HeadError) -> io::Error {
 #[derive(Default)]
 struct RunRows {
     runs: BTreeMap<RunId, RunRow>,
+    holders: BTreeMap<OrderKey, RunId>,
+    waiting: BTreeSet<(OrderKey, Place)>,
     heads: Heads,
 }
 
@@ -174,6 +177,36 @@ impl Rows for RunRows {
         self.runs.extend(row.map(|row| (id, row)));
         Ok(())
     }
+
+    fn state_of(&self, id: RunId) -> io::Result<Option<RunState>> {
+        Ok(self.runs.get(&id).map(|row| row.run.state))
+    }
+
+    fn holder(&self, key: OrderKey) -> io::Result<Option<RunId>> {
+        Ok(self.holders.get(&key).copied())
+    }
+
+    fn hold(&mut self, key: OrderKey, holder: Option<RunId>) {
+        match holder {
+            Some(id) => drop(self.holders.insert(key, id)),
+            None => drop(self.holders.remove(&key)),
+        }
+    }
+
+    fn first_waiting(&self, key: OrderKey) -> io::Result<Option<Place>> {
+        let first = (key, (0, RunId::from_bytes(&[0; 26])));
+        Ok(self.waiting.range(first..).next().filter(|(of, _)| *of == key).map(|(_, place)| *place))
+    }
+
+    fn wait(&mut self, key: OrderKey, place: Place, waits: bool) {
+        if waits {
+            self.waiting.insert((key, place));
+        } else {
+            self.waiting.remove(&(key, place));
+        }
+    }
+
+    fn beside(&mut self, _: RunId) {}
 
     fn folded(&mut self, _: EventId, _: &mut dyn FnMut(&mut Option<FoldRow>)) -> io::Result<()> {
         Ok(())

@@ -63,6 +63,7 @@ pub(super) fn replay(
             records += 1;
             fold(state, at, &record)?;
             each(state)?;
+            state.beside.clear();
         }
         Ok::<_, ReplayError>(())
     })?;

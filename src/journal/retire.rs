@@ -107,6 +107,15 @@ impl Retire {
             _ => {}
         }
     }
+
+    /// The row of a run changed by a record of another one.
+    pub(super) fn saw_beside(&mut self, run: RunId) {
+        if let Phase::Carry(carry) = &self.phase
+            && run.event < carry.bound
+        {
+            self.touched.insert(run);
+        }
+    }
 }
 
 impl Writer {

@@ -18,6 +18,9 @@
 //!                              8 + 8 smallest and largest `received` in ms · 4 events
 //! 'n' 1 space · key · 0 ·      8 position · the value kept under that name      until it is forgotten
 //!     1 part
+//! 't' 16 order key             26 the run that has the turn                      until nobody has it
+//! 't' 16 order key · 8 since · nothing: the run waits for the turn, since that   until it has it, or is over
+//!     26 run                   position
 //! 'd' 8 due in ms · 26 run     nothing: runs in the order in which they are due changes with the row of its run
 //! 'o' kind · what is counted   8 how many runs                                  changes with the rows of runs
 //!
@@ -29,8 +32,9 @@ use crate::event::{EventId, RuleName, RunId};
 use crate::journal::codec::{Take, Undecodable};
 use crate::journal::fold::{FoldRow, Heads, RunRow};
 use crate::journal::format::Position;
+use crate::journal::order::Place;
 use crate::journal::words::Space;
-use crate::runs::{Run, RunState};
+use crate::runs::{OrderKey, Run, RunState};
 use crate::time::Timestamp;
 
 /// The layout that this version writes; another one is rebuilt.
@@ -52,6 +56,8 @@ pub(super) enum RowKey {
     Segment(u32),
     Index(u32, u16),
     Kept(Space, String),
+    /// Who has the turn of a key; with a place, who waits for it there.
+    Turn(OrderKey, Option<Place>),
 }
 
 /// The key of the position row.
@@ -92,6 +98,14 @@ impl RowKey {
             Self::Kept(space, name) => {
                 key.extend_from_slice(&kept_prefix(*space, name));
                 key.extend_from_slice(&[0, 0]);
+            }
+            Self::Turn(order, place) => {
+                key.push(b't');
+                key.extend_from_slice(&order.0);
+                if let Some((since, run)) = place {
+                    key.extend_from_slice(&since.to_be_bytes());
+                    key.extend_from_slice(&run.to_bytes());
+                }
             }
         }
         key
@@ -176,7 +190,7 @@ impl RunHead {
 
 /// When a run is due in milliseconds, rounded up.
 pub(super) fn due_of(run: &Run) -> Option<i64> {
-    run.next_at.filter(|_| !run.state.is_settled()).map(ceil_millis)
+    run.next_at.filter(|_| !run.state.is_settled() && run.state != RunState::Blocked).map(ceil_millis)
 }
 
 /// The first millisecond that is not before `time`.

@@ -16,10 +16,13 @@ use crate::journal::fold::{FoldRow, Heads, Rows, RunRow};
 use crate::journal::format::{Kind, Position, SEGMENT_HEAD, SegmentHead};
 use crate::journal::hot::{Backlog, Recent};
 use crate::journal::index::{self, Block, SegmentIndex, Summary};
+use crate::journal::order::Place;
 use crate::journal::rows::{Row, RowKey, RunHead, Standing, fold_row, kept_bytes, run_head, run_of_key, run_row};
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
 use crate::journal::timers::Timers;
+use crate::journal::turns;
 use crate::journal::words::Kept;
+use crate::runs::{OrderKey, RunState};
 use crate::time::Timestamp;
 
 /// Stored parts that are asked of sled at once.
@@ -56,6 +59,8 @@ pub(super) struct State {
     pub(super) losses: u64,
     /// Nothing is removed by age: the clock is in doubt.
     pub(super) halted: bool,
+    /// Runs whose rows changed by records of other runs since this was last taken.
+    pub(super) beside: Vec<RunId>,
     /// The writer has ended and given the checkpoints free: rows that are not in memory cannot be read any more.
     closed: bool,
 }
@@ -78,6 +83,7 @@ impl State {
             dedup_since: None,
             losses: 0,
             halted: false,
+            beside: Vec::new(),
             closed: false,
         }
     }
@@ -125,6 +131,26 @@ impl State {
             Some(_) => Ok(None),
             None => Ok(self.stored(&key)?.map(|value| run_row(&value)).transpose()?),
         }
+    }
+
+    /// Where a run stands, without reading all of its row.
+    pub(super) fn run_state(&self, id: RunId) -> io::Result<Option<RunState>> {
+        let key = RowKey::Run(id);
+        let (base, state) = match self.overlay(&key) {
+            Some(Row::Run(row)) => (row.base, row.run.state),
+            Some(_) => return Ok(None),
+            None => match self.stored_head(&key)? {
+                Some((base, head)) => (base, head.state),
+                None => return Ok(None),
+            },
+        };
+        Ok(self.is_needed(base).then_some(state))
+    }
+
+    fn stored_head(&self, key: &RowKey) -> io::Result<Option<(Position, RunHead)>> {
+        self.still_open()?;
+        let first = self.checkpoints.as_ref().map_or(Ok(None), |checkpoints| checkpoints.first_part(key))?;
+        Ok(first.map(|value| run_head(&value)).transpose()?)
     }
 
     /// The row of an event's copies.
@@ -278,6 +304,39 @@ impl Rows for State {
             self.dirty.insert(key, Row::Gone);
         }
         Ok(())
+    }
+
+    fn state_of(&self, id: RunId) -> io::Result<Option<RunState>> {
+        self.run_state(id)
+    }
+
+    fn holder(&self, key: OrderKey) -> io::Result<Option<RunId>> {
+        let value = self.bytes_row(&RowKey::Turn(key, None))?;
+        Ok(value.and_then(|value| <[u8; 26]>::try_from(value).ok()).map(|bytes| RunId::from_bytes(&bytes)))
+    }
+
+    fn hold(&mut self, key: OrderKey, holder: Option<RunId>) {
+        match holder {
+            Some(id) => drop(self.dirty.insert(RowKey::Turn(key, None), Row::Bytes(id.to_bytes().to_vec()))),
+            None => self.forget(RowKey::Turn(key, None)),
+        }
+    }
+
+    fn first_waiting(&self, key: OrderKey) -> io::Result<Option<Place>> {
+        turns::first_waiting(self, key)
+    }
+
+    fn wait(&mut self, key: OrderKey, place: Place, waits: bool) {
+        let key = RowKey::Turn(key, Some(place));
+        if waits {
+            self.dirty.insert(key, Row::Bytes(Vec::new()));
+        } else {
+            self.forget(key);
+        }
+    }
+
+    fn beside(&mut self, id: RunId) {
+        self.beside.push(id);
     }
 
     fn folded(&mut self, id: EventId, change: &mut dyn FnMut(&mut Option<FoldRow>)) -> io::Result<()> {

@@ -283,6 +283,7 @@ impl Writer {
                 break;
             }
         }
+        std::mem::take(&mut state.beside).into_iter().for_each(|run| self.retire.saw_beside(run));
         state.standing.next = Position { segment: self.segment.head.number, offset: self.segment.end as u32 };
         state.standing.group = self.next_group;
         state.dedup_since = self.memory.prints.since();

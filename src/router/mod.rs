@@ -22,8 +22,8 @@ use crate::clock::Clock;
 use crate::event::{Event, EventId, HOPS_MAX, RunId};
 use crate::journal::{AppendError, Held, Journal, Kept, Plan, Routings, Space};
 use crate::metric;
-use crate::rules::{Met, RulesInForce, Verdict};
-use crate::runs::{Cause, NewRun, expression};
+use crate::rules::{Met, Mode, RulesInForce, Verdict};
+use crate::runs::{Cause, NewRun, Ordered, expression};
 use crate::time::Timestamp;
 
 use memory::Memory;
@@ -193,7 +193,14 @@ fn runs_of(
                     }
                 }
             }
-            runs.push(new_run(event, &met, rules.generation, too_long, now));
+            let mut run = new_run(event, &met, rules.generation, too_long, now);
+            if run.dead.is_none() && run.mode == Mode::Live {
+                match met.rule.order_key(event, rules.set.vars(), now) {
+                    Ok(key) => run.order = key.map(|key| Ordered::new(&met.rule.name, &key)),
+                    Err(fault) => run.dead = Some(expression(&fault)),
+                }
+            }
+            runs.push(run);
         }
     }
     Ok((runs, held))
@@ -209,6 +216,7 @@ fn new_run(event: &Event, met: &Met, generation: u64, too_long: Option<Cause>, n
         hops: event.hops(),
         dead: too_long.or_else(|| met.fault.as_ref().map(expression)),
         replay: None,
+        order: None,
     }
 }
 

@@ -10,6 +10,10 @@ pub const NESTED_STEPS_MAX: usize = 20;
 pub const ELEMENTS_MAX: usize = 1_000;
 /// The most elements worked on at once.
 pub const PARALLEL_MAX: u32 = 32;
+/// The longest key of `ordered_by`, in bytes.
+pub const ORDER_KEY_MAX: usize = 1_024;
+/// The most requests that one rule may be allowed at once.
+pub const CONCURRENCY_MAX: u32 = 10_000;
 /// The longest reference of an item or job, in UTF-16 units, as Orchestrator counts.
 pub const REFERENCE_MAX: usize = 128;
 /// The largest SpecificContent as JSON, in UTF-16 units.

@@ -8,7 +8,7 @@ use super::decode::Decoder;
 use super::filter::Filter;
 use super::hold::{self, Dedupe};
 use super::pattern::Pattern;
-use super::{Known, Mode, RetryPolicy, Rule, indexed, shapes, steps, testing};
+use super::{Known, Limits, Mode, RetryPolicy, Rule, indexed, order, shapes, steps, testing};
 use crate::event::RULE_NAME_MAX;
 use crate::fault::{Fault, Faults, Severity};
 use crate::yaml::{Fields, Node, Yaml};
@@ -40,6 +40,8 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
     let mode = mode(&fields, &mut decoder);
     let dedupe = fields.get("dedupe").map(|node| Dedupe::read(node, &mut decoder));
     let expires = hold::expires(&fields, &mut decoder);
+    let order = order::order(&fields, &mut decoder);
+    let limits = fields.get("limits").map_or(Some(Limits::default()), |node| order::limits(node, &mut decoder));
     let steps = match fields.require("steps", "the rule", decoder.faults) {
         Some(node) => steps::steps(node, retry.as_ref().unwrap_or(&RetryPolicy::default()), &mut decoder),
         None => None,
@@ -69,6 +71,7 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
         description,
         mode,
         retry: retry?,
+        limits: limits?,
         steps: steps?,
         on_give_up: on_give_up?,
         tests: tests?,
@@ -86,6 +89,7 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
             None => None,
         },
         expires,
+        order,
         as_value,
     })
 }

@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::action::Kind;
 use super::filter::Filter;
 use super::hold::Dedupe;
+use super::order::Order;
 use super::pattern::Pattern;
 use super::waits::AWAIT_DEFAULT;
-use super::{Action, Part, RetryPolicy, TestCase};
+use super::{Action, Limits, Part, RetryPolicy, TestCase};
 use crate::event::RuleName;
 use crate::expr::Expression;
 
@@ -26,6 +27,8 @@ pub struct Rule {
     pub mode: Mode,
     /// How failed steps are tried again, unless a step says otherwise.
     pub retry: RetryPolicy,
+    /// How many requests it sends.
+    pub limits: Limits,
     /// What it does.
     pub steps: Vec<Step>,
     /// What it does when a run ends dead.
@@ -48,6 +51,8 @@ pub struct Rule {
     pub(super) dedupe: Option<Dedupe>,
     /// Events older than this do not run.
     pub(super) expires: Option<Duration>,
+    /// Runs with the same key go one after another.
+    pub(super) order: Option<Order>,
     /// `rule` in expressions.
     pub(super) as_value: Value,
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::limits::{JOBS_MAX, PARALLEL_MAX};
+use super::limits::{CONCURRENCY_MAX, JOBS_MAX, PARALLEL_MAX};
 use super::pattern;
 use crate::event::EVENT_FIELDS;
 use crate::normalize::known_types;
@@ -45,11 +45,14 @@ pub(super) static RULE: Shape = Shape {
         ),
         key("dedupe", Form::Object(&DEDUPE), "Of events with the same key, only the first one runs in a while."),
         key("expires", Form::Duration, "Events that happened longer ago do not run."),
+        key("ordered_by", Form::Scalar, "Runs with the same key, such as ${item.Reference}, go one after another as their events came in."),
+        key("skip_if_newer", Form::Bool, "Beside `ordered_by`: an event older than one that was handled for the key is dropped."),
+        key("limits", Form::Object(&LIMITS), "How many requests the rule sends."),
         key("steps", Form::List(&Form::Object(&STEP)), "What is done, one after the other.").required(),
         key("on_give_up", Form::List(&Form::Object(&STEP)), "What is done when a run ends dead; `error` says why."),
         key("tests", Form::List(&Form::Object(&TEST)), "Tests of the rule: `tripline test` runs them; nothing is called."),
     ],
-    later: &["ordered_by", "limits", "skip_if_newer", "record", "enabled", "priority"],
+    later: &["record", "enabled", "priority"],
     // Not one of ours, but what people try first.
     answered: &["on"],
     ..Shape::EMPTY
@@ -84,6 +87,20 @@ pub(super) static DEDUPE: Shape = Shape {
     keys: &[
         key("key", Form::Scalar, "What makes events the same, such as ${item.Reference}.").required(),
         key("window", Form::Duration, "From the event that ran on; 1s to 90d.").required(),
+    ],
+    ..Shape::EMPTY
+};
+
+/// How many requests a rule may be allowed at once.
+pub(super) const CONCURRENCY: std::ops::RangeInclusive<u64> = 1..=CONCURRENCY_MAX as u64;
+
+/// `limits`.
+pub(super) static LIMITS: Shape = Shape {
+    name: "limits",
+    about: "How many requests the rule sends.",
+    keys: &[
+        key("concurrency", Form::Integer(CONCURRENCY), "At most this many at once."),
+        key("rate", Form::Text, "At most this many in a time, evenly: 60/min, 10/s, 500/h."),
     ],
     ..Shape::EMPTY
 };

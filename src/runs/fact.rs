@@ -18,7 +18,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Replayed, RunState};
+use super::{Ordered, Replayed, RunState};
 use crate::event::{RuleName, RunId};
 use crate::rules::Mode;
 use crate::time::Timestamp;
@@ -52,6 +52,9 @@ pub struct NewRun {
     /// Set when a replay planned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replayed>,
+    /// Set when its rule has an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Ordered>,
 }
 
 /// One attempt at a step, over.

@@ -114,6 +114,7 @@ mod tests {
             hops: 0,
             dead: None,
             replay: None,
+            order: None,
         };
         let mut run = Run::new(planned);
         let attempt = Attempt {

@@ -124,6 +124,8 @@ impl Lane {
             would: Vec::new(),
             paused_since: self.paused_since,
             deaths: 0,
+            turn_since: 0,
+            before_block: None,
             notes: Vec::new(),
             give_up: None,
             outer: Some(Box::new(outer)),

@@ -99,6 +99,7 @@ impl Run {
         let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         self.cause = Some(Cause { code: "discarded".to_owned(), message: format!("put aside by a person{why}{before}") });
         self.state = RunState::Discarded;
+        self.before_block = None;
         self.next_at = None;
         self.updated = at;
         self.note("discarded", reason, at);
@@ -143,8 +144,17 @@ mod tests {
 
     fn run(settled: Option<RunState>) -> Run {
         let id = RunId::of(EventId(7), "r");
-        let mut run =
-            Run::new(NewRun { id, rule: "r".into(), generation: 1, created: at(1), mode: Mode::Live, hops: 0, dead: None, replay: None });
+        let mut run = Run::new(NewRun {
+            id,
+            rule: "r".into(),
+            generation: 1,
+            created: at(1),
+            mode: Mode::Live,
+            hops: 0,
+            dead: None,
+            replay: None,
+            order: None,
+        });
         let intent = Intent { step: 0, attempt: 1, at: at(2), lookups: 0, next_lookup: None };
         run.apply(&Fact::Intended { id: Some("job".to_owned()), kind: "start_job".to_owned(), intent });
         if let Some(state) = settled {

@@ -45,6 +45,12 @@ pub struct Run {
     /// How often it died: more than once where a person had it tried again.
     #[serde(default)]
     pub deaths: u32,
+    /// Where its rule has an order: since which position of the journal, packed, it wants the turn of its key.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn_since: u64,
+    /// While it is blocked: how it stood before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_block: Option<RunState>,
     /// What people did to it, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
@@ -54,6 +60,11 @@ pub struct Run {
     /// Of a lane: what it is in. Not stored; lanes are stored in their run.
     #[serde(skip)]
     pub outer: Option<Box<Outer>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Run {
@@ -72,6 +83,8 @@ impl Run {
             would: Vec::new(),
             paused_since: None,
             deaths: u32::from(dead.is_some()),
+            turn_since: 0,
+            before_block: None,
             notes: Vec::new(),
             give_up: None,
             outer: None,
@@ -167,6 +180,7 @@ impl Run {
                 if state.is_settled() {
                     self.deaths = self.deaths.saturating_add(u32::from(*state == RunState::Dead));
                     self.state = *state;
+                    self.before_block = None;
                     self.updated = *at;
                     self.next_at = None;
                     self.cause.clone_from(cause);
@@ -246,6 +260,7 @@ impl Run {
 
     pub(super) fn due(&mut self, state: RunState, next: Timestamp, at: Timestamp) {
         self.count_pause(state, at);
+        self.before_block = None;
         self.state = state;
         self.next_at = Some(next);
         self.updated = at;
@@ -334,12 +349,17 @@ impl Run {
         put("attempts", json!(self.attempts()));
         put("created", json!(self.planned.created));
         put("updated", json!(self.updated));
-        put("next_at", json!(self.next_at));
-        put("cause", json!(self.cause.as_ref().map(|cause| &cause.code)));
-        put("message", json!(self.cause.as_ref().map(|cause| &cause.message)));
+        let blocked = self.block_cause();
+        let cause = blocked.as_ref().or(self.cause.as_ref());
+        put("next_at", json!(self.next_at.filter(|_| blocked.is_none())));
+        put("cause", json!(cause.map(|cause| &cause.code)));
+        put("message", json!(cause.map(|cause| &cause.message)));
         put("steps", self.steps.iter().map(StepView::to_json).collect());
         put("generation", json!(self.planned.generation));
         put("mode", json!(self.planned.mode));
+        if let Some(order) = &self.planned.order {
+            put("ordered_by", json!(order.shown));
+        }
         if self.planned.hops > 0 {
             put("hops", json!(self.planned.hops));
         }
@@ -389,6 +409,7 @@ mod tests {
             hops: 0,
             dead,
             replay: None,
+            order: None,
         }
     }
 

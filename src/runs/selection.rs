@@ -104,8 +104,17 @@ mod tests {
     fn run(state: Option<RunState>, deaths: u32) -> Run {
         let now = Timestamp::from_millis(1_000);
         let id = RunId::of(EventId(7), "r");
-        let mut run =
-            Run::new(NewRun { id, rule: "r".into(), generation: 1, created: now, mode: Mode::Live, hops: 0, dead: None, replay: None });
+        let mut run = Run::new(NewRun {
+            id,
+            rule: "r".into(),
+            generation: 1,
+            created: now,
+            mode: Mode::Live,
+            hops: 0,
+            dead: None,
+            replay: None,
+            order: None,
+        });
         if let Some(state) = state {
             let cause = Some(Cause { code: "refused".to_owned(), message: "no".to_owned() });
             run.apply(&Fact::Settled { state, cause, would: Vec::new(), at: now });

@@ -390,6 +390,7 @@ fn a_writer_until_it_is_killed() {
                 hops: 0,
                 dead: None,
                 replay: None,
+                order: None,
             };
             let through = a.1.max(b.1).max(c.1);
             let mut events = [a, b, c];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ACTIVE_MAX, Active, Context, Done, NO_ROOM, Owner, Phase, REST};
 use crate::clock::chance;
-use crate::dispatch::attempt::{Order, Sent, carry_out, record};
+use crate::dispatch::attempt::{Order, Sent, carry_out, record_keeping};
 use crate::dispatch::board::paused;
 use crate::dispatch::gates::{Entry, Place};
 use crate::dispatch::targets;
@@ -31,6 +31,9 @@ impl Owner {
             let facts = paused(run, cause, now);
             return self.record(id, facts);
         }
+        if let Some(fact) = self.dropped_for_newer(id, now) {
+            return self.record(id, vec![fact]);
+        }
         match decide(run, rule, event, vars, now) {
             Next::Nothing => self.release(id),
             Next::Wait(_) | Next::Record(_) if *lanes > 0 => {}
@@ -44,7 +47,7 @@ impl Owner {
     }
 
     /// A run wants to send: to its target's gate.
-    fn enter(&mut self, id: RunId, next: Next, now: Timestamp) {
+    pub(super) fn enter(&mut self, id: RunId, next: Next, now: Timestamp) {
         let room = (ACTIVE_MAX - self.active.len().min(ACTIVE_MAX)) / 2;
         let Some(active) = self.active.get_mut(&id) else { return };
         let (Some(context), Next::Perform { step, request, .. } | Next::LookUp { step, request, .. }) = (&active.context, &next) else {
@@ -56,7 +59,10 @@ impl Owner {
             let facts = paused(&active.run, cause, now);
             return self.record(id, facts);
         }
-        let again = active.run.state == RunState::Pending && active.run.cause.is_some();
+        let again = active.run.state == RunState::Pending && active.run.cause.as_ref().is_some_and(|cause| cause.code == NO_ROOM);
+        if !self.may_send(id, &next, &place, now) {
+            return;
+        }
         let gathers = enqueues(&next);
         if gathers && self.gather(id, &next, &place, now) {
             return;
@@ -226,12 +232,15 @@ impl Owner {
 
     /// Folds facts into the run and records them; it goes on when they are on disk.
     pub(super) fn record(&mut self, id: RunId, facts: Vec<Fact>) {
+        self.give_back(id);
+        let now = self.world.clock.now();
         let Some(active) = self.active.get_mut(&id) else { return };
         facts.iter().for_each(|fact| active.run.apply(fact));
         active.phase = Phase::Busy;
+        let kept = self.handled(id, now);
         let (of, facts) = self.of_run(id, facts);
         let world = self.world.clone();
-        self.spawn(id, async move { record(&world.journal, of, facts).await.map(|()| (id, Done::Recorded)) });
+        self.spawn(id, async move { record_keeping(&world.journal, of, facts, kept).await.map(|()| (id, Done::Recorded)) });
     }
 
     pub(super) fn recorded(&mut self, id: RunId) {

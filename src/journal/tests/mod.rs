@@ -6,6 +6,7 @@ mod faults;
 mod kept;
 mod mend;
 mod model;
+mod order;
 mod reopen;
 mod retention;
 mod single;
@@ -112,5 +113,6 @@ pub(in crate::journal) fn planned(event: EventId, rule: &str) -> NewRun {
         hops: 0,
         dead: None,
         replay: None,
+        order: None,
     }
 }

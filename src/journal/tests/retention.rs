@@ -15,11 +15,11 @@ use crate::runs::{Cause, RunState};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn limits(age: u32, size: u64, dead: u32) -> Retention {
+pub(super) fn limits(age: u32, size: u64, dead: u32) -> Retention {
     Retention { age: DAY * age, size, dead: DAY * dead }
 }
 
-fn retire(journal: &Journal) {
+pub(super) fn retire(journal: &Journal) {
     wait(journal.ask(Op::Retire)).expect("retires");
 }
 
@@ -43,7 +43,7 @@ fn done(value: serde_json::Value, at: Timestamp) -> Fact {
 }
 
 /// Every row that is needed, whole, and the numbers, to be compared record by record.
-fn rows(journal: &Journal) -> Vec<String> {
+pub(super) fn rows(journal: &Journal) -> Vec<String> {
     let state = journal.0.shared.read();
     let mut all = vec![format!("{:?}", state.standing.heads)];
     let mut behind = None;
@@ -74,6 +74,19 @@ fn rows(journal: &Journal) -> Vec<String> {
             }
         }
     }
+    for (name, row) in state.draining.iter().chain(&state.dirty) {
+        if matches!(name, RowKey::Turn(..)) && state.overlay(name) == Some(row) && *row != Row::Gone {
+            all.push(format!("{name:?} {row:?}"));
+        }
+    }
+    let stored = state.checkpoints.as_ref().map(|rows| rows.after(b't', None, usize::MAX).expect("reads"));
+    for (key, value) in stored.into_iter().flatten() {
+        let order = crate::runs::OrderKey(key[1..17].try_into().expect("16 bytes"));
+        let name = RowKey::Turn(order, crate::journal::turns::place_of_key(&key));
+        if state.overlay(&name).is_none() {
+            all.push(format!("{name:?} {:?}", Row::Bytes(value)));
+        }
+    }
     for space in Space::ALL {
         for (name, _) in after(&state, space, "", None, usize::MAX).expect("reads") {
             all.push(format!("{name} {:?}", state.bytes_row(&RowKey::Kept(space, name.clone())).expect("reads")));
@@ -83,7 +96,7 @@ fn rows(journal: &Journal) -> Vec<String> {
     all
 }
 
-fn same(found: &[String], expected: &[String], what: &str) {
+pub(super) fn same(found: &[String], expected: &[String], what: &str) {
     let only = |a: &[String], b: &[String]| a.iter().filter(|row| !b.contains(row)).cloned().collect::<Vec<_>>();
     assert_eq!(only(found, expected), only(expected, found), "{what}");
     assert_eq!(found.len(), expected.len(), "{what}");

@@ -50,6 +50,7 @@ fn planned() -> NewRun {
         hops: 0,
         dead: None,
         replay: None,
+        order: None,
     }
 }
 

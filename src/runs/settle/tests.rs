@@ -22,6 +22,7 @@ fn fresh() -> Run {
         hops: 0,
         dead: None,
         replay: None,
+        order: None,
     })
 }
 

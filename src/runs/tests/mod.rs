@@ -40,6 +40,7 @@ fn fresh() -> Run {
         hops: 0,
         dead: None,
         replay: None,
+        order: None,
     })
 }
 
