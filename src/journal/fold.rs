@@ -192,7 +192,8 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
                 let mut ordering = None;
                 rows.run(planned.id, &mut |row| {
                     let row = row.get_or_insert_with(|| {
-                        let run = Run { turn_since: at.packed(), ..Run::new(planned.clone()) };
+                        let turn_since = planned.order.as_ref().map_or(0, |_| at.packed());
+                        let run = Run { turn_since, ..Run::new(planned.clone()) };
                         RunRow { run, at, base: at, values: Vec::new(), would: None }
                     });
                     ordering = Ordering::of(&row.run);

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::at::explain as words;
 use super::decode::Decoder;
 use super::limits::ORDER_KEY_MAX;
 use super::render::event_scope;
 use super::{ExpressionFault, Rule, shapes};
 use crate::event::Event;
-use crate::expr::{EvalError, Template};
+use crate::expr::{EvalError, Template, explain as words};
 use crate::time::{Rate, Timestamp};
 use crate::yaml::{Fields, Node};
 

@@ -241,8 +241,13 @@ fn a_hundred_thousand_keys_and_one_long_queue_cost_no_scan() {
     wait(journal.plan(Plan { through: event, runs: long })).expect("kept");
     wait(journal.ask(Op::Drain)).expect("drains");
     let due = |max| journal.due(at(9_000), max, &|_| false).expect("reads").0;
-    assert_eq!(due(200_000).len(), 100_000, "each key has one; 2,000 wait for the first");
+    assert_eq!(journal.0.shared.read().timers.open, 102_000);
     let first = run(0, None).id;
+    let of_first = |run: &Run| run.order_key() == Some(OrderKey::of("rule", "0"));
+    let blocked = RunQuery { state: Some(RunState::Blocked), limit: usize::MAX, ..RunQuery::default() };
+    let blocked = journal.runs(&blocked).expect("reads").items;
+    assert!(blocked.len() == 2_000 && blocked.iter().all(of_first), "each key has one; 2,000 wait for the first");
+    assert!(due(4_000).iter().all(|run| run.id() == first || !of_first(run)));
     let mut holder = first;
     for _ in 0..500 {
         wait(journal.record(holder, vec![settled(RunState::Succeeded, at(3))])).expect("kept");

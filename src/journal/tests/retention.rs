@@ -82,7 +82,7 @@ pub(super) fn rows(journal: &Journal) -> Vec<String> {
     let stored = state.checkpoints.as_ref().map(|rows| rows.after(b't', None, usize::MAX).expect("reads"));
     for (key, value) in stored.into_iter().flatten() {
         let order = crate::runs::OrderKey(key[1..17].try_into().expect("16 bytes"));
-        let name = RowKey::Turn(order, crate::journal::turns::place_of_key(&key));
+        let name = RowKey::Turn(order, turns::place_of_key(&key));
         if state.overlay(&name).is_none() {
             all.push(format!("{name:?} {:?}", Row::Bytes(value)));
         }
