@@ -1,5 +1,6 @@
 //! The owner of all runs that are being worked on: `next_step` waits, `apply` decides and never waits.
 
+mod end;
 mod lanes;
 mod limits;
 mod together;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::lanes::LaneOf;
 use super::Dispatch;
-use super::attempt::{Sent, World, record};
+use super::attempt::{Sent, World};
 use super::gates::{Gates, Place};
 use super::gathering::Gatherings;
 use super::kept::{self, Open};
@@ -25,7 +26,7 @@ use super::paces::Paces;
 use crate::event::{Event, RuleName, RunId};
 use crate::journal::AppendError;
 use crate::rules::Rule;
-use crate::runs::{Attempt, Class, Failure, Next, Outcome, Run, event_removed, rule_removed, settle, wrap};
+use crate::runs::{Next, Run, event_removed, rule_removed};
 use crate::time::Timestamp;
 
 /// Runs worked on at once, those that queue before their targets included.
@@ -42,8 +43,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(10);
 /// The longest sleep; a clock that was set is noticed by then.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
-/// After the grace period, for recording what was cut off.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The cause of a run that was put back because its target has no room.
 const NO_ROOM: &str = "no_room";
 
@@ -357,52 +356,5 @@ impl Owner {
             self.gatherings.back(place);
         }
         self.rest(id, REST);
-    }
-
-    /// The grace period is over, or everything ended: what is still out is recorded as cut off and left due.
-    async fn last_words(mut self) -> Result<(), AppendError> {
-        let now = self.world.clock.now();
-        let mut cut = Vec::new();
-        for (id, active) in &self.active {
-            let (Phase::Sending { place, step, number, since, look_up: false }, Some(context)) = (&active.phase, &active.context) else {
-                continue;
-            };
-            let failure = Failure {
-                class: Class::Unknown,
-                status: None,
-                message: "cut off: the daemon was stopped before the answer came".to_owned(),
-                retry_after: None,
-            };
-            let attempt = Attempt {
-                number: *number,
-                started: *since,
-                ended: now,
-                request: place.target.to_string(),
-                status: None,
-                class: Some(failure.class),
-                error: Some(failure.message.clone()),
-                bytes: 0,
-            };
-            let facts = settle(&active.run, &context.rule, *step, &attempt, &Outcome::Failed(failure), None, now, 0.0);
-            cut.push(match &active.lane {
-                Some(lane) => (lane.run, wrap(&active.run, &context.rule, lane.shape.as_ref(), facts)),
-                None => (*id, facts),
-            });
-        }
-        if !cut.is_empty() {
-            tracing::warn!(
-                attempts = cut.len(),
-                "attempts were cut off at the end of the grace period; their runs go on at the next start"
-            );
-        }
-        self.tasks.shutdown().await;
-        let mut last = JoinSet::new();
-        for (id, facts) in cut {
-            let world = self.world.clone();
-            last.spawn(async move { record(&world.journal, id, facts).await });
-        }
-        // Nothing depends on these words: without them the open intents say the same.
-        drop(tokio::time::timeout(LAST_WORDS, last.join_all()).await);
-        Ok(())
     }
 }

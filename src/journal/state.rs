@@ -103,7 +103,7 @@ impl State {
         self.closed = true;
     }
 
-    fn still_open(&self) -> io::Result<()> {
+    pub(super) fn still_open(&self) -> io::Result<()> {
         if self.closed { Err(io::Error::other("the journal is closed")) } else { Ok(()) }
     }
 
@@ -131,26 +131,6 @@ impl State {
             Some(_) => Ok(None),
             None => Ok(self.stored(&key)?.map(|value| run_row(&value)).transpose()?),
         }
-    }
-
-    /// Where a run stands, without reading all of its row.
-    pub(super) fn run_state(&self, id: RunId) -> io::Result<Option<RunState>> {
-        let key = RowKey::Run(id);
-        let (base, state) = match self.overlay(&key) {
-            Some(Row::Run(row)) => (row.base, row.run.state),
-            Some(_) => return Ok(None),
-            None => match self.stored_head(&key)? {
-                Some((base, head)) => (base, head.state),
-                None => return Ok(None),
-            },
-        };
-        Ok(self.is_needed(base).then_some(state))
-    }
-
-    fn stored_head(&self, key: &RowKey) -> io::Result<Option<(Position, RunHead)>> {
-        self.still_open()?;
-        let first = self.checkpoints.as_ref().map_or(Ok(None), |checkpoints| checkpoints.first_part(key))?;
-        Ok(first.map(|value| run_head(&value)).transpose()?)
     }
 
     /// The row of an event's copies.
@@ -311,15 +291,11 @@ impl Rows for State {
     }
 
     fn holder(&self, key: OrderKey) -> io::Result<Option<RunId>> {
-        let value = self.bytes_row(&RowKey::Turn(key, None))?;
-        Ok(value.and_then(|value| <[u8; 26]>::try_from(value).ok()).map(|bytes| RunId::from_bytes(&bytes)))
+        turns::holder(self, key)
     }
 
     fn hold(&mut self, key: OrderKey, holder: Option<RunId>) {
-        match holder {
-            Some(id) => drop(self.dirty.insert(RowKey::Turn(key, None), Row::Bytes(id.to_bytes().to_vec()))),
-            None => self.forget(RowKey::Turn(key, None)),
-        }
+        turns::hold(self, key, holder);
     }
 
     fn first_waiting(&self, key: OrderKey) -> io::Result<Option<Place>> {
@@ -327,12 +303,7 @@ impl Rows for State {
     }
 
     fn wait(&mut self, key: OrderKey, place: Place, waits: bool) {
-        let key = RowKey::Turn(key, Some(place));
-        if waits {
-            self.dirty.insert(key, Row::Bytes(Vec::new()));
-        } else {
-            self.forget(key);
-        }
+        turns::wait(self, key, place, waits);
     }
 
     fn beside(&mut self, id: RunId) {
