@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::Value;
 use url::Url;
 
-use super::{CallRequest, CallResponse, Operation, Output, PageBy, PageSize, Paginate};
+use super::{CallRequest, CallResponse, Operation, PageBy, PageSize, Paginate};
 use crate::expr::{EvalError, Expression, Scope};
 
 /// The longest URL or cursor that is taken from an answer, in bytes.
@@ -67,12 +67,12 @@ pub enum PageFault {
         error: EvalError,
     },
     /// The rows are no list.
-    #[error("page {page} has no list where its rows are due{at}; check `output.root`")]
+    #[error("page {page} is {kind} where a list is due; point `output.root` at the list")]
     NoList {
         /// The page, from 1.
         page: u32,
-        /// ` (data.items)`, or nothing for the whole body.
-        at: String,
+        /// What it is.
+        kind: &'static str,
     },
 }
 
@@ -91,7 +91,6 @@ pub enum Next {
 #[derive(Clone, Debug)]
 pub struct Pages {
     paginate: Paginate,
-    output: Output,
     /// The request of the page that is read now.
     request: CallRequest,
     /// Its number, from 1.
@@ -131,7 +130,7 @@ impl Pages {
             set(&mut request, param, position.to_string());
         }
         let asked = BTreeSet::from([fingerprint(&request.full_url())]);
-        Some(Self { paginate, output: operation.output.clone(), request, page: 1, position, rows_per_page, asked, before: None })
+        Some(Self { paginate, request, page: 1, position, rows_per_page, asked, before: None })
     }
 
     /// The request of the page that is to be read now.
@@ -146,12 +145,13 @@ impl Pages {
         self.page
     }
 
-    /// What follows the answer to [`Pages::request`]; that is then the next request. `scope` has `config` and `input`.
+    /// What follows the answer to [`Pages::request`], whose curated value is `rows`; that is then the next request. `scope`
+    /// has `config` and `input`.
     ///
     /// # Errors
     /// The service goes in a circle, leads elsewhere, or its answer cannot be read as a page.
-    pub fn after(&mut self, response: &CallResponse, scope: &Scope<'_>) -> Result<Next, PageFault> {
-        let rows = self.rows(response)?;
+    pub fn after(&mut self, response: &CallResponse, rows: &Value, scope: &Scope<'_>) -> Result<Next, PageFault> {
+        let Some(rows) = rows.as_array() else { return Err(PageFault::NoList { page: self.page, kind: kind(rows) }) };
         let value = response.to_value();
         let scope = scope.clone().bind("response", &value).bind("body", &response.body);
         if let Some(until) = &self.paginate.until
@@ -187,21 +187,6 @@ impl Pages {
         self.page += 1;
         self.request = next;
         Ok(Next::Ask(Box::new(self.request.clone())))
-    }
-
-    /// The rows of an answer: the list that `output.root` points at. An answer without any where a list is due is no
-    /// empty page.
-    fn rows<'v>(&self, response: &'v CallResponse) -> Result<&'v [Value], PageFault> {
-        match at(&response.body, &self.output.root) {
-            Some(Value::Array(rows)) => Ok(rows),
-            // Some services leave an empty list out; the answer as a whole must still be one.
-            None | Some(Value::Null) if response.body.is_object() && !self.output.root.is_empty() => Ok(&[]),
-            _ => {
-                let root = &self.output.root;
-                let at = if root.is_empty() { String::new() } else { format!(" (`{}`)", root.join(".")) };
-                Err(PageFault::NoList { page: self.page, at })
-            }
-        }
     }
 
     /// The next page of those that have numbers: none behind an empty or a short one.
@@ -316,14 +301,6 @@ fn parameter(text: &str) -> (&str, &str, &str) {
     (name, value[..end].trim(), &value[end..])
 }
 
-/// What a path of keys and numbers of elements points at.
-fn at<'v>(body: &'v Value, root: &[String]) -> Option<&'v Value> {
-    root.iter().try_fold(body, |value, key| match value {
-        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-        other => other.get(key),
-    })
-}
-
 fn find<'r>(request: &'r CallRequest, param: &str) -> Option<&'r str> {
     request.query.iter().find(|(name, _)| name == param).map(|(_, value)| value.as_str())
 }
@@ -358,3 +335,7 @@ fn kind(value: &Value) -> &'static str {
         Value::Object(_) => "a mapping",
     }
 }
+
+#[cfg(test)]
+#[path = "pages/tests.rs"]
+mod tests;
