@@ -8,10 +8,13 @@ mod authorize;
 mod budgets;
 mod keeper;
 mod tokens;
+mod walk;
 mod wire;
 
 #[cfg(test)]
 mod tests;
+
+pub use walk::{Asked, Bound, Bounds, Ended, OF_A_FILE, OF_A_STEP, Outcome, Walk, conclude};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};

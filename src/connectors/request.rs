@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::Access;
+use crate::event::read_json;
 
 /// What an operation sends: rendered and checked, not yet authorised. The same for every attempt of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +82,7 @@ impl CallResponse {
         use base64::Engine as _;
         let body = match std::str::from_utf8(bytes) {
             Ok("") => Value::Null,
-            Ok(text) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
+            Ok(text) => read_json(bytes).unwrap_or_else(|_| Value::String(text.to_owned())),
             Err(_) => json!({"base64": base64::prelude::BASE64_STANDARD.encode(bytes)}),
         };
         Self { status, headers, body }

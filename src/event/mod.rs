@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP, stores or rules. An [`Event`] is data.
 
 mod cloud;
+mod exact;
 #[cfg(test)]
 pub(crate) mod fuzz;
 mod id;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use exact::read_json;
 pub use id::{EventId, IdGenerator, RuleHash, RunId};
 pub use json::{EVENT_FIELDS, EventJsonError};
 pub use key::{Key, STAMP_TOLERANCE, UNKEYED_TOLERANCE};
