@@ -42,7 +42,7 @@ pub(super) fn authorize(wire: &mut Wire, connector: &Connector, access: &Access,
             wire.query.retain(|(written, _)| written != name);
             wire.query.push((name.clone(), value("value")?.to_owned()));
         }
-        Auth::OAuth2(_) => {
+        Auth::OAuth2(_) | Auth::Orchestrator => {
             let bearer = with.bearer.ok_or("there is no token")?;
             wire.set_header("authorization", bearer.expose().to_owned());
         }

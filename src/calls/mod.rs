@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -47,6 +48,8 @@ pub struct Calls {
 struct Shared {
     tokens: TokensByConnector,
     budgets: Budgets,
+    /// Tokens of the built-in connectors, by their names.
+    orchestrators: ArcSwap<BTreeMap<Arc<str>, Arc<Tokens>>>,
     journal: OnceLock<Journal>,
 }
 
@@ -89,6 +92,11 @@ impl Calls {
         Self { http, clock: self.clock.clone(), shared: Arc::clone(&self.shared) }
     }
 
+    /// The tokens of the connectors that belong to orchestrators, in place of those before.
+    pub fn share_tokens(&self, tokens: BTreeMap<Arc<str>, Arc<Tokens>>) {
+        self.shared.orchestrators.store(Arc::new(tokens));
+    }
+
     /// Where refresh tokens that change are kept. Without it those are refused.
     pub fn keep_in(&self, journal: Journal) {
         // The first one stays: there is one journal in a process.
@@ -116,6 +124,10 @@ impl Calls {
             Auth::OAuth2(oauth2) => {
                 let tokens = self.shared.tokens.of(connector, oauth2, access, self.shared.journal.get());
                 Some(tokens.map_err(|why| configuration(format!("no token for connector `{}`: {why}", connector.name)))?)
+            }
+            Auth::Orchestrator => {
+                let tokens = self.shared.orchestrators.load().get(&connector.name).cloned();
+                Some(tokens.ok_or_else(|| configuration(format!("connector `{}` belongs to no orchestrator", connector.name)))?)
             }
             Auth::None | Auth::Bearer { .. } | Auth::Basic { .. } | Auth::ApiKey { .. } | Auth::Hmac(_) => None,
         };

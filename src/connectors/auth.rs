@@ -42,6 +42,8 @@ pub enum Auth {
     OAuth2(Box<OAuth2>),
     /// The request is signed.
     Hmac(Box<HmacAuth>),
+    /// As the configured orchestrator is: no file says it, only the connector that is built in.
+    Orchestrator,
 }
 
 /// Where an API key goes.
@@ -137,7 +139,7 @@ impl Auth {
     #[must_use]
     pub fn values(&self) -> Vec<(&'static str, &AuthValue)> {
         match self {
-            Self::None => Vec::new(),
+            Self::None | Self::Orchestrator => Vec::new(),
             Self::Bearer { secret } => vec![("bearer", secret)],
             Self::Basic { username, password } => vec![("username", username), ("password", password)],
             Self::ApiKey { value, .. } => vec![("value", value)],
@@ -163,6 +165,7 @@ impl Auth {
             Self::ApiKey { .. } => "api_key",
             Self::OAuth2(_) => "oauth2",
             Self::Hmac(_) => "hmac",
+            Self::Orchestrator => "orchestrator",
         }
     }
 }

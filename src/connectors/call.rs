@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::limits::{BODY_MAX, HEADER_MAX, IDEMPOTENT, SAFE, URL_MAX};
 use super::operation::{Before, Body, Operation, Part};
 use super::request::{CallRequest, Content, FormPart};
-use super::{Connector, check, file};
+use super::{Connector, builtin, check, file};
 use crate::expr::{At, EvalError, ExpressionFault, Scope, Template, Tree};
 use crate::time::Timestamp;
 
@@ -77,6 +77,9 @@ impl Connector {
             && !SAFE.contains(&operation.method)
         {
             request.headers.entry(name.clone()).or_insert_with(|| key.clone());
+        }
+        if matches!(self.auth, super::Auth::Orchestrator) {
+            builtin::finish(&mut request, input, config, &at)?;
         }
         let length = request.full_url().len();
         if length > URL_MAX {

@@ -7,6 +7,7 @@ mod access;
 pub mod auth;
 mod auth_read;
 mod auth_shapes;
+mod builtin;
 mod call;
 mod check;
 mod decode;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use access::{Access, MASK};
 pub use auth::{Auth, AuthValue};
+pub use builtin::{FOLDER_PATH_HEADER, ORCHESTRATOR, OrchestratorSite, folder_path_value};
 pub use call::Caller;
 pub use model::{ConfigField, ConfigValue, Connector, Limits, Test, TestResponse, Trigger, TriggerKind};
 pub use operation::{

@@ -69,6 +69,13 @@ impl Connectors {
         (Self { all: Arc::new(all) }, faults)
     }
 
+    /// With further ones, in place of those that have their names.
+    pub(super) fn and(self, more: impl Iterator<Item = Arc<Connector>>) -> Self {
+        let mut all = BTreeMap::clone(&self.all);
+        all.extend(more.map(|connector| (Arc::clone(&connector.name), connector)));
+        Self { all: Arc::new(all) }
+    }
+
     /// A connector by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Connector>> {

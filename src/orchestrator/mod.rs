@@ -35,6 +35,7 @@ pub use version::PARENT_SINCE;
 
 use crate::clock::Clock;
 use crate::config::OrchestratorConfig;
+use crate::connectors::OrchestratorSite;
 pub use crate::http::client::CallTrace;
 
 use crate::http::client::Client;
@@ -58,7 +59,7 @@ pub struct Orchestrator {
 struct Inner {
     config: OrchestratorConfig,
     tenant: Option<(String, String)>,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     version: Version,
     queues: Cache<QueueInfo>,
     releases: Cache<String>,
@@ -108,7 +109,7 @@ impl Orchestrator {
     pub fn new(config: OrchestratorConfig, credential: Secret, http: Client, clock: Clock) -> Self {
         let inner = Inner {
             tenant: urls::tenant_header(&config),
-            tokens: Tokens::new(Box::new(grant::Flow::of(&config)), credential),
+            tokens: Arc::new(Tokens::new(Box::new(grant::Flow::of(&config)), credential)),
             version: Version::of(config.edition),
             queues: Cache::default(),
             releases: Cache::default(),
@@ -124,6 +125,23 @@ impl Orchestrator {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.inner.config.name
+    }
+
+    /// Its tokens, for others who ask the same API.
+    #[must_use]
+    pub fn tokens(&self) -> Arc<Tokens> {
+        Arc::clone(&self.inner.tokens)
+    }
+
+    /// What its connector needs to know.
+    #[must_use]
+    pub fn site(config: &OrchestratorConfig) -> OrchestratorSite {
+        OrchestratorSite {
+            name: Arc::clone(&config.name),
+            url: config.url.clone(),
+            tenant: urls::tenant_header(config).map(|(_, tenant)| tenant),
+            folder: config.folder.as_ref().and_then(|folder| folder_header(folder).ok()),
+        }
     }
 
     /// The folder used when a step names none.

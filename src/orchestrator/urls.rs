@@ -1,9 +1,7 @@
 //! Where requests go and which headers name tenant and folder: pure functions of the configuration.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::config::{AuthConfig, Edition, OrchestratorConfig};
+use crate::connectors::{FOLDER_PATH_HEADER, folder_path_value};
 use crate::http::encode::percent;
 use crate::rules::FolderRef;
 
@@ -55,10 +53,7 @@ pub fn folder_header(folder: &FolderRef) -> Result<(String, String), String> {
         FolderRef::Id(id) => ("X-UIPATH-OrganizationUnitId".to_owned(), id.to_string()),
         FolderRef::Key(key) if key.bytes().all(|b| b.is_ascii_graphic()) => ("X-UIPATH-FolderKey".to_owned(), key.clone()),
         FolderRef::Key(_) => return Err("the folder's key is no GUID".to_owned()),
-        FolderRef::Path(path) => {
-            let utf16: Vec<u8> = path.encode_utf16().flat_map(u16::to_le_bytes).collect();
-            ("X-UIPATH-FolderPath-Encoded".to_owned(), STANDARD.encode(utf16))
-        }
+        FolderRef::Path(path) => (FOLDER_PATH_HEADER.to_owned(), folder_path_value(path)),
     })
 }
 
@@ -82,6 +77,9 @@ pub fn folder_name(folder: Option<&FolderRef>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[test]
