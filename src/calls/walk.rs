@@ -94,7 +94,7 @@ impl Calls {
     #[must_use]
     pub fn walk<'a>(&'a self, asked: Asked<'a>, request: CallRequest, bounds: Bounds) -> Option<Walk<'a>> {
         let pages = Pages::of(asked.operation, request)?;
-        Some(Walk { calls: self, asked, pages, bounds, rows: 0, bytes: 0, ended: None })
+        Some(Walk { calls: self, asked, pages, bounds, rows: 0, bytes: 0, ended: None, failed: false })
     }
 }
 
@@ -108,6 +108,8 @@ pub struct Walk<'a> {
     rows: usize,
     bytes: u64,
     ended: Option<Ended>,
+    /// The last request had no value.
+    failed: bool,
 }
 
 impl Walk<'_> {
@@ -126,6 +128,7 @@ impl Walk<'_> {
             }
             _ => None,
         };
+        self.failed = followed.is_none();
         self.ended = match followed {
             Some(Ok(Next::Ask(_))) if self.rows >= self.bounds.rows => Some(Ended::Bounds(Bound::Rows(self.rows))),
             Some(Ok(Next::Ask(_))) if self.bytes >= self.bounds.bytes => Some(Ended::Bounds(Bound::Bytes(self.bytes))),
@@ -140,6 +143,15 @@ impl Walk<'_> {
             }
         };
         Some(outcome)
+    }
+
+    /// Asks for the page that failed once more; not where the pages themselves are at fault.
+    pub fn again(&mut self) -> bool {
+        let failed = self.failed;
+        if failed {
+            (self.ended, self.failed) = (None, false);
+        }
+        failed
     }
 
     /// Why it ended, once it has.

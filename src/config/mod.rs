@@ -19,6 +19,7 @@ mod schemes;
 mod secrets;
 mod settings;
 mod shapes;
+mod sites;
 mod sources;
 mod url;
 mod world;
@@ -35,6 +36,7 @@ pub use registration::{Registration, Subscribe};
 pub use secrets::{SECRET_UNRESOLVED, Secrets};
 pub use settings::{AdminAddress, Config, Egress, Limits, Log, LogFormat, Retention};
 pub use shapes::config_schema;
+pub use sites::{folder_header, tenant_header};
 pub use sources::WebhookSource;
 #[cfg(test)]
 pub(crate) use world::FakeWorld;

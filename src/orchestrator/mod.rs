@@ -35,7 +35,6 @@ pub use version::PARENT_SINCE;
 
 use crate::clock::Clock;
 use crate::config::OrchestratorConfig;
-use crate::connectors::OrchestratorSite;
 pub use crate::http::client::CallTrace;
 
 use crate::http::client::Client;
@@ -131,17 +130,6 @@ impl Orchestrator {
     #[must_use]
     pub fn tokens(&self) -> Arc<Tokens> {
         Arc::clone(&self.inner.tokens)
-    }
-
-    /// What its connector needs to know.
-    #[must_use]
-    pub fn site(config: &OrchestratorConfig) -> OrchestratorSite {
-        OrchestratorSite {
-            name: Arc::clone(&config.name),
-            url: config.url.clone(),
-            tenant: urls::tenant_header(config).map(|(_, tenant)| tenant),
-            folder: config.folder.as_ref().and_then(|folder| folder_header(folder).ok()),
-        }
     }
 
     /// The folder used when a step names none.

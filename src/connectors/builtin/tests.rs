@@ -72,7 +72,12 @@ fn items_are_added_with_the_inputs_and_defaults_that_people_know() {
     let added = meaning("add_queue_item", json!({"queueName": "Q"}), 201, json!({"Id": 5, "Status": "New", "Key": "k"}));
     assert_eq!(added, Meaning::Value(json!({"itemId": 5, "status": "New", "reference": "", "key": "k"})));
     let row = json!({"value": [{"Id": 5, "Status": "Successful", "Output": {"a": 1}, "Reference": null}]});
-    let Meaning::Value(found) = meaning("get_queue_item_result_by_id", json!({"itemId": 5}), 200, row) else { panic!("a value") };
+    let Meaning::Value(found) = meaning("get_queue_item_result_by_id", json!({"itemId": 5}), 200, row) else {
+        panic!(
+            "a value: {:?}",
+            meaning("get_queue_item_result_by_id", json!({"itemId": 5}), 200, json!({"value": [{"Id": 5, "Status": "New"}]}))
+        )
+    };
     assert_eq!((&found["itemStatus"], &found["output"]), (&json!("Successful"), &json!({"a": 1})));
     let none = meaning("get_queue_item_result_by_id", json!({"itemId": 5}), 200, json!({"value": []}));
     assert!(matches!(&none, Meaning::Dead(why) if why.contains("no item 5")), "{none:?}");
