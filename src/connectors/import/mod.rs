@@ -24,6 +24,7 @@ mod servers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -97,6 +98,9 @@ pub fn import(source: &Arc<SourceText>, options: &Options) -> Result<Import, Fau
         }
     }
     left_out_of_all(&document, &mut report.left_out);
+    // A parameter of a path is left out for each of its operations, and told once.
+    let mut told = HashSet::new();
+    report.left_out.retain(|part| told.insert((part.reason, part.pointer.clone(), part.message.clone())));
     if operations.is_empty() {
         let mut fault = Fault::general("nothing-imported", format!("none of {} operations can be imported", report.of));
         if let Some(first) = report.held_back.get(paths_held_back).or(report.held_back.first()) {

@@ -83,10 +83,19 @@ pub(super) fn header(name: &str) -> String {
     usable(&snake(name), "field")
 }
 
-/// A name for the connector: lower case words with `-` between them.
+/// A name for the connector: lower case words with `-` between them. Empty where no letter is in the title.
 pub(super) fn connector(title: &str) -> String {
-    let words = snake(title).replace('_', "-");
-    let name: String = words.chars().take(NAME_MAX).collect();
+    let mut name = String::new();
+    for c in title.chars() {
+        if c.is_ascii_alphanumeric() {
+            name.push(c.to_ascii_lowercase());
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+        if name.len() >= NAME_MAX {
+            break;
+        }
+    }
     let name = name.trim_matches('-');
     if name.starts_with(|c: char| c.is_ascii_lowercase()) { name.to_owned() } else { String::new() }
 }
@@ -168,7 +177,7 @@ mod tests {
             assert_eq!(input(name), field, "{name}");
         }
         assert_eq!(header("X-UIPATH-OrganizationUnitId"), "x_uipath_organization_unit_id");
-        assert_eq!(connector("UiPath.WebApi 20.0"), "ui-path-web-api-20-0");
+        assert_eq!(connector("UiPath.WebApi 20.0"), "uipath-webapi-20-0");
         assert_eq!(connector("日本"), "");
         assert_eq!(variable("pet-store", "token"), "PET_STORE_TOKEN");
     }
