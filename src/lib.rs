@@ -6,7 +6,7 @@
 //! ```text
 //! 11  cli                                           people
 //! 10  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
-//!  9  intake · poll · register · router · dispatch · admin   edges; they never use each other
+//!  9  intake · poll · register · router · watch · dispatch · admin   edges; they never use each other
 //!  8  orchestrator · calls                          API client; requests of connectors
 //!  7  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
 //!  6  config                                        text -> checked values, with every fault collected
@@ -55,6 +55,7 @@ pub mod intake;
 pub mod poll;
 pub mod register;
 pub mod router;
+pub mod watch;
 
 pub mod daemon;
 pub mod sandbox;

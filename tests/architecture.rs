@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["daemon", "sandbox"],
-    &["intake", "poll", "register", "router", "dispatch", "admin"],
+    &["intake", "poll", "register", "router", "watch", "dispatch", "admin"],
     &["orchestrator", "calls"],
     &["journal", "http", "clock"],
     &["config"],

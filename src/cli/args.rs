@@ -59,7 +59,8 @@ pub(super) enum Command {
         /// One JSON object: {"faults": […]}
         #[arg(long)]
         json: bool,
-        #[arg(long, hide = true)]
+        /// Ask Orchestrator as well: token, folders, queues, processes, webhooks; nothing is changed
+        #[arg(long)]
         online: bool,
     },
     /// Run the tests inside rule files

@@ -3,16 +3,21 @@
 use std::path::Path;
 
 use super::output::{DIM, GOOD, Out, Stop, clean, count, paint};
-use super::{report, setup};
+use super::{UNKNOWN, check_online, report, setup};
 use crate::config::{RealWorld, SECRET_UNRESOLVED};
 use crate::fault::{Fault, Faults, Severity};
 
-pub(super) fn run(config: Option<&Path>, json: bool, out: &mut Out) -> Result<u8, Stop> {
+pub(super) fn run(config: Option<&Path>, json: bool, online: bool, out: &mut Out) -> Result<u8, Stop> {
     let setup::Read { config, rules, mut faults } = setup::read(config)?;
     if let Some(config) = &config {
         faults.extend(lenient(config.resolve(&RealWorld).1));
     }
-    let code = setup::code_of(&faults);
+    if let (Some(config), Some(rules)) = (&config, rules.as_ref().filter(|_| online && !faults.any_error())) {
+        let verbose = !json && out.verbosity() >= 0;
+        faults.extend(check_online::run(config, rules, if verbose { Some(out) } else { None })?);
+    }
+    let unreachable = faults.iter().any(|fault| fault.code == check_online::UNREACHABLE);
+    let code = if unreachable { UNKNOWN } else { setup::code_of(&faults) };
     if json {
         out.json(&report::json(&faults, &RealWorld))?;
         return Ok(code);
@@ -33,7 +38,8 @@ pub(super) fn run(config: Option<&Path>, json: bool, out: &mut Out) -> Result<u8
     if let (Some(config), Some(rules), super::YES) = (config, rules, code)
         && out.verbosity() >= 0
     {
-        let (rules, sources, orchestrators) = (rules.rules().len(), config.sources.len() + config.polls.len(), config.orchestrators.len());
+        let (rules, sources, orchestrators) =
+            (rules.rules().len(), config.sources.len() + config.polls.len() + config.watches.len(), config.orchestrators.len());
         let good = [count(rules, "rule"), count(sources, "source"), count(orchestrators, "orchestrator")];
         out.line(&format!("{}: {}", paint(GOOD, "ok"), good.join(", ")))?;
     }

@@ -7,6 +7,7 @@ mod args;
 mod as_test;
 mod backtest;
 mod check;
+mod check_online;
 mod client;
 mod connector;
 mod demo;
@@ -84,8 +85,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Run => run::run(config, args.verbosity()),
         Command::Demo(args) => demo::run(args, out),
         Command::Init { dir } => init::run(dir, out),
-        Command::Check { online: true, .. } => Err(later::refuse("check --online")),
-        Command::Check { json, .. } => check::run(config, *json, out),
+        Command::Check { json, online } => check::run(config, *json, *online, out),
         Command::Test { rules, junit, json, require_tests } => {
             let asked = test::Asked { only: rules, junit: junit.as_deref(), json: *json, require_tests: *require_tests };
             test::run(config, &asked, out)

@@ -50,7 +50,8 @@ pub(super) fn read(named: Option<&Path>) -> Result<Read, Stop> {
         faults.extend(found);
         let (set, found) = RuleSet::load(&files, &config.known(), &read_sample);
         faults.extend(found);
-        rules = set.filter(|_| complete);
+        let watches = config.watches.values().cloned().collect();
+        rules = set.filter(|_| complete).map(|set| set.with_watches(watches));
     }
     Ok(Read { config, rules, faults })
 }

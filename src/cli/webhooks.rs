@@ -86,7 +86,7 @@ fn ours(config: &Config, rules: &RuleSet, named: Option<&str>) -> Result<Vec<Our
             orchestrator: orchestrator.clone(),
             url,
             all: source.registration.subscribe == Subscribe::All,
-            types: rules.types_of(&source.name),
+            types: rules.types_of(&source.name, orchestrator.name()),
             secret: secret.value.clone(),
         });
     }

@@ -140,6 +140,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
         orchestrators,
         sources: sources.webhooks,
         polls: sources.polls,
+        watches: sources.watches,
     })
 }
 

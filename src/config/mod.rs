@@ -22,6 +22,7 @@ mod shapes;
 mod sites;
 mod sources;
 mod url;
+mod watches;
 mod world;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::orchestrators::OrchestratorConfig;
 use super::polls::PollSource;
 use super::sources::WebhookSource;
 use crate::event::SourceName;
-use crate::rules::{Known, KnownSource};
+use crate::rules::{Known, KnownSource, Watch};
 use crate::secret::SecretRef;
 
 /// A checked configuration. It is made by [`super::load`].
@@ -52,6 +52,8 @@ pub struct Config {
     pub sources: BTreeMap<SourceName, WebhookSource>,
     /// Polled sources by name.
     pub polls: BTreeMap<SourceName, PollSource>,
+    /// Watched sources by name.
+    pub watches: BTreeMap<SourceName, Arc<Watch>>,
 }
 
 impl Config {
@@ -74,6 +76,12 @@ impl Config {
                     unsigned: false,
                     reconciles: source.reconciles.clone(),
                     orchestrator: Some(Arc::clone(&source.orchestrator)),
+                }))
+                .chain(self.watches.values().map(|source| KnownSource {
+                    name: Arc::clone(&source.name),
+                    unsigned: false,
+                    reconciles: None,
+                    orchestrator: source.orchestrator.clone(),
                 }))
                 .collect(),
             vars: self.vars.clone(),

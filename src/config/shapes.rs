@@ -182,9 +182,50 @@ pub(super) static SOURCE: Shape = Shape {
     keys: &[
         key("webhook", Form::Object(&WEBHOOK), "Deliveries of webhooks."),
         key("poll", Form::Object(&POLL), "Changes read by asking for them."),
+        key("watch", Form::Object(&WATCH), "What should happen, and by when: an event when it does not."),
     ],
-    later: &["watch"],
-    one_of: &["webhook", "poll"],
+    one_of: &["webhook", "poll", "watch"],
+    ..Shape::EMPTY
+};
+
+/// A watched source.
+pub(super) static WATCH: Shape = Shape {
+    name: "watch",
+    about: "What should happen, and by when: an event when it does not.",
+    keys: &[
+        key("stuck", Form::Object(&STUCK), "An event `tripline.item.stuck` for an item that stays too long where it is."),
+        key("absent", Form::Object(&ABSENT), "An event `tripline.absent` when others do not come."),
+    ],
+    one_of: &["stuck", "absent"],
+    ..Shape::EMPTY
+};
+
+/// `stuck`.
+pub(super) static STUCK: Shape = Shape {
+    name: "stuck",
+    about: "Items that stay too long where they are.",
+    keys: &[
+        key("queue", Form::Text, "The queue's name.").required(),
+        key("longer_than", Form::Duration, "How long an item may stay.").required(),
+        key("status", Form::Words(&["InProgress", "New"]), "Where; InProgress by default."),
+        key("orchestrator", Form::Text, "Whose queue it is; default: the only one."),
+        key("folder", DEFAULT_FOLDER, "Only items in this folder."),
+    ],
+    ..Shape::EMPTY
+};
+
+/// `absent`.
+pub(super) static ABSENT: Shape = Shape {
+    name: "absent",
+    about: "Events that do not come.",
+    keys: &[
+        key("events", TEXTS, "Types of the events: any of them will do.").required(),
+        key("match", Form::Any, "What their data must be: a pattern as in rules."),
+        key("within", Form::Duration, "In how long one must come.").required(),
+        key("at", Form::Text, "When it is looked, once a day: `06:00 Europe/Berlin`."),
+        key("every", Form::Duration, "When it is looked, again and again. Without `at` and `every`: as soon as nothing came for so long."),
+        key("orchestrator", Form::Text, "Only events of this one."),
+    ],
     ..Shape::EMPTY
 };
 

@@ -13,9 +13,11 @@ use super::registration::{Registration, registration};
 use super::schemes;
 use super::shapes;
 use super::url::network;
+use super::watches;
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults, Place, nearest};
 use crate::normalize::services::ServiceView;
+use crate::rules::Watch;
 use crate::secret::SecretRef;
 use crate::signature::Scheme;
 use crate::yaml::secret;
@@ -23,6 +25,9 @@ use crate::yaml::{Fields, KeyNode, Node, Yaml};
 
 /// The most secrets that one source may have; each is tried for each delivery.
 pub const SECRETS_MAX: usize = 16;
+
+/// How events may come in.
+const KINDS: [&str; 3] = ["webhook", "poll", "watch"];
 
 /// The longest ingress path, in bytes.
 pub const PATH_MAX: usize = 256;
@@ -76,6 +81,8 @@ pub(super) struct Sources {
     pub(super) webhooks: BTreeMap<SourceName, WebhookSource>,
     /// Read.
     pub(super) polls: BTreeMap<SourceName, PollSource>,
+    /// Watched.
+    pub(super) watches: BTreeMap<SourceName, Arc<Watch>>,
 }
 
 /// Reads `sources`.
@@ -88,21 +95,27 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
     };
     let mut paths: Vec<(String, &KeyNode)> = Vec::new();
     let mut polls = Vec::new();
+    let mut watches: Vec<Arc<Watch>> = Vec::new();
     for (key, node) in entries {
         check_name(key, "source", faults);
         let what = format!("source `{}`", key.name);
         let Some(fields) = Fields::read(node, &what, &shapes::SOURCE, faults) else { continue };
-        if let (Some(_), Some(second)) = (fields.get("webhook"), fields.key_place("poll")) {
-            let fault = Fault::error("sources", second.clone(), format!("{what} has both `webhook` and `poll`"));
-            faults.push(fault.help("make two sources of it; the poll then `reconciles` the webhook"));
+        let kinds: Vec<(&str, &Place)> = KINDS.iter().filter_map(|kind| Some((*kind, fields.key_place(kind)?))).collect();
+        if let [(first, _), (second, place), ..] = kinds.as_slice() {
+            let fault = Fault::error("sources", (*place).clone(), format!("{what} has both `{first}` and `{second}`"));
+            faults.push(fault.help("make two sources of it; a poll then `reconciles` the webhook"));
+        }
+        if let Some(inner) = fields.get("watch") {
+            watches.extend(watches::watch(key, inner, around, faults).map(Arc::new));
+            continue;
         }
         if let Some(inner) = fields.get("poll") {
             polls.extend(polls::poll(key, inner, around, faults).map(|poll| (poll, inner)));
             continue;
         }
         let Some(inner) = fields.get("webhook") else {
-            if fields.entries().is_empty() || ["webhook", "poll"].iter().any(|name| fields.key_place(name).is_some()) {
-                let fault = Fault::error("missing-key", key.place.clone(), format!("{what} has neither `webhook` nor `poll`"));
+            if fields.entries().is_empty() || KINDS.iter().any(|name| fields.key_place(name).is_some()) {
+                let fault = Fault::error("missing-key", key.place.clone(), format!("{what} has neither `webhook` nor `poll` nor `watch`"));
                 faults.push(fault.help("add `webhook:`"));
             }
             continue;
@@ -134,6 +147,7 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
         let help = format!("add a source with `poll: {{kind: queue_items, reconciles: {}}}` for the items' events", source.name);
         faults.push(Fault::warning("no-poll", place, message).help(help));
     }
+    sources.watches = watches.into_iter().map(|watch| (Arc::clone(&watch.name), watch)).collect();
     sources.polls = polls.into_iter().map(|(poll, _)| (Arc::clone(&poll.name), poll)).collect();
     sources
 }

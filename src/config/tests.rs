@@ -127,6 +127,7 @@ fn every_mistake_has_its_answer() {
     let source = "sources: {s: {webhook: {secrets: [{env: S}]}}}\n";
     let wrong_orchestrator = |body: &str| format!("{source}orchestrators: {{o: {{{body}}}}}\n");
     let wrong_source = |body: &str| format!("{orchestrator}sources: {{s: {{webhook: {{{body}}}}}}}\n");
+    let wrong_watch = |body: &str| format!("{orchestrator}sources: {{s: {{watch: {{{body}}}}}}}\n");
     let top = |line: &str| format!("{orchestrator}{source}{line}\n");
     let auth = "auth: {token: {env: T}}";
     let cases: Vec<(String, &str, &str)> = vec![
@@ -223,8 +224,22 @@ fn every_mistake_has_its_answer() {
         (wrong_orchestrator(&format!("url: 'https://x.corp', edition: suite, folder: {{key: abc}}, {auth}")), "folder", "GUID"),
         (wrong_orchestrator(&format!("url: 'https://x.corp', edition: suite, folder: {{}}, {auth}")), "folder", "{id:"),
         (wrong_orchestrator(&format!("url: 'https://x.corp', edition: suite, tenant: '', {auth}")), "tenant", "empty"),
-        (format!("{orchestrator}sources: {{s: {{watch: {{}}}}}}\n"), "not-in-this-version", "watch"),
-        (format!("{orchestrator}sources: {{s: {{watch: {{}}}}}}\n"), "not-in-this-version", "watch"),
+        (wrong_watch(""), "missing-key", "absent"),
+        (wrong_watch("stuck: {longer_than: 2h}"), "missing-key", "queue"),
+        (wrong_watch("stuck: {queue: Q}"), "missing-key", "longer_than"),
+        (wrong_watch("stuck: {queue: Q, longer_than: 10ms}"), "out-of-range", "longer_than"),
+        (wrong_watch("stuck: {queue: Q, longer_than: 2h, status: Successful}"), "status", "New or InProgress"),
+        (wrong_watch("stuck: {queue: Q, longer_than: 2h, orchestrator: oo}"), "unknown-orchestrator", "did you mean `o`"),
+        (wrong_watch("stuck: {queue: Q, longer_than: 2h}, absent: {events: ping, within: 1h}"), "watch", "both"),
+        (wrong_watch("absent: {within: 24h}"), "missing-key", "events"),
+        (wrong_watch("absent: {events: job.completed}"), "missing-key", "within"),
+        (wrong_watch("absent: {events: [], within: 24h}"), "empty", "events"),
+        (wrong_watch("absent: {events: '*job', within: 24h}"), "bad-type", "`*`"),
+        (wrong_watch("absent: {events: ping, within: 24h, at: '25:00 Europe/Berlin'}"), "at", "time of day"),
+        (wrong_watch("absent: {events: ping, within: 24h, at: '06:00 Europe/Berln'}"), "at", "Berln"),
+        (wrong_watch("absent: {events: ping, within: 24h, at: '06:00', every: 1h}"), "watch", "both"),
+        (wrong_watch("absent: {events: ping, within: 24h, match: {Job: {Id: 7}}}"), "pattern-scalar", "[7]"),
+        (wrong_watch("absent: {events: ping, wihtin: 24h, within: 1h}"), "unknown-key", "within"),
         (format!("{orchestrator}sources: {{s: {{}}}}\n"), "missing-key", "webhook"),
         (format!("{orchestrator}sources: {{'a b': {{webhook: {{secrets: [{{env: S}}]}}}}}}\n"), "name", "a b"),
         (wrong_source(""), "missing-key", "secrets"),

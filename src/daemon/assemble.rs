@@ -55,6 +55,7 @@ pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faul
     };
     match (rules, http) {
         (Some(rules), Some(http)) if !faults.any_error() => {
+            let rules = rules.with_watches(config.watches.values().cloned().collect());
             let targets = targets(&config, &secrets, &http);
             let eyes: Eyes = config.sources.keys().map(|name| (Arc::clone(name), Arc::default())).collect();
             Ok(Assembled {
@@ -123,7 +124,7 @@ fn hooks(config: &Config, secrets: &Secrets, targets: &Targets, rules: &RuleSet,
         let name = source.orchestrator.as_ref()?;
         let (orchestrator, secret) = (targets.orchestrators.get(name)?, secrets.sources.get(&source.name)?.first()?);
         let all = source.registration.subscribe == Subscribe::All;
-        let types = rules.types_of(&source.name);
+        let types = rules.types_of(&source.name, name);
         let ours = source.registration.url.as_ref().map(|url| Ours {
             source: Arc::clone(&source.name),
             orchestrator: orchestrator.clone(),

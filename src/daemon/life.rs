@@ -30,6 +30,7 @@ use crate::poll::{self, Poll, Statuses};
 use crate::register::{self, Register};
 use crate::router;
 use crate::rules::RulesInForce;
+use crate::watch::Watching;
 
 /// How long open deliveries may go on once draining began.
 const INGRESS_DRAIN: Duration = Duration::from_secs(10);
@@ -44,6 +45,7 @@ enum Task {
     Ingress,
     Poll,
     Register,
+    Watch,
     Router,
     Dispatch,
     Files,
@@ -195,6 +197,12 @@ pub(super) async fn live(
         register::run(register, token).await;
         (Task::Register, Ok(()))
     });
+    let watching = Watching { journal: journal.clone(), rules: reloader.rules.clone(), clock: clock.clone() };
+    let token = stop.router.clone();
+    tasks.spawn(async move {
+        crate::watch::run(watching, token).await;
+        (Task::Watch, Ok(()))
+    });
     let (watched, token) = (Arc::clone(&reloader), stop.router.clone());
     tasks.spawn(async move {
         crate::daemon::watch::watch(watched, token).await;
@@ -325,7 +333,12 @@ async fn drain(tasks: &mut JoinSet<(Task, Result<(), String>)>, signals: &mut Si
         wait_for(tasks, &[Task::Ingress], INGRESS_DRAIN + Duration::from_secs(1)).await;
         stop.router.cancel();
         stop.dispatch.cancel();
-        wait_for(tasks, &[Task::Poll, Task::Register, Task::Router, Task::Dispatch, Task::Files], grace + Duration::from_secs(2)).await;
+        wait_for(
+            tasks,
+            &[Task::Poll, Task::Register, Task::Watch, Task::Router, Task::Dispatch, Task::Files],
+            grace + Duration::from_secs(2),
+        )
+        .await;
         stop.admin.cancel();
         wait_for(tasks, &[Task::Admin, Task::Telemetry, Task::Watchdog], ADMIN_DRAIN).await;
     };

@@ -57,6 +57,8 @@ const KNOWN: &[&str] = &[
     TYPE_UNPARSED,
     "tripline.webhook.blind",
     "tripline.webhook.healed",
+    "tripline.item.stuck",
+    "tripline.absent",
 ];
 
 /// Families as people, older texts and the event classes write them.

@@ -81,7 +81,7 @@ impl Inner {
                     return (trace, Err(hide(answer::of_transport(failure, ask.what))));
                 }
             };
-            self.version.learn(&answer);
+            self.version.learn(&answer, self.clock.now());
             self.budget.learn(ask.what, &answer, retry_after(&answer.headers, self.clock.now()), &self.clock);
             if answer.status == 401 && refused.is_none() && self.tokens.can_renew() {
                 refused = Some(token.serial);

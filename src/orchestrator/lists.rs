@@ -99,6 +99,25 @@ impl Orchestrator {
         Called { trace, result: result.map(|rows| rows.iter().map(folder).collect()) }
     }
 
+    /// The names of a folder's processes (`GET /odata/Releases`).
+    pub async fn processes(&self, folder: &FolderRef, timeout: Duration) -> Called<Vec<String>> {
+        let Called { trace, result } = self.all(What::ReadRelease, Some(folder), "Releases", Instant::now() + timeout).await;
+        let names = |rows: Vec<Value>| rows.iter().filter_map(|row| text(row, "Name").map(str::to_owned)).collect();
+        Called { trace, result: result.map(names) }
+    }
+
+    /// The version of its API, as far as its answers told.
+    #[must_use]
+    pub fn api_version(&self) -> Option<u32> {
+        self.inner.version.known()
+    }
+
+    /// How far its clock is from ours, and whether it is ahead, as its last answer told.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<(Duration, bool)> {
+        self.inner.version.skew()
+    }
+
     /// The queues of a folder (`GET /odata/QueueDefinitions`), each as its row.
     pub async fn queues(&self, folder: &FolderRef, timeout: Duration) -> Called<Vec<Value>> {
         self.all(What::ReadQueue, Some(folder), "QueueDefinitions", Instant::now() + timeout).await

@@ -6,6 +6,7 @@
 mod chain;
 mod memory;
 mod replay;
+mod watched;
 
 pub use replay::{Asked, NotReplayed, REPLAY_EVENTS_MAX, Replay, again};
 
@@ -113,6 +114,7 @@ fn planned(
     };
     let (runs, held) = runs_of(events, rules, now, &find, Some(&mut memory))?;
     kept.extend(memory.kept(now, &mut notes.swept)?);
+    kept.extend(watched::kept(journal, rules.set.watches(), events)?);
     Ok(Planned { plan: Plan { through, runs }, held, kept })
 }
 

@@ -145,7 +145,7 @@ fn other_case(name: Option<&Value>, names: &[String]) -> Option<String> {
     names.iter().any(|known| known.eq_ignore_ascii_case(name)).then(|| "names are compared with their case".to_owned())
 }
 
-fn is_in(event: &Event, wanted: &FolderRef) -> bool {
+pub(super) fn is_in(event: &Event, wanted: &FolderRef) -> bool {
     let folder = event.change.folder.as_ref();
     match wanted {
         FolderRef::Path(path) => folder.and_then(|f| f.path.as_deref()).is_some_and(|own| own.eq_ignore_ascii_case(path)),

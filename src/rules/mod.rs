@@ -21,6 +21,7 @@ mod indexed;
 mod known;
 mod limits;
 mod loops;
+mod needs;
 mod order;
 mod part;
 pub mod pattern;
@@ -35,6 +36,7 @@ mod steps;
 mod testing;
 mod values;
 mod waits;
+mod watches;
 
 pub use crate::expr::ExpressionFault;
 pub use crate::retry::RetryPolicy;
@@ -45,6 +47,7 @@ pub use explain::{Because, Explanation};
 pub use hold::{Ran, Verdict};
 pub use known::{Known, KnownSource};
 pub use limits::{ELEMENTS_MAX, PARALLEL_MAX};
+pub use needs::{Need, Needed};
 pub use order::Limits;
 pub use part::Part;
 pub use rehearse::{Guess, Rehearsal};
@@ -54,6 +57,7 @@ pub use rule::{Mode, Rule, Step};
 pub use set::{Met, RuleSet, RulesInForce};
 pub use shapes::rule_schema;
 pub use testing::{TestCase, TestReport};
+pub use watches::{Absent, Seen, Stay, Stuck, Waits, Watch, WatchKind, WatchSet, When};
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::explain::When;
 use super::index::{Index, IndexEntry, TypePattern};
 use super::read::{self, ReadSample};
-use super::{Explanation, ExpressionFault, Known, Mode, Rule, TestReport, check};
+use super::{Explanation, ExpressionFault, Known, Mode, Rule, TestReport, Watch, WatchSet, check};
 use crate::event::{Event, Json, RuleName, Via};
 use crate::fault::{Fault, Faults, Place, SourceText};
 use crate::metric;
@@ -35,6 +35,7 @@ pub struct RuleSet {
     by_name: HashMap<RuleName, usize>,
     index: Index,
     vars: Value,
+    watches: WatchSet,
 }
 
 /// The rule set in force and its generation; swapped whole by a reload.
@@ -74,7 +75,7 @@ impl RuleSet {
         }
         let by_name = rules.iter().enumerate().map(|(index, rule)| (rule.name.clone(), index)).collect();
         let index = index_of(&rules);
-        (Some(Self { rules, by_name, index, vars: known.vars.clone() }), faults)
+        (Some(Self { rules, by_name, index, vars: known.vars.clone(), watches: WatchSet::default() }), faults)
     }
 
     /// All rules, in file order.
@@ -89,13 +90,14 @@ impl RuleSet {
         self.by_name.get(name).map(|index| &self.rules[*index])
     }
 
-    /// Whether no rule can meet an event of this type with this data, whatever else it is; `emitted` says that a rule made it.
+    /// Whether no rule and no watch can meet an event of this type with this data, whatever else it is; `emitted` says that a rule made it.
     /// The same index that [`RuleSet::matching`] asks first, so that both never disagree.
     #[must_use]
     pub fn meets_none(&self, event_type: &str, emitted: bool, data: &impl Json) -> bool {
         let mut found = Vec::new();
-        self.index.matches(&Lower::of(event_type), emitted, data, &mut found);
-        found.is_empty()
+        let lower = Lower::of(event_type);
+        self.index.matches(&lower, emitted, data, &mut found);
+        found.is_empty() && self.watches.meets_none(&lower, emitted, data)
     }
 
     /// The rules an event meets, in file order then order in the file; modes `live` and `shadow`.
@@ -119,11 +121,14 @@ impl RuleSet {
         met
     }
 
-    /// The types that rules want of a source, in lower case; those of rules that are off and of rules for other sources are
-    /// left out.
+    /// The types that rules and watches want of a source of an orchestrator, in lower case; those of rules that are off and of
+    /// rules for other sources are left out.
     #[must_use]
-    pub fn types_of(&self, source: &str) -> Vec<TypePattern> {
+    pub fn types_of(&self, source: &str, orchestrator: &str) -> Vec<TypePattern> {
         let mut types: Vec<TypePattern> = Vec::new();
+        for watch in self.watches.all().iter().filter(|watch| watch.orchestrator.as_deref().is_none_or(|own| own == orchestrator)) {
+            types.extend(watch.types());
+        }
         for rule in self.rules.iter().filter(|rule| rule.mode != Mode::Off && rule.filter.wants_source(source)) {
             for pattern in &rule.filter.events {
                 if !types.contains(pattern) {
@@ -132,6 +137,19 @@ impl RuleSet {
             }
         }
         types
+    }
+
+    /// With watches beside the rules: their events are looked for in the same places.
+    #[must_use]
+    pub fn with_watches(mut self, watches: Vec<Arc<Watch>>) -> Self {
+        self.watches = WatchSet::new(watches);
+        self
+    }
+
+    /// The watches.
+    #[must_use]
+    pub fn watches(&self) -> &WatchSet {
+        &self.watches
     }
 
     /// `vars` of the configuration it was loaded with.

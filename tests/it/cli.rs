@@ -117,7 +117,6 @@ fn commands_of_later_versions_say_so() {
     }
     check(&folder, &["schema", "connector"], 2, "`schema connector` is not in this version");
     check(&folder, &["runs", "discard", "x"], 2, "no run id");
-    check(&folder, &["check", "--online"], 2, "`check --online` is not in this version");
 }
 
 #[test]

@@ -32,7 +32,7 @@ async fn told(child: Child) -> (Option<i32>, String) {
 async fn the_story_ends_with_zero_once_every_effect_was_observed() {
     let (code, text) = told(demo(&["--once"])).await;
     assert_eq!(code, Some(0), "{text}");
-    assert_eq!(text.lines().filter(|line| line.trim_start().starts_with("yes  ")).count(), 10, "{text}");
+    assert_eq!(text.lines().filter(|line| line.trim_start().starts_with("yes  ")).count(), 12, "{text}");
     assert!(!text.contains("not observed"), "{text}");
 }
 

@@ -117,9 +117,16 @@ fn rules_of_the_documentation_pass_check_and_test() {
 #[test]
 fn configurations_of_the_documentation_pass_check() {
     let mut found = 0;
-    for page in
-        ["README.md", "docs/setup.md", "docs/polling.md", "docs/webhooks.md", "docs/sandbox.md", "docs/operating.md", "docs/security.md"]
-    {
+    for page in [
+        "README.md",
+        "docs/setup.md",
+        "docs/polling.md",
+        "docs/webhooks.md",
+        "docs/watching.md",
+        "docs/sandbox.md",
+        "docs/operating.md",
+        "docs/security.md",
+    ] {
         for (line, block) in blocks(page) {
             let Block::Config(text) = block else { continue };
             found += 1;

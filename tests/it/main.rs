@@ -32,6 +32,8 @@ mod floods;
 mod language;
 /// Start, reload, stop, two at once.
 mod life;
+/// What is looked for in Orchestrator before the start.
+mod online;
 /// What people do to runs: try again, accept, put aside, pause, replay.
 mod ops;
 /// Polling.
@@ -55,5 +57,7 @@ mod state;
 mod store;
 /// Targets that hang, throttle or are gone.
 mod targets;
+/// What did not happen.
+mod watch;
 /// Webhooks registered by API.
 mod webhooks;

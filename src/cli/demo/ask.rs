@@ -79,6 +79,12 @@ impl Stage {
         read(self.http.get(format!("{}{path}", self.admin)), path).await.map(|(_, body)| body)
     }
 
+    /// Has the daemon read its files again; the generation in force.
+    pub(super) async fn reload(&self) -> Result<Value, Missed> {
+        let path = "/api/v1/reload";
+        read(self.http.post(format!("{}{path}", self.admin)), path).await.map(|(_, answer)| answer["generation"].clone())
+    }
+
     /// GET JSON from the sandbox.
     pub(super) async fn sandbox_get(&self, path: &str) -> Result<Value, Missed> {
         read(self.as_robot(self.http.get(format!("{}{path}", self.sandbox))), path).await.map(|(_, body)| body)

@@ -12,13 +12,13 @@ const EVENTS: [&str; 3] = ["queueItem.transactionFailed", "queueItem.transaction
 /// The rule that makes review items.
 pub(super) const REVIEW: &str = "demo-review-rejected-invoice";
 /// The rule that books payments.
-const BOOK: &str = "demo-book-paid-invoice";
+pub(super) const BOOK: &str = "demo-book-paid-invoice";
 
 /// Characters of an Idempotency-Key that are shown.
 const KEY_SHOWN: usize = 14;
 
 /// A transaction that ended well.
-fn paid() -> Value {
+pub(super) fn paid() -> Value {
     json!({"IsSuccessful": true, "Output": {"Paid": true}})
 }
 

@@ -6,6 +6,7 @@
 //! that goes with the demo, and so does the daemon.
 
 mod ask;
+mod blind;
 mod chapters;
 mod kill;
 mod stage;
@@ -110,5 +111,6 @@ async fn story(stage: &mut Stage, tell: &mut Tell<'_>) -> Result<(), End> {
     chapters::duplicate(stage, tell).await?;
     chapters::unwilling(stage, tell).await?;
     kill::kill(stage, tell).await?;
-    kill::account(stage, tell).await
+    kill::account(stage, tell).await?;
+    blind::blind(stage, tell).await
 }

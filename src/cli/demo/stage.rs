@@ -118,6 +118,12 @@ impl Stage {
         self.folder.path().join("tripline.yaml")
     }
 
+    /// Adds a polled source to the configuration; it begins with what happens from now on.
+    pub(super) fn add_poll(&self) -> io::Result<()> {
+        let mut file = File::options().append(true).open(self.config())?;
+        io::Write::write_all(&mut file, POLL.as_bytes())
+    }
+
     /// Why there are no rules.
     pub(super) fn rules_missing(&self) -> Option<&str> {
         self.rules_missing.as_deref()
@@ -184,6 +190,18 @@ fn free_port() -> Result<SocketAddr, String> {
     let bound = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     bound.map_err(|error| format!("no free port on loopback: {error}"))
 }
+
+/// The source that is added for the blind hour. It waits two seconds for the webhook, where two minutes are usual.
+const POLL: &str = "  sandbox-queues:
+    poll:
+      orchestrator: sandbox
+      kind: queue_items
+      queues: [Invoices]
+      every: 1s
+      look_back: 0s
+      reconciles: sandbox-hook
+      webhook_within: 2s
+";
 
 fn configuration(sandbox: &str, listen: SocketAddr, admin: SocketAddr) -> String {
     format!(

@@ -32,10 +32,14 @@ pub(super) enum Effect {
     Kept,
     /// Every follow-up is there, once.
     Once,
+    /// What the webhook skipped came by polling.
+    Brought,
+    /// That the webhook was blind was told, and that it sees again.
+    Blind,
 }
 
 impl Effect {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Ready,
         Self::Webhook,
         Self::FollowUp,
@@ -46,6 +50,8 @@ impl Effect {
         Self::Killed,
         Self::Kept,
         Self::Once,
+        Self::Brought,
+        Self::Blind,
     ];
 
     fn name(self) -> &'static str {
@@ -60,6 +66,8 @@ impl Effect {
             Self::Killed => "kill -9 in the middle, restart",
             Self::Kept => "nothing acknowledged is lost",
             Self::Once => "every follow-up exactly once",
+            Self::Brought => "what the webhook skipped is polled",
+            Self::Blind => "blindness told, healing told",
         }
     }
 }
@@ -141,7 +149,7 @@ impl<'o> Tell<'o> {
         for effect in Effect::ALL {
             let observed = self.seen.iter().find(|(seen, _)| *seen == effect).map(|(_, observed)| observed.clone());
             let line = match observed {
-                Some(observed) => format!("     {}  {:<32}  {}", paint(GOOD, "yes"), effect.name(), paint(DIM, &clean(&observed))),
+                Some(observed) => format!("     {}  {:<35}  {}", paint(GOOD, "yes"), effect.name(), paint(DIM, &clean(&observed))),
                 None => format!("     {}   {}", paint(BAD, "no"), effect.name()),
             };
             self.print(&line)?;

@@ -8,6 +8,7 @@ mod loops;
 mod matching;
 mod rendering;
 mod samples;
+mod watches;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
