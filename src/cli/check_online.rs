@@ -119,11 +119,11 @@ impl Look<'_> {
                 None
             }
         };
-        self.about();
         self.named_folders(folders.as_deref());
         self.of_polls().await;
         self.of_rules().await;
         self.of_webhooks().await;
+        self.about();
     }
 
     fn polls(&self) -> impl Iterator<Item = &PollSource> {

@@ -59,7 +59,7 @@ pub(super) async fn blind(stage: &Stage, tell: &mut Tell<'_>) -> Result<(), End>
         &format!("{} {}: {} missed, {}", text(&blind["id"]), text(&blind["type"]), blind["data"]["missed"], types.join(", ")),
     )?;
     stage.sandbox_post("/sandbox/breakers/close", &json!({})).await?;
-    tell.line("an hour later", "Orchestrator delivers again")?;
+    tell.line("later", "the hour is over, Orchestrator delivers again")?;
     stage.add_invoice(SEEN, 42.0).await?;
     stage.work(SEEN, &rejected()).await?;
     tell.waiting("the webhook healed");
