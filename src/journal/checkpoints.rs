@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::event::RunId;
+use crate::journal::format::Position;
 use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, RunHead, Standing, VALUE_MAX, run_head};
 use crate::journal::tally::{self, Beside};
 
@@ -18,8 +19,10 @@ const CACHE_BYTES: u64 = 4 << 20;
 
 /// sled is flushed after this many rows, so that it does not outrun its own log …
 const FLUSH_ROWS: usize = 4096;
-/// … or after this many batches.
+/// … or after this many batches …
 const FLUSH_BATCHES: usize = 256;
+/// … or when they stand for this much more of the journal: what was not flushed is folded again after SIGKILL.
+const FLUSH_BYTES: u32 = 32 << 20;
 
 /// What sled says while its files are held. Its threads give them free a moment after they were dropped.
 const HELD: &str = "could not acquire lock";
@@ -40,6 +43,15 @@ pub(super) struct Checkpoints {
 pub(super) struct Pace {
     rows: usize,
     batches: usize,
+    /// Up to where they stood for the journal then.
+    at: Position,
+}
+
+impl Pace {
+    fn is_over(&self, standing: Option<&Standing>) -> bool {
+        let far = |next: Position| next.segment != self.at.segment || next.offset.abs_diff(self.at.offset) >= FLUSH_BYTES;
+        self.rows >= FLUSH_ROWS || self.batches >= FLUSH_BATCHES || standing.is_some_and(|standing| far(standing.next))
+    }
 }
 
 /// Runs a sled operation; a panic is an error.
@@ -193,8 +205,8 @@ impl Checkpoints {
         }
         self.guarded(|| self.db.apply_batch(batch))?;
         pace.batches += 1;
-        if pace.rows >= FLUSH_ROWS || pace.batches >= FLUSH_BATCHES {
-            *pace = Pace::default();
+        if pace.is_over(standing) {
+            *pace = Pace { at: standing.map_or(pace.at, |standing| standing.next), ..Pace::default() };
             self.flush()?;
         }
         Ok(())
@@ -265,9 +277,40 @@ mod tests {
     use super::*;
     use crate::event::{EventId, Folded, FoldedFrom, Via};
     use crate::journal::fold::FoldRow;
-    use crate::journal::format::Position;
     use crate::journal::rows::fold_row;
     use crate::time::Timestamp;
+
+    #[test]
+    fn what_few_rows_stand_for_is_there_after_a_kill() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let checkpoints = Checkpoints::open(&dir.path().join("a")).expect("opens");
+        let mut pace = Pace::default();
+        let mut copies = 0;
+        // What a killed process leaves: the files as they are.
+        let mut left = |what: &str| {
+            copies += 1;
+            let to = dir.path().join(copies.to_string());
+            std::fs::create_dir(&to).expect("made");
+            for file in ["conf", "db"] {
+                std::fs::copy(dir.path().join("a").join(file), to.join(file)).expect(what);
+            }
+            Checkpoints::open(&to).expect("opens").standing().expect("reads").unwrap_or_default().next
+        };
+        let row = Row::Bytes(vec![1]);
+        let mut apply = |next: Position| {
+            let standing = Standing { next, ..Standing::default() };
+            checkpoints.apply([(&RowKey::Generation(1), &row)].into_iter(), Some(&standing), &mut pace).expect("writes");
+        };
+        let at = |segment, offset| Position { segment, offset };
+        apply(at(3, 900));
+        assert_eq!(left("the first one"), at(3, 900), "what an open folded");
+        apply(at(3, 1_000));
+        assert!(left("a little more") <= at(3, 1_000));
+        apply(at(3, 1_000 + FLUSH_BYTES));
+        assert_eq!(left("much more"), at(3, 1_000 + FLUSH_BYTES));
+        apply(at(4, 40));
+        assert_eq!(left("another segment"), at(4, 40));
+    }
 
     #[test]
     fn long_rows_are_cut_into_parts_and_shrink_again() {
