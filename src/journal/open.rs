@@ -235,9 +235,8 @@ impl Opening<'_> {
             }
             state.keep_index(&replayed.index);
             printfile::write(&self.files, &self.journal, replayed.head, &replayed.index.prints);
-            if state.dirty.len() > REPLAY_ROWS_MAX
-                && let Some(drain) = Drain::begin(state)
-            {
+            // So that a start that is cut short is not done from the beginning again.
+            if let Some(drain) = Drain::begin(state) {
                 drain.finish(state, &mut pace).map_err(|error| failed("write", &self.dir.join("checkpoints"), &error))?;
             }
         }
