@@ -48,6 +48,8 @@ pub(super) struct Retire {
     /// The size of segments unless `size` asks for smaller ones.
     usual_bytes: Option<u64>,
     phase: Phase,
+    /// A segment went, and the next one may have to go as well: it is looked again at once.
+    again: bool,
     /// Runs that changed while their segment is on its way out: looked at once more before it goes.
     touched: BTreeSet<RunId>,
     last_slice: Option<Instant>,
@@ -85,17 +87,21 @@ enum Names {
 impl Retire {
     /// Whether there is something to do at once, when nobody waits.
     pub(super) fn has_work(&self) -> bool {
-        !matches!(self.phase, Phase::Rest) && self.pause.is_none_or(|until| until <= Instant::now())
+        !self.rests() && self.pause.is_none_or(|until| until <= Instant::now())
     }
 
     /// Whether a slice is due although others wait.
     pub(super) fn presses(&self) -> bool {
         // Tests say when it is looked.
-        if cfg!(test) && matches!(self.phase, Phase::Rest) {
+        if cfg!(test) && self.rests() {
             return false;
         }
-        let gap = if matches!(self.phase, Phase::Rest) { LOOK_EVERY } else { GAP };
+        let gap = if self.rests() { LOOK_EVERY } else { GAP };
         self.pause.is_none_or(|until| until <= Instant::now()) && self.last_slice.is_none_or(|last| last.elapsed() >= gap)
+    }
+
+    fn rests(&self) -> bool {
+        matches!(self.phase, Phase::Rest) && !self.again
     }
 
     /// A record was written: its runs may need another look.
@@ -138,7 +144,10 @@ impl Writer {
             Phase::Carry(carry) => self.carry(carry),
             Phase::Sweep(sweep) => self.sweep(sweep).map(Ok),
             Phase::Settle(drains) => self.settle(drains).map(Ok),
-            Phase::Remove => self.remove().map(|()| Ok(Phase::Rest)),
+            Phase::Remove => self.remove().map(|()| {
+                self.retire.again = true;
+                Ok(Phase::Rest)
+            }),
         };
         match done {
             Ok(phase) => self.retire.phase = phase?,
@@ -175,6 +184,7 @@ impl Writer {
 
     /// Looks whether something may go.
     fn look(&mut self) -> io::Result<Result<Phase, Broken>> {
+        self.retire.again = false;
         let (now, shown, steady) = (self.clock.now(), self.clock.shown(), self.clock.steady());
         let (given, newest, leftover, oldest, held, routed, open_since) = {
             let state = self.shared.read();
@@ -389,5 +399,21 @@ impl Writer {
             self.files.remove(&segment_path(&journal, number))?;
         }
         self.files.sync_dir(&journal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise at most one segment a second goes, however much comes in.
+    #[test]
+    fn it_is_looked_again_at_once_when_a_segment_went() {
+        let mut retire = Retire { last_slice: Some(Instant::now()), ..Retire::default() };
+        assert!(!retire.has_work());
+        retire.again = true;
+        assert!(retire.has_work());
+        retire.pause = Some(Instant::now() + AFTER_FAILURE);
+        assert!(!retire.has_work() && !retire.presses());
     }
 }

@@ -156,7 +156,10 @@ pub(super) fn sums_each(stored: &Checkpoints, visit: &mut dyn FnMut(Sum, u64)) -
     })
 }
 
-fn pages(stored: &Checkpoints, prefix: u8, visit: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<()> {
+/// What is done with a stored key and its value.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<()> + 'a;
+
+fn pages(stored: &Checkpoints, prefix: u8, visit: &mut Visit<'_>) -> io::Result<()> {
     let mut after: Option<Vec<u8>> = None;
     loop {
         let rows = stored.after(prefix, after.as_deref(), PAGE_ROWS)?;
