@@ -166,22 +166,6 @@ impl Writer {
         self.retire.last_group.max(event).unwrap_or_else(|| self.clock.now())
     }
 
-    /// Until nothing may go any more.
-    #[cfg(test)]
-    pub(super) fn retire_all(&mut self) -> Result<(), Broken> {
-        loop {
-            self.retire.pause = None;
-            self.retire_step()?;
-            if matches!(self.retire.phase, Phase::Rest) {
-                // One more look: the first segment that is left may go as well.
-                self.retire_step()?;
-                if matches!(self.retire.phase, Phase::Rest) {
-                    return Ok(());
-                }
-            }
-        }
-    }
-
     /// Looks whether something may go.
     fn look(&mut self) -> io::Result<Result<Phase, Broken>> {
         self.retire.again = false;
@@ -405,6 +389,23 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Writer {
+        /// Until nothing may go any more.
+        pub(in crate::journal) fn retire_all(&mut self) -> Result<(), Broken> {
+            loop {
+                self.retire.pause = None;
+                self.retire_step()?;
+                if matches!(self.retire.phase, Phase::Rest) {
+                    // One more look: the first segment that is left may go as well.
+                    self.retire_step()?;
+                    if matches!(self.retire.phase, Phase::Rest) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
 
     /// Otherwise at most one segment a second goes, however much comes in.
     #[test]
