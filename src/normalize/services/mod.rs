@@ -100,7 +100,11 @@ pub fn read<'t>(body: &'t [u8], view: &ServiceView, headers: &dyn Headers, recei
     if let Some(mode) = cloud::mode(headers) {
         return match cloud::read(mode, body, view, headers) {
             Ok(changes) => {
-                let delivery_id = if let [(only, _)] = changes.as_slice() { Some(Arc::clone(&only.key.text)) } else { None };
+                // The same event in another mode has other bytes and is no other event.
+                let delivery_id = match changes.as_slice() {
+                    [(only, _)] if mode != cloud::Mode::Batch => Some(Arc::from(format!("{}{mode:?}", only.key.text))),
+                    _ => None,
+                };
                 Reading { changes, delivery_id }
             }
             Err(problem) => unparsed(problem, body, view, received),
@@ -122,7 +126,7 @@ pub fn read<'t>(body: &'t [u8], view: &ServiceView, headers: &dyn Headers, recei
 /// The text that a service wants back before it sends anything, where a body is such a question.
 #[must_use]
 pub fn challenge(body: &[u8], service: Service) -> Option<String> {
-    if service != Service::Slack {
+    if service != Service::Slack || body.len() > 4 * CHALLENGE_BYTES_MAX {
         return None;
     }
     let question = Tree::Object(place::object(body).ok()?);
