@@ -107,7 +107,11 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
         Some(node) => sources::decode(node, &around, faults),
         None => Default::default(),
     };
-    if sources.webhooks.is_empty() && sources.polls.is_empty() && fields.get("sources").and_then(Node::as_map).is_none_or(<[_]>::is_empty) {
+    if sources.webhooks.is_empty()
+        && sources.polls.is_empty()
+        && sources.triggers.is_empty()
+        && fields.get("sources").and_then(Node::as_map).is_none_or(<[_]>::is_empty)
+    {
         let place = fields.key_place("sources").map_or_else(|| whole(&root.place.source), Place::clone);
         let fault = Fault::warning("no-sources", place, "no `sources`: nothing can come in");
         faults.push(fault.help("add `sources: {NAME: {webhook: {orchestrator: NAME, secrets: [{env: NAME}]}}}`"));
@@ -141,6 +145,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
         sources: sources.webhooks,
         polls: sources.polls,
         watches: sources.watches,
+        triggers: sources.triggers,
     })
 }
 

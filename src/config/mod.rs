@@ -21,6 +21,7 @@ mod settings;
 mod shapes;
 mod sites;
 mod sources;
+mod triggers;
 mod url;
 mod watches;
 mod world;
@@ -39,6 +40,7 @@ pub use settings::{AdminAddress, Config, Egress, Limits, Log, LogFormat, Retenti
 pub use shapes::config_schema;
 pub use sites::{folder_header, tenant_header};
 pub use sources::WebhookSource;
+pub use triggers::TriggerSource;
 #[cfg(test)]
 pub(crate) use world::FakeWorld;
 pub use world::{RealWorld, World};

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::orchestrators::OrchestratorConfig;
 use super::polls::PollSource;
 use super::sources::WebhookSource;
+use super::triggers::TriggerSource;
 use crate::event::SourceName;
 use crate::rules::{Known, KnownSource, Watch};
 use crate::secret::SecretRef;
@@ -54,6 +55,8 @@ pub struct Config {
     pub polls: BTreeMap<SourceName, PollSource>,
     /// Watched sources by name.
     pub watches: BTreeMap<SourceName, Arc<Watch>>,
+    /// Sources that poll triggers of connectors, by name.
+    pub triggers: BTreeMap<SourceName, TriggerSource>,
 }
 
 impl Config {
@@ -82,6 +85,12 @@ impl Config {
                     unsigned: false,
                     reconciles: None,
                     orchestrator: source.orchestrator.clone(),
+                }))
+                .chain(self.triggers.values().map(|source| KnownSource {
+                    name: Arc::clone(&source.name),
+                    unsigned: false,
+                    reconciles: None,
+                    orchestrator: None,
                 }))
                 .collect(),
             vars: self.vars.clone(),

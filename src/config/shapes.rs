@@ -181,7 +181,7 @@ pub(super) static SOURCE: Shape = Shape {
     about: "Where events come in.",
     keys: &[
         key("webhook", Form::Object(&WEBHOOK), "Deliveries of webhooks."),
-        key("poll", Form::Object(&POLL), "Changes read by asking for them."),
+        key("poll", Form::AnyOf(&[Form::Object(&POLL), Form::Object(&POLL_TRIGGER)]), "Changes read by asking for them."),
         key("watch", Form::Object(&WATCH), "What should happen, and by when: an event when it does not."),
     ],
     one_of: &["webhook", "poll", "watch"],
@@ -246,7 +246,19 @@ pub(super) static POLL: Shape = Shape {
         key("reconciles", Form::Text, "The webhook whose gaps it closes: its events count as that source's in rules."),
         key("webhook_within", Form::Duration, "With `reconciles`: a change that no webhook has brought by then was missed; 2m by default."),
     ],
-    later: &["connector", "trigger"],
+    ..Shape::EMPTY
+};
+
+/// A source that polls a trigger of a connector.
+pub(super) static POLL_TRIGGER: Shape = Shape {
+    name: "poll-trigger",
+    about: "Changes read through a trigger of a connector.",
+    keys: &[
+        key("connector", Form::Text, "The connector.").required(),
+        key("trigger", Form::Text, "Its trigger.").required(),
+        key("every", Form::Duration, "How often; 1m by default."),
+        key("look_back", Form::Duration, "How far back the first start looks; 0s by default: what is there brings no events."),
+    ],
     ..Shape::EMPTY
 };
 

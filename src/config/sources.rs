@@ -12,6 +12,7 @@ use super::polls::{self, PollSource};
 use super::registration::{Registration, registration};
 use super::schemes;
 use super::shapes;
+use super::triggers::{self, TriggerSource};
 use super::url::network;
 use super::watches;
 use crate::event::SourceName;
@@ -83,6 +84,8 @@ pub(super) struct Sources {
     pub(super) polls: BTreeMap<SourceName, PollSource>,
     /// Watched.
     pub(super) watches: BTreeMap<SourceName, Arc<Watch>>,
+    /// Read through connectors.
+    pub(super) triggers: BTreeMap<SourceName, TriggerSource>,
 }
 
 /// Reads `sources`.
@@ -107,6 +110,10 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
         }
         if let Some(inner) = fields.get("watch") {
             watches.extend(watches::watch(key, inner, around, faults).map(Arc::new));
+            continue;
+        }
+        if let Some(inner) = fields.get("poll").filter(|inner| triggers::is_trigger(inner)) {
+            sources.triggers.extend(triggers::trigger(key, inner, faults).map(|trigger| (Arc::clone(&trigger.name), trigger)));
             continue;
         }
         if let Some(inner) = fields.get("poll") {

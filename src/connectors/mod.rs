@@ -24,6 +24,7 @@ mod pages;
 mod pages_read;
 mod read;
 mod request;
+mod rows;
 mod set;
 mod shapes;
 mod testing;
@@ -43,6 +44,7 @@ pub use operation::{
 pub use outcome::Meaning;
 pub use pages::{NEXT_MAX, Next, PageFault, Pages, next_link};
 pub use request::{CallRequest, CallResponse, Content, FormPart};
+pub use rows::{CREATED_WITHIN, ReadRow, RowCursor, Since, TAKEN_MAX, changes};
 pub use set::{Connectors, Settings};
 pub use shapes::connector_schema;
 pub use testing::ConnectorTestReport;

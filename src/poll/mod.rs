@@ -16,6 +16,7 @@ mod queues;
 mod status;
 #[cfg(test)]
 mod tests;
+mod triggers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use crate::orchestrator::Orchestrator;
 use crate::time::Timestamp;
 
 pub use status::Statuses;
+pub use triggers::{ROWS_MAX, TriggerPoll, Triggered, run_triggers};
 
 /// The longest pause of a source that cannot be read.
 const PAUSE_MAX: Duration = Duration::from_secs(60);

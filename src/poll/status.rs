@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use super::pass::{FolderView, Pass};
-use super::{Polled, interval};
+use super::triggers::TriggerPass;
+use super::{Polled, Triggered, interval};
 use crate::event::SourceName;
 use crate::metric::{COVERAGE_GAP, POLL_CURSOR_AGE};
+use crate::runs::Failure;
 use crate::time::{Timestamp, format_duration};
 
 /// Shared by the tasks that read and those that show.
@@ -19,6 +21,20 @@ pub struct Statuses(Arc<Mutex<Inner>>);
 struct Inner {
     sources: BTreeMap<SourceName, Status>,
     followed: BTreeSet<SourceName>,
+    triggers: BTreeMap<SourceName, TriggerStatus>,
+}
+
+/// Of a source that listens to a connector's trigger.
+#[derive(Debug, Default)]
+struct TriggerStatus {
+    connector: String,
+    trigger: String,
+    every: String,
+    last_pass: Option<Timestamp>,
+    known_until: Option<Timestamp>,
+    failure: Option<String>,
+    brought: u64,
+    confirmed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +115,38 @@ impl Statuses {
         metrics::gauge!(COVERAGE_GAP, "source" => source.config.name.to_string()).set(gap);
     }
 
+    /// Forgets triggers that are no more.
+    pub(super) fn keep_only_triggers(&self, sources: &[Arc<Triggered>]) {
+        self.lock().triggers.retain(|name, _| sources.iter().any(|source| source.config.name == *name));
+    }
+
+    /// After a pass over a trigger.
+    pub(super) fn trigger_passed(&self, source: &Triggered, pass: &TriggerPass, failure: Option<&Failure>, now: Timestamp) {
+        let mut inner = self.lock();
+        let config = &source.config;
+        let status = inner.triggers.entry(Arc::clone(&config.name)).or_default();
+        status.connector = config.connector.clone();
+        status.trigger = config.trigger.clone();
+        status.every = format_duration(config.every);
+        status.last_pass = Some(now);
+        let why = failure.map(|failure| failure.message.clone());
+        if why != status.failure {
+            match &why {
+                Some(why) => tracing::warn!(source = &*config.name, why, "cannot read the source; trying again, nothing is passed over"),
+                None => tracing::info!(source = &*config.name, "the source can be read again"),
+            }
+        }
+        if why.is_none() {
+            status.known_until = Some(now);
+        }
+        status.failure = why;
+        status.brought += pass.brought;
+        status.confirmed += pass.confirmed;
+        let age = status.known_until.map_or(0.0, |known| now.since(known).as_secs_f64());
+        metrics::gauge!(POLL_CURSOR_AGE, "source" => config.name.to_string()).set(age);
+        metrics::gauge!(COVERAGE_GAP, "source" => config.name.to_string()).set(if status.failure.is_some() { age } else { 0.0 });
+    }
+
     /// For `GET /api/v1/sources`.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -117,6 +165,13 @@ impl Statuses {
                 "brought": status.brought, "confirmed": status.confirmed, "gone": status.gone, "folders": folders.collect::<Vec<_>>(),
             })
         });
-        json!({"items": items.collect::<Vec<_>>(), "next": null})
+        let triggers = inner.triggers.iter().map(|(name, status)| {
+            json!({
+                "source": name, "kind": "trigger", "connector": status.connector, "trigger": status.trigger, "every": status.every,
+                "last_pass": status.last_pass, "known_until": status.known_until, "failure": status.failure,
+                "brought": status.brought, "confirmed": status.confirmed,
+            })
+        });
+        json!({"items": items.chain(triggers).collect::<Vec<_>>(), "next": null})
     }
 }

@@ -7,6 +7,7 @@ mod cloud;
 mod form;
 mod pick;
 mod place;
+mod row;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use super::{EVENT_ID_MAX, Reading, SourceView, TYPE_UNKNOWN, key, types};
 pub use pick::Pick;
 pub(super) use place::project;
 use place::{Form, element};
+pub use row::{RowEvent, RowSight, row_change};
 
 /// The longest text that a handshake may ask back, in bytes.
 pub const CHALLENGE_BYTES_MAX: usize = 1024;

@@ -1,0 +1,281 @@
+//! Polling triggers of connectors: one task for each source, each starting again by itself.
+//!
+//! A pass asks the trigger's operation for rows, page by page, and keeps the events they tell together with how far it came: a
+//! crash repeats at most, and what is repeated folds. A row that does not say what it has to stops its source: nothing is
+//! passed over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::WatchStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{Statuses, pause};
+use crate::calls::{Call, Calls};
+use crate::clock::{Clock, chance};
+use crate::config::TriggerSource;
+use crate::connectors::{
+    Access, CallResponse, Caller, Connector, Meaning, Next, Operation, Pages, RowCursor, Trigger, TriggerKind, changes,
+};
+use crate::event::{Change, Verified, Via};
+use crate::expr::{At, Scope};
+use crate::journal::{AppendError, Delivery, Journal, Kept, Space};
+use crate::metric::POLL_REQUESTS;
+use crate::runs::{Class, Failure, Who};
+use crate::time::Timestamp;
+
+/// For one request, unless the operation says otherwise.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The most rows of one pass.
+pub const ROWS_MAX: usize = 20_000;
+
+/// Rows whose events are kept in one group.
+const ROWS_AT_ONCE: usize = 500;
+
+/// A source that listens to a connector's trigger by polling, ready to be read.
+#[derive(Clone, Debug)]
+pub struct Triggered {
+    /// As configured.
+    pub config: TriggerSource,
+    /// The connector.
+    pub connector: Arc<Connector>,
+    /// Its trigger.
+    pub trigger: Trigger,
+    /// The values that the connector is used with.
+    pub access: Arc<Access>,
+    /// What sends.
+    pub calls: Calls,
+}
+
+/// What polling triggers works with.
+#[derive(Clone, Debug)]
+pub struct TriggerPoll {
+    /// Where events go, and cursors are.
+    pub journal: Journal,
+    /// The sources; a reload changes them.
+    pub sources: watch::Receiver<Arc<Vec<Arc<Triggered>>>>,
+    /// The time.
+    pub clock: Clock,
+    /// What is shown of them.
+    pub statuses: Statuses,
+}
+
+/// What a pass gave.
+#[derive(Debug, Default)]
+pub(super) struct TriggerPass {
+    /// Rows that were read.
+    rows: usize,
+    /// Events that were new.
+    pub(super) brought: u64,
+    /// Events that were there already.
+    pub(super) confirmed: u64,
+}
+
+/// Reads all sources until `stop`.
+pub async fn run_triggers(poll: TriggerPoll, stop: CancellationToken) {
+    let mut sets = WatchStream::new(poll.sources.clone());
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(sources) = sets.next() => {
+                tasks.shutdown().await;
+                poll.statuses.keep_only_triggers(&sources);
+                for source in sources.iter() {
+                    let (poll, source) = (poll.clone(), Arc::clone(source));
+                    tasks.spawn(async move { follow(poll, source).await });
+                }
+            }
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended && error.is_panic() {
+                    tracing::error!("reading a trigger panicked; it is read again when the configuration is loaded again");
+                }
+            }
+        }
+    }
+    tasks.shutdown().await;
+}
+
+/// Reads one source, pass by pass.
+async fn follow(poll: TriggerPoll, source: Arc<Triggered>) {
+    let mut failures = 0_u32;
+    loop {
+        let result = Box::pin(pass(&poll, &source)).await;
+        let failure = match &result {
+            Ok(_) => None,
+            Err(Stopped::Service(failure)) => Some(failure.clone()),
+            // It says so itself, loudly; the next pass shows whether it goes on.
+            Err(Stopped::Journal(false)) => None,
+            Err(Stopped::Journal(true)) => return,
+        };
+        failures = if failure.is_some() { failures.saturating_add(1) } else { 0 };
+        let pass = result.unwrap_or_default();
+        poll.statuses.trigger_passed(&source, &pass, failure.as_ref(), poll.clock.now());
+        let retry_after = failure.and_then(|failure| failure.retry_after);
+        let new = usize::try_from(pass.brought).unwrap_or(usize::MAX);
+        tokio::time::sleep(pause(source.config.every, new, failures, retry_after, chance())).await;
+    }
+}
+
+/// Why a pass ended early.
+enum Stopped {
+    /// The service, or what it answered.
+    Service(Failure),
+    /// The journal: true when it has ended for good.
+    Journal(bool),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Service(failure)
+    }
+}
+
+fn wrong(message: String) -> Failure {
+    Failure { class: Class::Refused, status: None, message, retry_after: None }
+}
+
+/// Reads everything that is new, and keeps it.
+async fn pass(poll: &TriggerPoll, source: &Triggered) -> Result<TriggerPass, Stopped> {
+    let key = cursor_key(&source.config);
+    let kept = poll.journal.kept(Space::Cursor, &key).map_err(|error| {
+        tracing::error!(%error, source = &*source.config.name, "cannot read what is kept of a source");
+        Stopped::Journal(false)
+    })?;
+    let kept = kept.and_then(|value| serde_json::from_slice::<Value>(&value).ok());
+    let mut cursor = kept.and_then(|value| RowCursor::from_json(&value)).unwrap_or_default();
+    let since = cursor.since();
+    let mask = |why: String| wrong(source.access.mask(&why));
+    let now = poll.clock.now();
+    let rows = read(source, &cursor, &poll.clock).await?;
+    let rows = source.connector.read_rows(&source.trigger, rows, source.access.config(), now).map_err(mask)?;
+    let mut pass = TriggerPass { rows: rows.len(), ..TriggerPass::default() };
+    // An empty first pass is kept too: what comes later is new.
+    let chunks: Vec<_> = if rows.is_empty() { vec![&rows[..]] } else { rows.chunks(ROWS_AT_ONCE).collect() };
+    for chunk in chunks {
+        let before = cursor.clone();
+        let changes = changes(&source.config.name, chunk, &since, &mut cursor, source.config.look_back, now).map_err(mask)?;
+        if changes.is_empty() && cursor == before {
+            continue;
+        }
+        let kept = Kept { space: Space::Cursor, key: key.clone(), value: Some(Bytes::from(cursor.to_json().to_string())) };
+        let done = if changes.is_empty() {
+            poll.journal.keep(vec![kept]).await
+        } else {
+            poll.journal.accept_keeping(delivery(source, changes, now), vec![kept]).await.map(|accepted| {
+                pass.brought += accepted.events.len() as u64;
+                pass.confirmed += accepted.folded as u64;
+            })
+        };
+        done.map_err(|error| Stopped::Journal(matches!(error, AppendError::Ended(_))))?;
+    }
+    tracing::debug!(source = &*source.config.name, rows = pass.rows, brought = pass.brought, "a trigger was read");
+    Ok(pass)
+}
+
+/// The name under which a source's cursor is kept: another trigger is begun anew.
+fn cursor_key(source: &TriggerSource) -> String {
+    format!("{}/trigger:{}.{}", source.name, source.connector, source.trigger)
+}
+
+fn delivery(source: &Triggered, changes: Vec<Change>, now: Timestamp) -> Delivery {
+    Delivery {
+        source: Arc::clone(&source.config.name),
+        via: Via::Poll,
+        orchestrator: None,
+        verified: Verified::Yes,
+        received: now,
+        body: Bytes::new(),
+        delivery_id: None,
+        changes,
+    }
+}
+
+/// All rows that the operation lists, page by page.
+async fn read(source: &Triggered, cursor: &RowCursor, clock: &Clock) -> Result<Vec<Value>, Failure> {
+    let (connector, access) = (&source.connector, &source.access);
+    let TriggerKind::Poll { operation, .. } = &source.trigger.kind else {
+        return Err(wrong(format!("trigger `{}` is not polled", source.trigger.name)));
+    };
+    let mask = |why: String| wrong(access.mask(&why));
+    let operation = connector.operations.get(operation).ok_or_else(|| wrong(format!("there is no operation `{operation}`")))?;
+    let now = clock.now();
+    let with = connector.trigger_input(&source.trigger, cursor, access.config(), now).map_err(mask)?;
+    let input = operation.input(&with, access.config(), &At::root("with")).map_err(|fault| mask(fault.to_string()))?;
+    let caller = Caller { run: String::new(), rule: source.config.name.to_string(), idempotency_key: None, now };
+    let mut request = connector.request(operation, &input, access.config(), &caller).map_err(|fault| mask(fault.to_string()))?;
+    let mut pages = Pages::of(operation, request.clone());
+    let scope = Scope::new().bind("config", access.config()).bind("input", &input).at(now);
+    let mut rows = Vec::new();
+    loop {
+        if let Some(pages) = &pages {
+            request = pages.request().clone();
+        }
+        let labels = ["source", "endpoint"].into_iter().zip([source.config.name.to_string(), operation.name.to_string()]);
+        metrics::counter!(POLL_REQUESTS, labels.collect::<Vec<_>>().as_slice()).increment(1);
+        let timeout = operation.timeout.unwrap_or(REQUEST_TIMEOUT);
+        let call = Call { connector, access, request: &request, headers: &[], timeout, who: Who::Polling };
+        let response = Box::pin(source.calls.send(call)).await.result?;
+        match judge(connector, operation, &input, access, &response, now)? {
+            Value::Array(items) => rows.extend(items),
+            Value::Null => {}
+            other => return Err(wrong(format!("operation `{}` gave {}; a trigger needs a list of rows", operation.name, kind(&other)))),
+        }
+        if rows.len() > ROWS_MAX {
+            return Err(wrong(format!("more than {ROWS_MAX} rows in one pass: narrow the operation down by `cursor` in `with`")));
+        }
+        let Some(pages) = &mut pages else { return Ok(rows) };
+        match pages.after(&response, &scope) {
+            Ok(Next::Ask(_)) => {}
+            Ok(Next::End) => return Ok(rows),
+            Ok(Next::Enough) => {
+                let message = format!(
+                    "there are more pages than `paginate.max` of operation `{}` allows: raise it, or narrow the operation down by `cursor` in `with`",
+                    operation.name
+                );
+                return Err(wrong(message));
+            }
+            Err(fault) => return Err(mask(fault.to_string())),
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "an object",
+        Value::String(_) => "a string",
+        Value::Number(_) => "a number",
+        _ => "no list",
+    }
+}
+
+fn judge(
+    connector: &Connector,
+    operation: &Operation,
+    input: &Value,
+    access: &Access,
+    response: &CallResponse,
+    now: Timestamp,
+) -> Result<Value, Failure> {
+    let status = Some(response.status);
+    let retry_after = response.headers.get("retry-after").and_then(|text| {
+        let seconds = text.trim().parse().ok().map(Duration::from_secs);
+        seconds.or_else(|| Timestamp::parse_http_date(text).map(|at| at.since(now)))
+    });
+    let failed = |class, message| Err(Failure { class, status, message, retry_after });
+    match connector.outcome(operation, input, access, response, now) {
+        Meaning::Value(value) => Ok(value),
+        Meaning::Retry(message) => failed(Class::Server, message),
+        Meaning::Dead(message) => failed(Class::Refused, message),
+        Meaning::Refused(told) => {
+            let told = told.map(|told| format!(": {told}")).unwrap_or_default();
+            failed(Class::Server, access.mask(&format!("status {}{told}", response.status)))
+        }
+    }
+}
