@@ -113,6 +113,10 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
             continue;
         }
         if let Some(inner) = fields.get("poll").filter(|inner| triggers::is_trigger(inner)) {
+            let place = inner.get("connector").or(inner.get("trigger")).map_or(&inner.place, |node| &node.place).clone();
+            let fault =
+                Fault::error("not-in-this-version", place, format!("{what} reads a trigger of a connector, which is not in this version"));
+            faults.push(fault.help("use a `webhook:` of the service, where it has one"));
             sources.triggers.extend(triggers::trigger(key, inner, faults).map(|trigger| (Arc::clone(&trigger.name), trigger)));
             continue;
         }

@@ -16,14 +16,12 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{Statuses, pause};
-use crate::calls::{Call, Calls};
+use crate::calls::{Asked, Bounds, Calls, Ended};
 use crate::clock::{Clock, chance};
 use crate::config::TriggerSource;
-use crate::connectors::{
-    Access, CallResponse, Caller, Connector, Meaning, Next, Operation, Pages, RowCursor, Trigger, TriggerKind, changes,
-};
+use crate::connectors::{Access, Caller, Connector, RowCursor, Trigger, TriggerKind, changes};
 use crate::event::{Change, Verified, Via};
-use crate::expr::{At, Scope};
+use crate::expr::At;
 use crate::journal::{AppendError, Delivery, Journal, Kept, Space};
 use crate::metric::POLL_REQUESTS;
 use crate::runs::{Class, Failure, Who};
@@ -34,6 +32,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The most rows of one pass.
 pub const ROWS_MAX: usize = 20_000;
+
+/// What is read in one pass.
+const BOUNDS: Bounds = Bounds { rows: ROWS_MAX, bytes: 64 << 20 };
 
 /// Rows whose events are kept in one group.
 const ROWS_AT_ONCE: usize = 500;
@@ -209,73 +210,42 @@ async fn read(source: &Triggered, cursor: &RowCursor, clock: &Clock) -> Result<V
     let with = connector.trigger_input(&source.trigger, cursor, access.config(), now).map_err(mask)?;
     let input = operation.input(&with, access.config(), &At::root("with")).map_err(|fault| mask(fault.to_string()))?;
     let caller = Caller { run: String::new(), rule: source.config.name.to_string(), idempotency_key: None, now };
-    let mut request = connector.request(operation, &input, access.config(), &caller).map_err(|fault| mask(fault.to_string()))?;
-    let mut pages = Pages::of(operation, request.clone());
-    let scope = Scope::new().bind("config", access.config()).bind("input", &input).at(now);
+    let request = connector.request(operation, &input, access.config(), &caller).map_err(|fault| mask(fault.to_string()))?;
+    let timeout = operation.timeout.unwrap_or(REQUEST_TIMEOUT);
+    let asked = Asked { connector, operation, access, input: &input, timeout, who: Who::Polling };
+    let count = || {
+        let (source, endpoint) = (source.config.name.to_string(), operation.name.to_string());
+        metrics::counter!(POLL_REQUESTS, "source" => source, "endpoint" => endpoint).increment(1);
+    };
     let mut rows = Vec::new();
-    loop {
-        if let Some(pages) = &pages {
-            request = pages.request().clone();
+    let mut add = |value: Value| match value {
+        Value::Array(items) => {
+            rows.extend(items);
+            Ok(())
         }
-        let labels = ["source", "endpoint"].into_iter().zip([source.config.name.to_string(), operation.name.to_string()]);
-        metrics::counter!(POLL_REQUESTS, labels.collect::<Vec<_>>().as_slice()).increment(1);
-        let timeout = operation.timeout.unwrap_or(REQUEST_TIMEOUT);
-        let call = Call { connector, access, request: &request, headers: &[], timeout, who: Who::Polling };
-        let response = Box::pin(source.calls.send(call)).await.result?;
-        match judge(connector, operation, &input, access, &response, now)? {
-            Value::Array(items) => rows.extend(items),
-            Value::Null => {}
-            other => return Err(wrong(format!("operation `{}` gave {}; a trigger needs a list of rows", operation.name, kind(&other)))),
+        Value::Null => Ok(()),
+        _ => Err(wrong(format!("operation `{}` does not give a list of rows, which a trigger needs", operation.name))),
+    };
+    match source.calls.walk(asked, request.clone(), BOUNDS) {
+        None => {
+            count();
+            add(source.calls.carry_out(&asked, &request).await.result?)?;
         }
-        if rows.len() > ROWS_MAX {
-            return Err(wrong(format!("more than {ROWS_MAX} rows in one pass: narrow the operation down by `cursor` in `with`")));
-        }
-        let Some(pages) = &mut pages else { return Ok(rows) };
-        match pages.after(&response, &scope) {
-            Ok(Next::Ask(_)) => {}
-            Ok(Next::End) => return Ok(rows),
-            Ok(Next::Enough) => {
-                let message = format!(
-                    "there are more pages than `paginate.max` of operation `{}` allows: raise it, or narrow the operation down by `cursor` in `with`",
-                    operation.name
-                );
-                return Err(wrong(message));
+        Some(mut walk) => {
+            while let Some(outcome) = walk.next().await {
+                count();
+                add(outcome.result?)?;
             }
-            Err(fault) => return Err(mask(fault.to_string())),
+            // Rows come in any order: what is behind the last page may be older than what is here.
+            if !matches!(walk.ended(), None | Some(Ended::Last)) {
+                let what = "there are more rows than `paginate.max` allows or one pass takes";
+                let help = "raise it, or narrow the operation down by `cursor` in `with`";
+                return Err(wrong(format!("operation `{}`: {what}: {help}", operation.name)));
+            }
         }
     }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Object(_) => "an object",
-        Value::String(_) => "a string",
-        Value::Number(_) => "a number",
-        _ => "no list",
+    if rows.len() > ROWS_MAX {
+        return Err(wrong(format!("operation `{}` gave more than {ROWS_MAX} rows: narrow it down by `cursor` in `with`", operation.name)));
     }
-}
-
-fn judge(
-    connector: &Connector,
-    operation: &Operation,
-    input: &Value,
-    access: &Access,
-    response: &CallResponse,
-    now: Timestamp,
-) -> Result<Value, Failure> {
-    let status = Some(response.status);
-    let retry_after = response.headers.get("retry-after").and_then(|text| {
-        let seconds = text.trim().parse().ok().map(Duration::from_secs);
-        seconds.or_else(|| Timestamp::parse_http_date(text).map(|at| at.since(now)))
-    });
-    let failed = |class, message| Err(Failure { class, status, message, retry_after });
-    match connector.outcome(operation, input, access, response, now) {
-        Meaning::Value(value) => Ok(value),
-        Meaning::Retry(message) => failed(Class::Server, message),
-        Meaning::Dead(message) => failed(Class::Refused, message),
-        Meaning::Refused(told) => {
-            let told = told.map(|told| format!(": {told}")).unwrap_or_default();
-            failed(Class::Server, access.mask(&format!("status {}{told}", response.status)))
-        }
-    }
+    Ok(rows)
 }
