@@ -139,14 +139,14 @@ impl Faults {
         self.0.iter()
     }
 
-    /// As a person reads them: file by file in the order met, each from its top; what has no place comes first.
+    /// As a person reads them: file by file in the order met, each from its top, what is said of a file as a whole after that; what has no file comes first.
     #[must_use]
     pub fn in_order(&self) -> Vec<&Fault> {
         let mut files: Vec<&std::path::Path> = Vec::new();
-        let mut keyed: Vec<(usize, u32, u32, &Fault)> = Vec::with_capacity(self.0.len());
+        let mut keyed: Vec<(usize, bool, u32, u32, &Fault)> = Vec::with_capacity(self.0.len());
         for fault in &self.0 {
             let Some(place) = &fault.place else {
-                keyed.push((0, 0, 0, fault));
+                keyed.push((0, false, 0, 0, fault));
                 continue;
             };
             let path = place.source.path.as_path();
@@ -155,9 +155,9 @@ impl Faults {
                 files.push(path);
                 files.len() - 1
             });
-            keyed.push((at + 1, place.line, place.column, fault));
+            keyed.push((at + 1, place.line == 0, place.line, place.column, fault));
         }
-        keyed.sort_by_key(|(file, line, column, _)| (*file, *line, *column));
+        keyed.sort_by_key(|(file, whole, line, column, _)| (*file, *whole, *line, *column));
         keyed.into_iter().map(|(.., fault)| fault).collect()
     }
 
@@ -222,7 +222,7 @@ mod tests {
         let (config, rules) = (file("tripline.yaml"), file("rules/a.yaml"));
         let at = |source: &Arc<SourceText>, line, column| Place { source: Arc::clone(source), line, column, length: 0 };
         let mut faults = Faults::new();
-        for place in [at(&config, 9, 3), at(&rules, 2, 1), at(&config, 7, 70), at(&rules, 1, 5), at(&config, 7, 2)] {
+        for place in [at(&config, 9, 3), at(&config, 0, 0), at(&rules, 2, 1), at(&config, 7, 70), at(&rules, 1, 5), at(&config, 7, 2)] {
             faults.push(Fault::error("x", place, "wrong"));
         }
         faults.push(Fault::general("y", "nothing is there"));
@@ -232,6 +232,7 @@ mod tests {
             "tripline.yaml:7:2: wrong",
             "tripline.yaml:7:70: wrong",
             "tripline.yaml:9:3: wrong",
+            "tripline.yaml: wrong",
             "rules/a.yaml:1:5: wrong",
             "rules/a.yaml:2:1: wrong",
         ];
