@@ -166,7 +166,9 @@ fn show_step(step: &Value, out: &mut Out) -> Result<(), Stop> {
         let number = attempt.get("number").and_then(Value::as_u64).unwrap_or_default();
         let status = attempt.get("status").and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |status| status.to_string());
         let error = attempt.get("error").and_then(Value::as_str).unwrap_or_default();
-        let line = format!("    try {number}  {}  {status}  {}  {error}", to_millis(text(attempt, "started")), text(attempt, "request"));
+        let side = attempt.get("side").and_then(Value::as_str).map(|side| format!("({side}) ")).unwrap_or_default();
+        let line =
+            format!("    try {number}  {}  {status}  {}  {side}{error}", to_millis(text(attempt, "started")), text(attempt, "request"));
         out.line(clean(&line).trim_end())?;
     }
     Ok(())

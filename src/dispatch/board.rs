@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::journal::{AppendError, Journal, Kept, RunQuery, Space};
 use crate::metric;
-use crate::runs::{Cause, Fact, PAUSED_NAME_MAX, PAUSES_MAX, Pause, Paused, Pauses, Run, RunState};
+use crate::runs::{Cause, Class, Fact, PAUSED_NAME_MAX, PAUSES_MAX, Pause, Paused, Pauses, Run, RunState};
 use crate::time::Timestamp;
 
 /// Under this name it is kept that runs are still to be woken.
@@ -212,11 +212,17 @@ impl Board {
     pub fn breakers(&self) -> Vec<Value> {
         let now = self.clock.now();
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = breakers.values().map(|row| {
+        let rows = breakers.values().filter_map(|row| {
             let mut row = row.clone();
             let until = row.get("until").and_then(Value::as_str).and_then(Timestamp::parse_lenient);
-            row["state"] = json!(if until.is_some_and(|until| now < until) { "open" } else { "half_open" });
-            row
+            let is_before = until.is_some_and(|until| now < until);
+            row["state"] = match row["cause"] == Class::Throttled.as_str() {
+                true if is_before => json!("held"),
+                // It is over; the next answer says so.
+                true => return None,
+                false => json!(if is_before { "open" } else { "half_open" }),
+            };
+            Some(row)
         });
         rows.collect()
     }

@@ -246,7 +246,10 @@ impl Gate {
 
     /// What of both breakers is kept, as far as telling a change needs it.
     fn marks(&self, place: &Place) -> (Mark, Mark) {
-        let mark = |breaker: &Breaker| breaker.open.as_ref().map(|(until, _)| (*until, breaker.openings));
+        let mark = |breaker: &Breaker| {
+            let open = breaker.open.as_ref().map(|(until, _)| (*until, breaker.openings));
+            open.or_else(|| breaker.held.map(|until| (until, 0)))
+        };
         (mark(&self.breaker), self.part(place).and_then(mark))
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::journal::{Journal, KEPT_KEY_MAX, Kept, Space};
-use crate::runs::{Breaker, Cause};
+use crate::runs::{Breaker, Cause, Class};
 use crate::time::Timestamp;
 
 /// Breakers that are put back.
@@ -28,14 +28,22 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Of a breaker, where that is open.
+    /// Whether the target only asked for silence.
+    fn is_hold(&self) -> bool {
+        self.cause.code == Class::Throttled.as_str()
+    }
+
+    /// Of a breaker, where that is open or holds requests back.
     pub(super) fn of(target: &str, part: Option<&str>, breaker: &Breaker) -> Option<Self> {
-        let (until, cause) = breaker.open.clone()?;
+        let (until, cause) = breaker.open.clone().or_else(|| breaker.hold())?;
         Some(Self { target: target.to_owned(), part: part.map(str::to_owned), until, cause, openings: breaker.openings })
     }
 
     /// The breaker again. It waits no longer than it could have at `now`, whatever the clock did meanwhile.
     pub(super) fn breaker(&self, now: Timestamp) -> Breaker {
+        if self.is_hold() {
+            return Breaker::held_until(self.until, now);
+        }
         Breaker::restored(self.until, self.cause.clone(), self.openings, now)
     }
 
@@ -95,6 +103,14 @@ mod tests {
         let before = now.minus(Duration::from_secs(86_400));
         assert_eq!(again.breaker(before).admits(before.plus(Duration::from_secs(301))), Ok(()));
         assert_eq!(Open::of("prod", None, &Breaker::default()), None);
+        // A target that asked for silence keeps it over a restart, no longer than it may ask.
+        let asked = Breaker { held: Some(now.plus(Duration::from_secs(60))), ..Breaker::default() };
+        let again = Open::of("prod", None, &asked).expect("held").breaker(now);
+        assert_eq!(again, asked);
+        assert!(!again.is_open() && again.admits(now).is_err() && again.admits(now.plus(Duration::from_secs(60))).is_ok());
+        let long = Breaker { held: Some(now.plus(Duration::from_secs(86_400))), ..Breaker::default() };
+        let again = Open::of("prod", None, &long).expect("held").breaker(now);
+        assert!(again.admits(now.plus(Duration::from_secs(901))).is_ok(), "a clock that went back holds nobody for a day");
         assert_eq!(key("t", Some(&"x".repeat(600))), None);
     }
 }

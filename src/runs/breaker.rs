@@ -43,6 +43,20 @@ impl Breaker {
         Self { open: Some((until.min(now.plus(OPEN_MAX)), cause)), openings, failures: BREAKER_FAILURES, ..Self::default() }
     }
 
+    /// One whose target had asked for silence when the process ended, no longer than it may ask at `now`.
+    #[must_use]
+    pub fn held_until(until: Timestamp, now: Timestamp) -> Self {
+        Self { held: Some(until.min(now.plus(HOLD_MAX))), ..Self::default() }
+    }
+
+    /// Until when nothing is sent because the target asked for that, and why.
+    #[must_use]
+    pub fn hold(&self) -> Option<(Timestamp, Cause)> {
+        let until = self.held?;
+        let message = format!("the target asked for no requests before {until}");
+        Some((until, Cause { code: Class::Throttled.as_str().to_owned(), message }))
+    }
+
     /// Whether a request may go out now: yes (as the one probe, where it is half open), or not before a moment.
     ///
     /// # Errors
@@ -56,13 +70,7 @@ impl Breaker {
                 return Err((now.plus(PROBE_WAIT), cause.clone()));
             }
         }
-        match self.held {
-            Some(until) if now < until => {
-                let message = format!("the target asked for no requests before {until}");
-                Err((until, Cause { code: Class::Throttled.as_str().to_owned(), message }))
-            }
-            _ => Ok(()),
-        }
+        self.hold().filter(|(until, _)| now < *until).map_or(Ok(()), Err)
     }
 
     /// A request that it admitted goes out: where it is half open, that is the one probe.
@@ -80,7 +88,7 @@ impl Breaker {
 
     /// Counts an outcome: success closes, configuration refusals open at once, repeated failures open with growing waits.
     pub fn count(&mut self, failure: Option<&Failure>, now: Timestamp) {
-        let Some(failure) = failure else { return self.close() };
+        let Some(failure) = failure else { return self.close(now) };
         // What began before it opened and fails now says nothing new.
         let late = self.open.as_ref().is_some_and(|(until, _)| now < *until);
         match failure.class {
@@ -93,7 +101,7 @@ impl Breaker {
                 }
             }
             // The target answered what it thinks of one request: it is alive. A refusal of our own says nothing of it.
-            Class::Refused | Class::Conflict | Class::Batch if failure.status.is_some() => self.close(),
+            Class::Refused | Class::Conflict | Class::Batch if failure.status.is_some() => self.close(now),
             Class::Refused | Class::Conflict | Class::Batch => self.probe = None,
             _ if late => {}
             Class::Auth | Class::Configuration => self.trip(failure, OPEN_FIRST_REFUSED, now),
@@ -114,8 +122,8 @@ impl Breaker {
         self.open = Some((now.plus(wait), cause));
     }
 
-    fn close(&mut self) {
-        *self = Self { held: self.held, ..Self::default() };
+    fn close(&mut self, now: Timestamp) {
+        *self = Self { held: self.held.filter(|until| now < *until), ..Self::default() };
     }
 }
 

@@ -78,6 +78,24 @@ pub struct Attempt {
     pub bytes: u64,
 }
 
+impl Attempt {
+    /// On whose side its failure is.
+    #[must_use]
+    pub fn side(&self) -> Option<Side> {
+        self.class.map(|class| class.side(self.status))
+    }
+
+    /// The documented JSON: as stored, with `side` where it failed.
+    #[must_use]
+    pub(super) fn to_json(&self) -> Value {
+        let mut json = serde_json::json!(self);
+        if let Some(side) = self.side() {
+            json["side"] = side.as_str().into();
+        }
+        json
+    }
+}
+
 /// What kind of failure an attempt met; decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,6 +125,34 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Connect,
+        Self::Unknown,
+        Self::Throttled,
+        Self::Server,
+        Self::Auth,
+        Self::Configuration,
+        Self::Refused,
+        Self::Invalid,
+        Self::BreakerOpen,
+        Self::Batch,
+        Self::Conflict,
+    ];
+
+    /// On whose side the failure is. `status`: what the target answered, if it did; a refusal without an answer is our own (a
+    /// forbidden host, a request that cannot be made).
+    #[must_use]
+    pub fn side(self, status: Option<u16>) -> Side {
+        match self {
+            Self::Refused | Self::Configuration if status.is_none() => Side::Us,
+            Self::Auth | Self::Configuration | Self::Refused | Self::Conflict | Self::Batch => Side::TargetRefused,
+            Self::Throttled | Self::Server | Self::Invalid => Side::TargetFailed,
+            Self::Connect | Self::Unknown => Side::Network,
+            Self::BreakerOpen => Side::Us,
+        }
+    }
+
     /// Its spelling in causes, metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -122,6 +168,32 @@ impl Class {
             Self::BreakerOpen => "breaker_open",
             Self::Batch => "batch",
             Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// On whose side a failure is: who has to do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The target answered that it will not do this.
+    TargetRefused,
+    /// The target could not, for now.
+    TargetFailed,
+    /// Nothing certain came back from it.
+    Network,
+    /// Ours: nothing was sent, or should have been.
+    Us,
+}
+
+impl Side {
+    /// In JSON and for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TargetRefused => "target refused",
+            Self::TargetFailed => "target failed",
+            Self::Network => "network",
+            Self::Us => "us",
         }
     }
 }

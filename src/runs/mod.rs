@@ -27,7 +27,7 @@ mod tests;
 pub use breaker::{BREAKER_FAILURES, Breaker};
 pub use budget::{Budget, Who};
 pub use decide::{Next, decide, event_removed, expression, rule_removed, too_many_hops};
-pub use fact::{Attempt, Cause, Class, Fact, Intent, NewRun};
+pub use fact::{Attempt, Cause, Class, Fact, Intent, NewRun, Side};
 pub use failure::{Failure, Outcome};
 pub use fingerprint::Fingerprint;
 pub use lanes::{ELEMENT_VALUE_MAX, Element, GiveUp, Lane, List, Outer, Shape, wrap};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cause, Run, RunState, StepState};
+use super::{Attempt, Cause, Run, RunState, Side, StepState, StepView};
 use crate::time::Timestamp;
 
 /// How many notes a run keeps; older ones leave.
@@ -42,6 +42,24 @@ impl Run {
     #[must_use]
     pub fn may_be_accepted(&self) -> bool {
         self.is_left_to_people() && self.unfinished().is_some() && self.planned.dead.is_none()
+    }
+
+    /// On whose side it is that the run stands where it stands, where something failed: that of the last attempt of its
+    /// unfinished step, or of an element that failed; ours where an expression, a rule or an event is the cause.
+    #[must_use]
+    pub fn side(&self) -> Option<Side> {
+        const OURS: &[&str] = &["expression", "loop", "rule_removed", "event_removed"];
+        if !matches!(self.state, RunState::Dead | RunState::Ambiguous | RunState::Retrying | RunState::Waiting) {
+            return None;
+        }
+        let code = &self.cause.as_ref()?.code;
+        if OURS.contains(&code.as_str()) {
+            return Some(Side::Us);
+        }
+        let last = |step: &StepView| step.attempts.last().and_then(Attempt::side);
+        let step = self.unfinished()?;
+        let inside = || step.list.iter().flat_map(|list| list.lanes()).find_map(|(_, lane)| lane.steps.last().and_then(last));
+        last(step).or_else(inside)
     }
 
     /// It died again and again.

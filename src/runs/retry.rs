@@ -1,11 +1,36 @@
-//! When a failed step is tried again.
+//! When a failed step is tried again, and what a status means by itself.
 
 use std::time::Duration;
 
+use super::Class;
 use crate::rules::RetryPolicy;
 
 /// How much longer than `Retry-After` a wait may get, so that those who were told the same moment do not all come then.
 const SPREAD: f64 = 0.25;
+
+impl Class {
+    /// What a status means by itself; `None` where nothing failed. A service that says more in its body refines it.
+    ///
+    /// | status | class | then |
+    /// |---|---|---|
+    /// | 2xx | none | done |
+    /// | 401 | `Auth` | the target's breaker; a fresh token was tried before |
+    /// | 403 | `Configuration` | the breaker of that part of the target |
+    /// | 408, 425, 5xx | `Server` | again |
+    /// | 429 | `Throttled` | again, counted against nothing but `give_up_after` |
+    /// | others | `Refused` | dead at once |
+    #[must_use]
+    pub fn of_status(status: u16) -> Option<Self> {
+        match status {
+            200..=299 => None,
+            401 => Some(Self::Auth),
+            403 => Some(Self::Configuration),
+            408 | 425 | 500..=599 => Some(Self::Server),
+            429 => Some(Self::Throttled),
+            _ => Some(Self::Refused),
+        }
+    }
+}
 
 /// The wait after the `failures`-th failure (from 1): exponential with full jitter. `Retry-After` is a floor that
 /// jitter only lengthens; both end at the policy's `max_wait`, jitter aside. `jitter` is in `0.0..1.0`.

@@ -354,6 +354,9 @@ impl Run {
         put("next_at", json!(self.next_at.filter(|_| blocked.is_none())));
         put("cause", json!(cause.map(|cause| &cause.code)));
         put("message", json!(cause.map(|cause| &cause.message)));
+        if let Some(side) = self.side() {
+            put("side", json!(side.as_str()));
+        }
         put("steps", self.steps.iter().map(StepView::to_json).collect());
         put("generation", json!(self.planned.generation));
         put("mode", json!(self.planned.mode));

@@ -68,7 +68,8 @@ impl StepView {
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let mut value = json!({"id": self.id, "kind": self.kind, "state": self.state, "value": self.value, "attempts": self.attempts});
+        let attempts: Vec<Value> = self.attempts.iter().map(Attempt::to_json).collect();
+        let mut value = json!({"id": self.id, "kind": self.kind, "state": self.state, "value": self.value, "attempts": attempts});
         if self.maybe_twice {
             value["maybe_twice"] = json!(true);
         }

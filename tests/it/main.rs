@@ -53,6 +53,7 @@ mod services;
 mod soak;
 /// What people do with the state folder, and damage to the journal.
 mod state;
+mod steps;
 /// The state folder in bad hands.
 mod store;
 /// Targets that hang, throttle or are gone.

@@ -151,14 +151,7 @@ pub(super) fn of_cut(status: u16, why: Option<&reqwest::Error>, url: &Url, timeo
 /// Services that say more in their bodies refine it.
 #[must_use]
 pub fn refusal(answer: &Answer, now: Timestamp) -> Option<Failure> {
-    let class = match answer.status {
-        200..=299 => return None,
-        401 => Class::Auth,
-        403 => Class::Configuration,
-        408 | 425 | 500..=599 => Class::Server,
-        429 => Class::Throttled,
-        _ => Class::Refused,
-    };
+    let class = Class::of_status(answer.status)?;
     let said = excerpt(&answer.body);
     let message = if said.is_empty() { format!("answered {}", answer.status) } else { format!("answered {}: {said}", answer.status) };
     Some(Failure { class, status: Some(answer.status), message, retry_after: retry_after(&answer.headers, now) })

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod model;
+mod statuses;
 
 use std::sync::Arc;
 

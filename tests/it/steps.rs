@@ -1,0 +1,163 @@
+//! Steps that wait, lists, order and limits with the real binary, which is killed in between.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Daemon, Endpoint, Folder, Manner, failed_item, until_within};
+
+/// A breaker that opened several times probes within half a minute.
+const RECOVERY: Duration = Duration::from_secs(120);
+const FINE: Manner = Manner::Answer(200, "", "");
+
+async fn deliver(daemon: &Daemon, id: u64, reference: &str) {
+    let mut item = failed_item(id);
+    item["QueueItem"]["Reference"] = reference.into();
+    assert_eq!(daemon.deliver(&item).await.expect("an answer").0, 202);
+}
+
+/// Awaits that so many runs are in a state.
+async fn runs(daemon: &Daemon, state: &str, count: usize) -> Vec<Value> {
+    until_within(RECOVERY, state, async || Some(daemon.runs(state).await).filter(|runs| runs.len() == count)).await
+}
+
+fn bodies(target: &Endpoint) -> BTreeMap<String, Instant> {
+    target.answered()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_with_one_key_go_one_after_another_over_a_kill() {
+    let target = Endpoint::start(Manner::Answer(503, "", "")).await;
+    let folder = Folder::new("http://127.0.0.1:9");
+    folder.rule(
+        "follow",
+        &format!(
+            "rule: follow\nevents: queueItem.transactionFailed\nordered_by: ${{item.Reference}}\nretry: {{first_wait: 100ms, max_wait: 500ms}}\nsteps:\n  - http: {{method: POST, url: \"http://{}/x\", body: {{id: \"${{item.Id}}\"}}}}\n",
+            target.address
+        ),
+    );
+    let daemon = Daemon::start(&folder).await;
+    for id in 0..10 {
+        deliver(&daemon, id, if id % 2 == 0 { "A" } else { "B" }).await;
+    }
+    let blocked = runs(&daemon, "blocked", 8).await;
+    assert!(blocked.iter().all(|run| run["cause"] == "ordered" && run["next_at"].is_null()), "{blocked:?}");
+    assert!(blocked.iter().filter(|run| run["ordered_by"] == "A").count() == 4);
+    // One that waits is put aside by a person: the others do not notice.
+    let aside = blocked.iter().find(|run| run["ordered_by"] == "B").expect("one").clone();
+    let (status, answer) = daemon.post(&format!("/api/v1/runs/{}/discard", aside["id"].as_str().expect("an id"))).await;
+    assert_eq!(status, 200, "{answer}");
+    daemon.kill9();
+    let daemon = Daemon::start(&folder).await;
+    runs(&daemon, "blocked", 7).await;
+    assert!(bodies(&target).is_empty());
+    target.now(FINE);
+    runs(&daemon, "succeeded", 9).await;
+    let answered = bodies(&target);
+    assert_eq!(answered.len(), 9);
+    for key in 0..2 {
+        let order: Vec<_> = (0..10).filter(|id| id % 2 == key).filter_map(|id| answered.get(&format!("{{\"id\":{id}}}"))).collect();
+        assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{order:?}");
+    }
+    // A key is free again, and one that dies frees it too.
+    target.now(Manner::Answer(400, "", "no"));
+    deliver(&daemon, 100, "A").await;
+    deliver(&daemon, 102, "A").await;
+    runs(&daemon, "dead", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_sends_no_more_than_its_limits() {
+    let target = Endpoint::start(Manner::Hang).await;
+    let folder = Folder::new("http://127.0.0.1:9");
+    let rule = |name: &str, limits: &str| {
+        format!(
+            "rule: {name}\nevents: queueItem.transactionFailed\nlimits: {limits}\nretry: {{first_wait: 100ms, max_wait: 500ms}}\nsteps:\n  - http: {{method: POST, url: \"http://{}/{name}\", body: {{{name}: \"${{item.Id}}\"}}}}\n    timeout: 2s\n",
+            target.address
+        )
+    };
+    folder.rule("one", &rule("one", "{concurrency: 1}"));
+    let daemon = Daemon::start(&folder).await;
+    for id in 0..6 {
+        deliver(&daemon, id, "A").await;
+    }
+    until_within(RECOVERY, "the first one is out", async || (target.requests() == 1).then_some(())).await;
+    // As many are planned as were delivered, and none of the others has left.
+    until_within(RECOVERY, "all are planned", async || (daemon.list("/api/v1/runs").await.len() == 6).then_some(())).await;
+    assert_eq!(target.requests(), 1);
+    target.now(FINE);
+    runs(&daemon, "succeeded", 6).await;
+    // Half a second apart, also over a kill.
+    folder.rule("one", &rule("even", "{rate: 120/min}"));
+    until_within(RECOVERY, "the rules are in force", async || daemon.get("/api/v1/rules").await.to_string().contains("even").then_some(())).await;
+    for id in 100..106 {
+        deliver(&daemon, id, "A").await;
+    }
+    until_within(RECOVERY, "one is over the limit", async || {
+        daemon.runs("pending").await.iter().any(|run| run["cause"] == "limits").then_some(())
+    })
+    .await;
+    daemon.kill9();
+    let daemon = Daemon::start(&folder).await;
+    runs(&daemon, "succeeded", 12).await;
+    let times: Vec<Instant> = bodies(&target).into_iter().filter(|(body, _)| body.contains("even")).map(|(_, at)| at).collect();
+    let (first, last) = (times.iter().min().expect("some"), times.iter().max().expect("some"));
+    assert_eq!(times.len(), 6);
+    // A rate of more than one a second may send those of one second at once, once more behind a start.
+    assert!(last.duration_since(*first) >= Duration::from_millis(500), "{:?}", last.duration_since(*first));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_waits_go_on_where_they_were_after_each_kill() {
+    let target = Endpoint::start(Manner::Answer(503, "", "")).await;
+    let folder = Folder::new("http://127.0.0.1:9");
+    let post = |path: &str, body: &str| format!("http: {{method: POST, url: \"http://{}/{path}\", body: {body}}}", target.address);
+    folder.rule(
+        "lists",
+        &format!(
+            "rule: lists\nevents: queueItem.transactionFailed\nretry: {{first_wait: 100ms, max_wait: 300ms}}\nsteps:\n  - for_each: \"[1, 2, 3, 4]\"\n    as: n\n    parallel: 2\n    steps:\n      - {}\n  - wait: 3s\n  - {}\n",
+            post("each", "{line: \"${item.Id}-${n}\"}"),
+            post("end", "{end: \"${item.Id}\"}"),
+        ),
+    );
+    let mut daemon = Daemon::start(&folder).await;
+    deliver(&daemon, 7, "A").await;
+    until_within(RECOVERY, "elements are tried", async || (target.requests() >= 2).then_some(())).await;
+    daemon.kill9();
+    daemon = Daemon::start(&folder).await;
+    target.now(FINE);
+    let is_waiting = |run: &Value| run["state"] == "waiting" && run["steps"].as_array().is_some_and(|steps| steps.len() == 2);
+    until_within(RECOVERY, "it waits", async || daemon.runs("waiting").await.iter().any(is_waiting).then_some(())).await;
+    let before = target.requests();
+    daemon.kill9();
+    daemon = Daemon::start(&folder).await;
+    runs(&daemon, "succeeded", 1).await;
+    let answered = bodies(&target);
+    let expected = ["{\"end\":7}", "{\"line\":\"7-1\"}", "{\"line\":\"7-2\"}", "{\"line\":\"7-3\"}", "{\"line\":\"7-4\"}"];
+    assert_eq!(answered.keys().collect::<Vec<_>>(), expected);
+    assert_eq!(target.requests(), before + 1, "what was done is not done again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_given_up_says_so_also_after_a_kill() {
+    let (target, alerts) = (Endpoint::start(Manner::Answer(400, "", "no such thing")).await, Endpoint::start(Manner::Answer(503, "", "")).await);
+    let folder = Folder::new("http://127.0.0.1:9");
+    folder.rule(
+        "given-up",
+        &format!(
+            "rule: given-up\nevents: queueItem.transactionFailed\nretry: {{first_wait: 100ms, max_wait: 300ms}}\nsteps:\n  - http: {{method: POST, url: \"http://{}/x\", body: {{id: \"${{item.Id}}\"}}}}\non_give_up:\n  - http: {{method: POST, url: \"http://{}/alert\", body: {{why: \"${{error.code}}\"}}}}\n",
+            target.address, alerts.address
+        ),
+    );
+    let daemon = Daemon::start(&folder).await;
+    deliver(&daemon, 7, "A").await;
+    until_within(RECOVERY, "the alert is tried", async || (alerts.requests() >= 1).then_some(())).await;
+    daemon.kill9();
+    let daemon = Daemon::start(&folder).await;
+    alerts.now(FINE);
+    let dead = runs(&daemon, "dead", 1).await;
+    assert_eq!((dead[0]["cause"].as_str(), dead[0]["side"].as_str()), (Some("refused"), Some("target refused")), "{dead:?}");
+    assert_eq!(bodies(&alerts).into_keys().collect::<Vec<_>>(), ["{\"why\":\"refused\"}"]);
+    assert_eq!(target.requests(), 1, "what failed for good is not tried again");
+}
