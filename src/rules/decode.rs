@@ -55,8 +55,15 @@ impl Decoder<'_> {
         self.faults.push(Fault::warning(code, place.clone(), message).help(help));
     }
 
-    /// A bare expression: `when`, `if`.
+    /// A bare expression that is a condition: `when`, `if`.
     pub(super) fn expression(&mut self, node: &Node, what: &str) -> Option<Expression> {
+        let expression = self.value(node, what)?;
+        self.constant(node, &expression, what);
+        Some(expression)
+    }
+
+    /// A bare expression that gives a value: `for_each`.
+    pub(super) fn value(&mut self, node: &Node, what: &str) -> Option<Expression> {
         let text = match &node.value {
             Yaml::Text(text) => text.clone(),
             Yaml::Bool(b) => b.to_string(),
@@ -68,7 +75,6 @@ impl Decoder<'_> {
         match Expression::compile(&text) {
             Ok(expression) => {
                 self.names(node, &text, &expression.references());
-                self.constant(node, &expression, what);
                 Some(expression)
             }
             Err(error) => self.syntax(node, error),

@@ -22,7 +22,7 @@ pub(super) fn for_each(over: &Node, beside: &Fields<'_>, policy: &RetryPolicy, d
     if !may_stand_here(over, "for_each", decoder) {
         return None;
     }
-    let over = decoder.expression(over, "for_each").map(Over::Expression);
+    let over = decoder.value(over, "for_each").map(Over::Expression);
     let name = element_name(beside, decoder);
     let parallel = parallel(beside, decoder);
     let Some(node) = beside.get("steps") else {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Attempt, Cause, Run, RunState, Side, StepState, StepView};
+use super::{Attempt, Cause, List, Run, RunState, Side, StepState, StepView};
 use crate::time::Timestamp;
 
 /// How many notes a run keeps; older ones leave.
@@ -58,7 +58,7 @@ impl Run {
         }
         let last = |step: &StepView| step.attempts.last().and_then(Attempt::side);
         let step = self.unfinished()?;
-        let inside = || step.list.iter().flat_map(|list| list.lanes()).find_map(|(_, lane)| lane.steps.last().and_then(last));
+        let inside = || step.list.iter().flat_map(List::lanes).find_map(|(_, lane)| lane.steps.last().and_then(last));
         last(step).or_else(inside)
     }
 

@@ -90,7 +90,8 @@ async fn a_rule_sends_no_more_than_its_limits() {
     runs(&daemon, "succeeded", 6).await;
     // Half a second apart, also over a kill.
     folder.rule("one", &rule("even", "{rate: 120/min}"));
-    until_within(RECOVERY, "the rules are in force", async || daemon.get("/api/v1/rules").await.to_string().contains("even").then_some(())).await;
+    until_within(RECOVERY, "the rules are in force", async || daemon.get("/api/v1/rules").await.to_string().contains("even").then_some(()))
+        .await;
     for id in 100..106 {
         deliver(&daemon, id, "A").await;
     }
@@ -141,7 +142,8 @@ async fn lists_and_waits_go_on_where_they_were_after_each_kill() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_given_up_says_so_also_after_a_kill() {
-    let (target, alerts) = (Endpoint::start(Manner::Answer(400, "", "no such thing")).await, Endpoint::start(Manner::Answer(503, "", "")).await);
+    let (target, alerts) =
+        (Endpoint::start(Manner::Answer(400, "", "no such thing")).await, Endpoint::start(Manner::Answer(503, "", "")).await);
     let folder = Folder::new("http://127.0.0.1:9");
     folder.rule(
         "given-up",

@@ -117,3 +117,11 @@ tests:
         assert!(report.passed, "{}: {:?}", report.name, report.why);
     }
 }
+
+#[test]
+fn a_list_may_be_written_out() {
+    let rules = set(
+        "rule: r\nevents: queueItem.added\nsteps:\n  - for_each: \"[1, 2]\"\n    as: n\n    steps: [{emit: {type: x, data: {no: \"${n}\"}}}]\n",
+    );
+    assert_eq!(rendered(&rules, Part::Main, 0, &json!({}), None), Ok(Rendered::Each { count: 2, parallel: 1 }));
+}
