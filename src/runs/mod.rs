@@ -4,6 +4,7 @@
 //! [`Run::apply`]; dispatch asks [`decide()`] what comes next and [`settle()`] what an outcome means. Knows no clock, no
 //! store, no network.
 
+mod attempt;
 mod breaker;
 mod budget;
 mod decide;
@@ -24,10 +25,11 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use attempt::{Attempt, Class, Side};
 pub use breaker::{BREAKER_FAILURES, Breaker};
 pub use budget::{Budget, Who};
 pub use decide::{Next, decide, event_removed, expression, rule_removed, too_many_hops};
-pub use fact::{Attempt, Cause, Class, Fact, Intent, NewRun, Side};
+pub use fact::{Cause, Fact, Intent, NewRun};
 pub use failure::{Failure, Outcome};
 pub use fingerprint::Fingerprint;
 pub use lanes::{ELEMENT_VALUE_MAX, Element, GiveUp, Lane, List, Outer, Shape, wrap};
