@@ -98,9 +98,12 @@ async fn runs_out_of_space_and_recovers(folder: &Folder, daemon: Daemon, room: i
     assert!(before.1.iter().all(|run| run["state"] == "succeeded"), "{:?}", before.1);
     // Killed first, then ended well: the checkpoints may have failed in the meantime, and that must not show.
     let failed = daemon.log().contains("the checkpoints failed");
+    let starts = |log: &str| log.lines().filter(|line| line.contains("ready_ms")).count();
+    let before_it = starts(&daemon.log());
     daemon.kill9();
     let daemon = Daemon::start(folder).await;
-    let log = daemon.log();
+    // The log is written by a thread of its own.
+    let log = until("it is said in the log", async || Some(daemon.log()).filter(|log| starts(log) > before_it)).await;
     let ready = log.lines().rfind(|line| line.contains("ready_ms")).expect("it is ready");
     assert_eq!(!ready.contains(r#""rebuilt":"no""#), failed, "once failed, never trusted again: {ready}");
     assert!(lists(&daemon).await == before, "the same after a kill");
