@@ -288,14 +288,38 @@ pub(super) enum EventsCommand {
 pub(super) enum ConnectorCommand {
     /// Make a connector of an OpenAPI description; what it cannot say is listed by its reason
     Import(super::connector::import::ImportArgs),
-    #[command(hide = true)]
-    List(Ignored),
-    #[command(hide = true)]
-    Show(Ignored),
+    /// What connectors there are
+    List {
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a connector offers: its configuration, operations with their inputs, triggers
+    Show {
+        /// The connector
+        name: String,
+        /// Only this operation
+        operation: Option<String>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the tests inside connector files; nothing is sent
+    Test {
+        /// Only these connectors
+        names: Vec<String>,
+        /// A connector file in place of those of the configuration
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// A connector without tests fails
+        #[arg(long)]
+        require_tests: bool,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     #[command(hide = true)]
     Call(Ignored),
-    #[command(hide = true)]
-    Test(Ignored),
 }
 
 /// Files that have a schema.

@@ -123,7 +123,9 @@ fn load(config: &Config, paths: &[PathBuf]) -> Result<RuleSet, Stop> {
         config.rules = paths.iter().map(|path| here.join(path)).collect();
     }
     let (files, mut faults) = config.rule_files(&RealWorld);
-    let (set, found) = RuleSet::load(&files, &config.known(), &setup::read_sample);
+    let (known, found) = config.known_with_connectors(&RealWorld);
+    faults.extend(found);
+    let (set, found) = RuleSet::load(&files, &known, &setup::read_sample);
     faults.extend(found);
     match set {
         Some(set) if !faults.any_error() => Ok(set),

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::output::{DIM, GOOD, Out, Stop, clean, count, paint};
 use super::{UNKNOWN, check_online, report, setup};
-use crate::config::{RealWorld, SECRET_UNRESOLVED};
+use crate::config::{RealWorld, SECRET_UNRESOLVED, accesses};
 use crate::fault::{Fault, Faults, Severity};
 
 pub(super) fn run(config: Option<&Path>, json: bool, online: bool, out: &mut Out) -> Result<u8, Stop> {
-    let setup::Read { config, rules, mut faults } = setup::read(config)?;
+    let setup::Read { config, rules, connectors, mut faults } = setup::read(config)?;
     if let Some(config) = &config {
         faults.extend(lenient(config.resolve(&RealWorld).1));
+        faults.extend(lenient(accesses(&connectors, &RealWorld).1));
     }
     if let (Some(config), Some(rules)) = (&config, rules.as_ref().filter(|_| online && !faults.any_error())) {
         let verbose = !json && out.verbosity() >= 0;
@@ -40,7 +41,10 @@ pub(super) fn run(config: Option<&Path>, json: bool, online: bool, out: &mut Out
     {
         let (rules, sources, orchestrators) =
             (rules.rules().len(), config.sources.len() + config.polls.len() + config.watches.len(), config.orchestrators.len());
-        let good = [count(rules, "rule"), count(sources, "source"), count(orchestrators, "orchestrator")];
+        let mut good = vec![count(rules, "rule"), count(sources, "source"), count(orchestrators, "orchestrator")];
+        if !connectors.is_empty() {
+            good.push(count(connectors.len(), "connector"));
+        }
         out.line(&format!("{}: {}", paint(GOOD, "ok"), good.join(", ")))?;
     }
     Ok(code)

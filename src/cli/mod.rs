@@ -132,10 +132,13 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Backtest(args) => backtest::run(config, args, out),
         Command::Connector { command } => match command {
             ConnectorCommand::Import(args) => connector::import::run(args, out),
-            ConnectorCommand::List(_) => Err(later::refuse("connector list")),
-            ConnectorCommand::Show(_) => Err(later::refuse("connector show")),
+            ConnectorCommand::List { json } => connector::list::list(config, *json, out),
+            ConnectorCommand::Show { name, operation, json } => connector::list::show(config, name, operation.as_deref(), *json, out),
             ConnectorCommand::Call(_) => Err(later::refuse("connector call")),
-            ConnectorCommand::Test(_) => Err(later::refuse("connector test")),
+            ConnectorCommand::Test { names, file, require_tests, json } => {
+                let asked = connector::test::Asked { names, file: file.as_deref(), require_tests: *require_tests, json: *json };
+                connector::test::run(config, &asked, out)
+            }
         },
         Command::Schema { of } => schema::run(*of, out),
         Command::State { command } => state::run(config, command, out),

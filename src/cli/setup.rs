@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::output::{Stop, say};
 use super::{NO, UNKNOWN, report};
 use crate::config::{Config, FILE_UNREADABLE, RealWorld, SEARCHED, load};
+use crate::connectors::Connectors;
 use crate::fault::{Faults, Severity};
 use crate::rules::RuleSet;
 
@@ -14,7 +15,9 @@ pub(super) struct Read {
     pub(super) config: Option<Config>,
     /// The rules.
     pub(super) rules: Option<RuleSet>,
-    /// Errors and warnings in both.
+    /// The connectors without an error.
+    pub(super) connectors: Connectors,
+    /// Errors and warnings in all of them.
     pub(super) faults: Faults,
 }
 
@@ -43,17 +46,29 @@ pub(super) fn config_quietly(named: Option<&Path>) -> Option<Config> {
 /// Configuration and rules, with every fault in them.
 pub(super) fn read(named: Option<&Path>) -> Result<Read, Stop> {
     let (config, mut faults) = load(&find(named)?, &RealWorld);
-    let mut rules = None;
+    let (mut rules, mut connectors) = (None, Connectors::default());
     if let Some(config) = &config {
         let (files, found) = config.rule_files(&RealWorld);
         let complete = !found.any_error();
         faults.extend(found);
-        let (set, found) = RuleSet::load(&files, &config.known(), &read_sample);
+        let (known, of_connectors) = config.known_with_connectors(&RealWorld);
+        let complete = complete && !of_connectors.any_error();
+        faults.extend(of_connectors);
+        let (set, found) = RuleSet::load(&files, &known, &read_sample);
         faults.extend(found);
         let watches = config.watches.values().cloned().collect();
         rules = set.filter(|_| complete).map(|set| set.with_watches(watches));
+        connectors = known.connectors;
     }
-    Ok(Read { config, rules, faults })
+    Ok(Read { config, rules, connectors, faults })
+}
+
+/// Configuration, rules and connectors without an error, or the command ends.
+pub(super) fn project_with_connectors(named: Option<&Path>) -> Result<(Config, RuleSet, Connectors), Stop> {
+    match read(named)? {
+        Read { config: Some(config), rules: Some(rules), connectors, .. } => Ok((config, rules, connectors)),
+        Read { faults, .. } => Err(refused(&faults)),
+    }
 }
 
 /// Configuration and rules without an error, or the command ends.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::output::{BAD, GOOD, Out, Stop, clean, paint};
-use super::{junit, setup};
+use super::{connector, junit, setup};
 use crate::clock::Clock;
 use crate::fault::nearest;
 use crate::rules::pattern::Wildcard;
@@ -26,7 +26,7 @@ pub(super) struct Asked<'a> {
 }
 
 pub(super) fn run(config: Option<&Path>, asked: &Asked<'_>, out: &mut Out) -> Result<u8, Stop> {
-    let (config, rules) = setup::project(config)?;
+    let (config, rules, connectors) = setup::project_with_connectors(config)?;
     let only = chosen(&rules, asked.only)?;
     let mut reports = rules.test(&only, &config.vars, Clock::system().now());
     if asked.require_tests {
@@ -37,13 +37,20 @@ pub(super) fn run(config: Option<&Path>, asked: &Asked<'_>, out: &mut Out) -> Re
         let failed = |error: std::io::Error| Stop::unknown(format!("cannot write `{}`: {error}", path.display()));
         std::fs::write(path, report).map_err(failed)?;
     }
-    let failed = reports.iter().filter(|report| !report.passed).count();
-    let passed = reports.len() - failed;
+    // Who names rules wants their tests alone.
+    let now = Clock::system().now();
+    let of_connectors: Vec<_> = connectors.iter().filter(|_| asked.only.is_empty()).flat_map(|connector| connector.test(now)).collect();
+    let results = || reports.iter().map(|report| report.passed).chain(of_connectors.iter().map(|report| report.passed));
+    let failed = results().filter(|passed| !passed).count();
+    let passed = results().count() - failed;
     if asked.json {
-        out.json(&json!({ "passed": passed, "failed": failed, "tests": reports }))?;
+        out.json(&json!({ "passed": passed, "failed": failed, "tests": reports.iter().map(|r| json!(r)).chain(of_connectors.iter().map(|r| json!(r))).collect::<Vec<_>>() }))?;
     } else {
         for report in &reports {
             show(report, out)?;
+        }
+        for report in &of_connectors {
+            connector::test::show(report, out)?;
         }
         let style = if failed > 0 { BAD } else { GOOD };
         if out.verbosity() >= 0 || failed > 0 {

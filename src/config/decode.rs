@@ -124,6 +124,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
     let vars = vars(&fields, faults);
     let state = state(&fields, &base, world, faults);
     let rules = rules(&fields, &base, faults);
+    let connectors = super::connectors::decode(&fields, &base, faults);
     Some(Config {
         file: absolute(file, world),
         listen: listen?,
@@ -135,6 +136,7 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
         state: state?,
         public_url,
         rules,
+        connectors,
         retention,
         limits,
         shutdown_grace,

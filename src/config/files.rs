@@ -132,6 +132,12 @@ impl Config {
     }
 }
 
+/// Whether a file of a folder holds connectors: as rules, or JSON.
+pub(super) fn is_connector_file(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    is_rule_file(path) || (!hidden && path.extension().is_some_and(|extension| extension == "json"))
+}
+
 fn is_rule_file(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
     !hidden && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")

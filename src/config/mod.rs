@@ -5,6 +5,7 @@
 //! and files are reached through [`World`]. Excerpts in its faults show no secret that is written in the file.
 
 mod address;
+mod connectors;
 mod decode;
 mod files;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod world;
 mod tests;
 
 pub use crate::secret::{SecretFrom, SecretRef};
+pub use connectors::{CONNECTOR_FILES_MAX, ConnectorFiles, access, accesses};
 pub use decode::load;
 pub use files::{CONFIG_BYTES_MAX, FILE_UNREADABLE, RULE_FILES_MAX, SEARCHED};
 pub use orchestrators::{AuthConfig, Edition, OrchestratorConfig};

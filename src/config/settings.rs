@@ -10,10 +10,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::connectors::ConnectorFiles;
 use super::orchestrators::OrchestratorConfig;
 use super::polls::PollSource;
 use super::sources::WebhookSource;
 use super::triggers::TriggerSource;
+use crate::connectors::Connectors;
 use crate::event::SourceName;
 use crate::rules::{Known, KnownSource, Watch};
 use crate::secret::SecretRef;
@@ -35,6 +37,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Rule folders and files, absolute.
     pub rules: Vec<PathBuf>,
+    /// Where connectors are, and what is set of them.
+    pub connectors: ConnectorFiles,
     /// What the journal keeps.
     pub retention: Retention,
     /// Limits of the ingress.
@@ -94,6 +98,7 @@ impl Config {
                 }))
                 .collect(),
             vars: self.vars.clone(),
+            connectors: Connectors::default(),
             ingress: Some(self.listen).filter(|address| address.port() != 0),
         }
     }

@@ -7,7 +7,7 @@ use super::decode::CONNECTIONS;
 use super::registration::SUBSCRIBE;
 use super::sources::TRUSTED_PROXIES_MAX;
 use crate::signature::{Algorithm, Encoding, Scheme};
-use crate::yaml::secret::A_SECRET;
+use crate::yaml::secret::{A_SECRET, SECRET};
 use crate::yaml::shape::{Form, Shape, key, schema};
 
 /// The JSON Schema of the configuration.
@@ -32,6 +32,7 @@ pub(super) static CONFIG: Shape = Shape {
         key("public_url", Form::Text, "How Orchestrator reaches the ingress, https://HOST; needed to register webhooks."),
         key("state", Form::Text, "Where the journal and its checkpoints are; ./state by default."),
         key("rules", TEXTS, "Rule folders and files; rules/ by default."),
+        key("connectors", Form::AnyOf(&[TEXTS, Form::Object(&CONNECTORS)]), "Connector folders and files, and what is set of them."),
         key("retention", Form::Object(&RETENTION), "How long the journal keeps what."),
         key("limits", Form::Object(&LIMITS), "Limits of the ingress."),
         key("shutdown_grace", Form::Duration, "How long stopping waits for attempts in flight; 25s by default."),
@@ -41,7 +42,6 @@ pub(super) static CONFIG: Shape = Shape {
         key("orchestrators", Form::Map(&Form::Object(&ORCHESTRATOR)), "Orchestrators by name."),
         key("sources", Form::Map(&Form::Object(&SOURCE)), "Sources by name: where events come in."),
     ],
-    later: &["connectors"],
     ..Shape::EMPTY
 };
 
@@ -93,6 +93,19 @@ pub(super) static EGRESS: Shape = Shape {
     ],
     ..Shape::EMPTY
 };
+
+/// `connectors`.
+pub(super) static CONNECTORS: Shape = Shape {
+    name: "connectors",
+    about: "Where connectors are, and what is set of them.",
+    keys: &[
+        key("files", TEXTS, "Connector folders and files.").required(),
+        key("config", Form::Map(&Form::Map(&A_VALUE)), "Values of their `config`, by connector and field."),
+    ],
+    ..Shape::EMPTY
+};
+
+const A_VALUE: Form = Form::AnyOf(&[Form::Object(&SECRET), Form::Scalar]);
 
 /// An orchestrator.
 pub(super) static ORCHESTRATOR: Shape = Shape {

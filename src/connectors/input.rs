@@ -13,9 +13,7 @@ impl Operation {
     /// # Errors
     /// An unknown or missing field, or a value that its field does not take; the first one, at `at`.
     pub fn input(&self, said: &Map<String, Value>, config: &Value, at: &At<'_>) -> Result<Value, ExpressionFault> {
-        if let Some(unknown) = said.keys().find(|name| !self.input.iter().any(|field| *field.name == ***name)) {
-            return Err(at.fault(self.unknown(unknown)));
-        }
+        self.check_input(said, at)?;
         let mut filled = Map::new();
         let scope = Scope::new().bind("config", config);
         for field in &self.input {
@@ -25,16 +23,36 @@ impl Operation {
                 (_, Some(default)) => default.render(&scope, &at)?,
                 _ => Value::Null,
             };
-            if value.is_null() {
-                if field.required {
-                    return Err(at.fault(format!("`{}` needs input `{}`", self.name, field.name)));
-                }
-            } else {
+            if value.is_null() && field.required {
+                return Err(at.fault(format!("`{}` needs input `{}`", self.name, field.name)));
+            }
+            if !value.is_null() {
                 field.accepts(&value).map_err(|message| at.fault(message))?;
             }
             filled.insert(field.name.to_string(), value);
         }
         Ok(Value::Object(filled))
+    }
+
+    /// Checks what a call says, before defaults are filled in.
+    ///
+    /// # Errors
+    /// As [`Operation::input`].
+    pub fn check_input(&self, said: &Map<String, Value>, at: &At<'_>) -> Result<(), ExpressionFault> {
+        if let Some(unknown) = said.keys().find(|name| !self.input.iter().any(|field| *field.name == ***name)) {
+            return Err(at.fault(self.unknown(unknown)));
+        }
+        for field in &self.input {
+            let at = at.field(&field.name);
+            match said.get(&*field.name).filter(|value| !value.is_null()) {
+                Some(value) => field.accepts(value).map_err(|message| at.fault(message))?,
+                None if field.required && field.default.is_none() => {
+                    return Err(at.fault(format!("`{}` needs input `{}`", self.name, field.name)));
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// What to say of an input that there is not.

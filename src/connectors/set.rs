@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use super::limits::{CONNECTORS_MAX, DEPTH_MAX, FILE_MAX};
 use super::model::{ConfigValue, Connector};
-use super::read;
+use super::{AuthValue, read};
 use crate::fault::{Fault, Faults, Place, SourceText, nearest};
+use crate::secret::{SecretFrom, SecretRef};
 use crate::yaml::{Node, Yaml, parse};
 
 /// The connectors of a configuration, by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Connectors {
     all: Arc<BTreeMap<Arc<str>, Arc<Connector>>>,
+    files: Arc<[Arc<SourceText>]>,
 }
 
 impl PartialEq for Connectors {
@@ -66,7 +68,14 @@ impl Connectors {
                 });
             }
         }
-        (Self { all: Arc::new(all) }, faults)
+        let files = files.iter().map(|file| without_secrets(file, &all)).collect();
+        (Self { all: Arc::new(all), files }, faults)
+    }
+
+    /// The texts they were read from, with stars in place of secrets that are written out: what a generation keeps.
+    #[must_use]
+    pub fn files(&self) -> &[Arc<SourceText>] {
+        &self.files
     }
 
     /// With further ones, in place of those that have their names.
@@ -158,6 +167,29 @@ fn settle(connector: Arc<Connector>, settings: Option<&Settings>, faults: &mut F
         return None;
     }
     clean.then(|| Arc::new(connector))
+}
+
+/// A text with stars in place of the secrets that are written out in it.
+fn without_secrets(file: &Arc<SourceText>, all: &BTreeMap<Arc<str>, Arc<Connector>>) -> Arc<SourceText> {
+    let values = |connector: &'_ Arc<Connector>| {
+        let of_config = connector.config.iter().filter_map(|field| match &field.value {
+            Some(ConfigValue::Read(value)) => Some(value.clone()),
+            _ => None,
+        });
+        connector.auth.values().into_iter().map(|(_, value)| value.clone()).chain(of_config).collect::<Vec<_>>()
+    };
+    let plain = all.values().flat_map(values).filter_map(|value| match value {
+        AuthValue::Secret(SecretRef { from: SecretFrom::Plain(secret), .. }) => Some(secret),
+        _ => None,
+    });
+    let mut text = None;
+    for secret in plain {
+        let current: &str = text.as_deref().unwrap_or(&file.text);
+        if current.contains(secret.expose()) {
+            text = Some(current.replace(secret.expose(), &"*".repeat(secret.expose().chars().count())));
+        }
+    }
+    text.map_or_else(|| Arc::clone(file), |text| Arc::new(SourceText { path: file.path.clone(), text }))
 }
 
 /// The documents of a file, within its limits.

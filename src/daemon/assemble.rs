@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::{self, Config, OrchestratorConfig, Secrets, Subscribe, World};
+use crate::connectors::Access;
 use crate::dispatch::Targets;
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults, Severity, SourceText};
@@ -41,7 +43,10 @@ pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faul
     faults.extend(secret_faults);
     let (files, file_faults) = config.rule_files(world);
     faults.extend(file_faults);
-    let known = config.known();
+    let (known, connector_faults) = config.known_with_connectors(world);
+    faults.extend(connector_faults);
+    let (accesses, access_faults) = config::accesses(&known.connectors, world);
+    faults.extend(access_faults);
     let (rules, rule_faults) = RuleSet::load(&files, &known, &|path| {
         world.read(path).map_err(|e| e.to_string()).and_then(|bytes| String::from_utf8(bytes).map_err(|e| e.to_string()))
     });
@@ -56,7 +61,7 @@ pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faul
     match (rules, http) {
         (Some(rules), Some(http)) if !faults.any_error() => {
             let rules = rules.with_watches(config.watches.values().cloned().collect());
-            let targets = targets(&config, &secrets, &http);
+            let targets = targets(&config, &secrets, &http, accesses);
             let eyes: Eyes = config.sources.keys().map(|name| (Arc::clone(name), Arc::default())).collect();
             Ok(Assembled {
                 routes: routes(&config, &secrets, &eyes),
@@ -145,13 +150,18 @@ fn hooks(config: &Config, secrets: &Secrets, targets: &Targets, rules: &RuleSet,
     Arc::new(hooks.collect())
 }
 
-fn targets(config: &Config, secrets: &Secrets, http: &Client) -> Targets {
+fn targets(config: &Config, secrets: &Secrets, http: &Client, connectors: BTreeMap<Arc<str>, Arc<Access>>) -> Targets {
     let orchestrators = config.orchestrators.iter().filter_map(|(name, one)| {
         // A secret that could not be read is an error of `resolve`, so none is missing here.
         let credential = secrets.orchestrators.get(name)?.clone();
         Some((Arc::clone(name), Orchestrator::new(one.clone(), credential, http.clone(), Clock::system())))
     });
-    Targets { orchestrators: orchestrators.collect(), http: Some(http.clone()) }
+    Targets {
+        orchestrators: orchestrators.collect(),
+        http: Some(http.clone()),
+        calls: Some(Calls::new(http.clone(), Clock::system())),
+        connectors,
+    }
 }
 
 /// Which arguments of jobs the rules name anywhere.

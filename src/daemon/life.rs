@@ -155,10 +155,13 @@ pub(super) async fn live(
     let grace = assembled.config.shutdown_grace;
     let state = assembled.config.state.clone();
     let rule_count = assembled.rules.rules().len();
+    if let Some(calls) = &assembled.targets.calls {
+        calls.keep_in(journal.clone());
+    }
     let targets = Arc::new(ArcSwap::from_pointee(assembled.targets));
     let (polls, polls_in_force) = watch::channel(assembled.polls);
     let (hooks, hooks_in_force) = watch::channel(assembled.hooks);
-    let marks = Marks::of(&assembled.config.rules);
+    let marks = Marks::of(&assembled.config.watched());
     let reloader = Arc::new(Reloader {
         file: assembled.config.file.clone(),
         running: Mutex::new(Running { config: assembled.config, admin_token: assembled.secrets.admin_token }),

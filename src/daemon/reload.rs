@@ -95,11 +95,11 @@ impl Reloader {
 
     /// Where the rules in force are.
     pub(super) async fn rule_paths(&self) -> Vec<PathBuf> {
-        self.running.lock().await.config.rules.clone()
+        self.running.lock().await.config.watched()
     }
 
     async fn try_reload(&self, running: &mut Running) -> Result<u64, Faults> {
-        let (file, rules) = (self.file.clone(), running.config.rules.clone());
+        let (file, rules) = (self.file.clone(), running.config.watched());
         // Compiling ten thousand rules takes a moment: off the threads that answer deliveries.
         // Looked at before they are read: a change in between is then one more change.
         let (marks, assembled) = tokio::task::spawn_blocking(move || (Marks::of(&rules), assemble(&file, &RealWorld)))
@@ -118,14 +118,19 @@ impl Reloader {
             .await
             .map_err(|e| one(Fault::general("journal", e.to_string()).help("try again when the journal can write")))?;
         self.routes.store(Arc::new(assembled.routes));
-        self.targets.store(Arc::new(assembled.targets));
+        let mut targets = assembled.targets;
+        // Tokens and budgets outlive the reload.
+        if let (Some(calls), Some(http)) = (&self.targets.load().calls, &targets.http) {
+            targets.calls = Some(calls.with_client(http.clone()));
+        }
+        self.targets.store(Arc::new(targets));
         self.polls.send_replace(assembled.polls);
         self.hooks.send_replace(assembled.hooks);
         let connections = descriptors::prepare(assembled.config.limits.connections).unwrap_or(assembled.config.limits.connections);
         self.limits.send_replace(Limits { connections, ..assembled.config.limits.clone() });
         self.level.set(&assembled.config.log);
-        if running.config.rules != assembled.config.rules {
-            *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Marks::of(&assembled.config.rules);
+        if running.config.watched() != assembled.config.watched() {
+            *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Marks::of(&assembled.config.watched());
         }
         self.journal.retain(assembled.config.retention);
         running.config = assembled.config;

@@ -7,9 +7,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::labels::Labels;
-use super::{Targets, awaits, emit, http, orchestrator};
+use super::{Targets, awaits, call, emit, http, orchestrator};
 use crate::clock::Clock;
-use crate::event::{Event, RunId};
+use crate::event::{Event, RuleName, RunId};
 use crate::journal::{AppendError, Journal, Kept};
 use crate::metric::TYPES_MAX;
 use crate::orchestrator::CallTrace;
@@ -44,6 +44,8 @@ pub(super) struct Order {
     /// Whether this is the step's first attempt.
     pub(super) first: bool,
     pub(super) request: Request,
+    /// The rule's name.
+    pub(super) rule: RuleName,
     pub(super) event: Arc<Event>,
     pub(super) timeout: Duration,
     /// Whether a later step reads what the answer tells.
@@ -121,6 +123,8 @@ pub(super) async fn carry_out(world: &World, targets: &Targets, mut order: Order
         // A wait is over when its time has come; decided before, never sent.
         (Request::Wait(_), _) => Answered::new(CallTrace::default(), Outcome::Done { value: Value::Null }),
         (Request::Http(call), _) => http::call(targets, &order, call, &world.clock).await,
+        (Request::Call(call), None) => call::call(targets, &order, call, &world.clock).await,
+        (Request::Call(call), Some(_)) => call::look_up(targets, &order, call, &world.clock).await,
         (Request::Emit(emit), _) => emit::emit(world, &order, emit, started).await?,
     };
     let Answered { trace, outcome, unique } = answered;

@@ -9,6 +9,7 @@ mod attempt;
 mod awaits;
 mod batch;
 mod board;
+mod call;
 mod emit;
 mod gates;
 mod gathering;
@@ -30,7 +31,9 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::calls::Calls;
 use crate::clock::Clock;
+use crate::connectors::Access;
 use crate::http::client::Client;
 use crate::journal::{AppendError, Journal};
 use crate::orchestrator::Orchestrator;
@@ -43,6 +46,10 @@ pub struct Targets {
     pub orchestrators: BTreeMap<Arc<str>, Orchestrator>,
     /// For `http` steps.
     pub http: Option<Client>,
+    /// For `call` steps.
+    pub calls: Option<Calls>,
+    /// The values that connectors are used with, by their names.
+    pub connectors: BTreeMap<Arc<str>, Arc<Access>>,
 }
 
 /// Gives the rules of a generation (a run keeps the generation it was planned with), with that generation's `vars`.

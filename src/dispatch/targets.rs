@@ -73,6 +73,11 @@ pub(super) fn place(request: &Request, event: &Event, targets: &Targets, step: i
         },
         Request::AwaitJob(job) => orchestrator(&job.target, "jobs", ""),
         Request::Http(call) => Place { target: Arc::from(authority(&call.url)), part: Some(step()), permits: PER_TARGET },
+        Request::Call(call) => Place {
+            target: Arc::from(format!("connector:{}", call.connector.name)),
+            part: Some(call.operation.name.to_string()),
+            permits: call.connector.limits.concurrency.map_or(PER_TARGET, |most| most as usize),
+        },
         // A wait is over when its time has come; it is never sent.
         Request::Emit(_) | Request::Wait(_) => Place { target: Arc::from("emit"), part: None, permits: EMITS },
     }

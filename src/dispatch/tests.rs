@@ -31,7 +31,7 @@ impl Generations for Numbered {
 
 fn rules(text: &str) -> Arc<RuleSet> {
     let source = Arc::new(SourceText { path: "rules/x.yaml".into(), text: text.to_owned() });
-    let known = Known { orchestrators: vec!["prod".into()], sources: Vec::new(), vars: json!({}), ingress: None };
+    let known = Known { orchestrators: vec!["prod".into()], sources: Vec::new(), vars: json!({}), ..Known::default() };
     let (set, faults) = RuleSet::load(&[source], &known, &|_| Err("no samples".to_owned()));
     Arc::new(set.unwrap_or_else(|| panic!("{faults:?}")))
 }
@@ -69,6 +69,7 @@ impl Bench {
         let targets = Targets {
             orchestrators: BTreeMap::from([(Arc::from("prod"), orchestrator(peer))]),
             http: Some(Client::new(&Egress::default()).unwrap()),
+            ..Targets::default()
         };
         Self::with(rule, targets, Clock::system(), tempfile::tempdir().unwrap())
     }

@@ -1,7 +1,8 @@
 //! Rule texts as JSON: what a generation was made of.
 //!
 //! ```text
-//! {"files": [{"path", "text"}], "known": {"orchestrators": [], "sources": [{"name", "unsigned", "reconciles", "orchestrator"}], "vars": {}}}
+//! {"files": [{"path", "text"}], "known": {"orchestrators": [], "sources": [{"name", "unsigned", "reconciles", "orchestrator"}], "vars": {}},
+//!  "connectors": [{"path", "text"}]}
 //! ```
 
 use std::io;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::connectors::Connectors;
 use crate::fault::{Faults, SourceText};
 use crate::journal::carried::Carried;
 use crate::journal::codec;
@@ -23,6 +25,8 @@ use crate::rules::{Known, KnownSource, RuleSet};
 struct Stored {
     files: Vec<StoredFile>,
     known: StoredKnown,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    connectors: Vec<StoredFile>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,7 +63,9 @@ impl RuleTexts {
 
 /// The JSON of rule texts and its SHA-256.
 pub(super) fn to_json(texts: &RuleTexts) -> serde_json::Result<(Vec<u8>, [u8; 32])> {
-    let files = texts.files.iter().map(|file| StoredFile { path: file.path.to_string_lossy().into_owned(), text: file.text.clone() });
+    let stored = |file: &Arc<SourceText>| StoredFile { path: file.path.to_string_lossy().into_owned(), text: file.text.clone() };
+    let files = texts.files.iter().map(stored);
+    let connectors = texts.known.connectors.files().iter().map(stored).collect();
     let sources = texts.known.sources.iter().map(|source| StoredSource {
         name: source.name.clone(),
         unsigned: source.unsigned,
@@ -68,7 +74,7 @@ pub(super) fn to_json(texts: &RuleTexts) -> serde_json::Result<(Vec<u8>, [u8; 32
     });
     let known =
         StoredKnown { orchestrators: texts.known.orchestrators.clone(), sources: sources.collect(), vars: texts.known.vars.clone() };
-    let json = serde_json::to_vec(&Stored { files: files.collect(), known })?;
+    let json = serde_json::to_vec(&Stored { files: files.collect(), known, connectors })?;
     let hash = Sha256::digest(&json).into();
     Ok((json, hash))
 }
@@ -88,13 +94,18 @@ pub(super) fn of_record(kind: Kind, payload: &[u8]) -> io::Result<Option<RuleTex
 /// The texts again.
 pub(super) fn from_json(json: &[u8]) -> serde_json::Result<RuleTexts> {
     let stored: Stored = serde_json::from_slice(json)?;
-    let files = stored.files.into_iter().map(|file| Arc::new(SourceText { path: PathBuf::from(file.path), text: file.text }));
+    let read = |file: StoredFile| Arc::new(SourceText { path: PathBuf::from(file.path), text: file.text });
+    let files = stored.files.into_iter().map(read);
+    let connector_files: Vec<_> = stored.connectors.into_iter().map(read).collect();
+    // What they are set to is what the configuration says now; their faults show where a rule needs one that is not there.
+    let (connectors, _) = Connectors::load(&connector_files, None);
     let sources = stored.known.sources.into_iter().map(|source| KnownSource {
         name: source.name,
         unsigned: source.unsigned,
         reconciles: source.reconciles,
         orchestrator: source.orchestrator,
     });
-    let known = Known { orchestrators: stored.known.orchestrators, sources: sources.collect(), vars: stored.known.vars, ingress: None };
+    let known =
+        Known { orchestrators: stored.known.orchestrators, sources: sources.collect(), vars: stored.known.vars, connectors, ingress: None };
     Ok(RuleTexts { files: files.collect(), known })
 }

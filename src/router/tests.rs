@@ -30,7 +30,7 @@ steps:
 
 fn rules(text: &str, generation: u64) -> RulesInForce {
     let source = Arc::new(SourceText { path: "rules/x.yaml".into(), text: text.to_owned() });
-    let known = Known { orchestrators: Vec::new(), sources: Vec::new(), vars: json!({}), ingress: None };
+    let known = Known { orchestrators: Vec::new(), sources: Vec::new(), vars: json!({}), ..Known::default() };
     let (set, faults) = RuleSet::load(&[source], &known, &|_| Err("no samples".to_owned()));
     RulesInForce { set: Arc::new(set.unwrap_or_else(|| panic!("{faults:?}"))), generation }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Step;
+use super::call::CallAction;
 use crate::expr::{Expression, Template, Tree};
 use crate::time::Timestamp;
 
@@ -21,6 +22,7 @@ pub(super) enum Kind {
     StartJob(Box<StartJobAction>),
     GetItem(Box<GetItemAction>),
     Http(Box<HttpAction>),
+    Call(Box<CallAction>),
     Emit(Box<EmitAction>),
     AwaitItem(Box<GetItemAction>),
     AwaitJob(Box<AwaitJobAction>),
@@ -30,16 +32,13 @@ pub(super) enum Kind {
 
 /// Names of the step kinds, as written.
 pub(super) const KINDS: &[&str] =
-    &["enqueue", "start_job", "get_item", "http", "emit", "enqueue_each", "await_item", "await_job", "wait", "for_each"];
+    &["enqueue", "start_job", "get_item", "http", "call", "emit", "enqueue_each", "await_item", "await_job", "wait", "for_each"];
 
 /// Those that are shown as what they do for each element.
 pub(super) const LISTS: &[&str] = &["enqueue_each", "for_each"];
 
 /// Those that are shown themselves.
-pub(super) const KINDS_SENT: &[&str] = &["enqueue", "start_job", "get_item", "http", "emit", "await_item", "await_job", "wait"];
-
-/// Step kinds of later versions.
-pub(super) const KINDS_LATER: &[&str] = &["call"];
+pub(super) const KINDS_SENT: &[&str] = &["enqueue", "start_job", "get_item", "http", "call", "emit", "await_item", "await_job", "wait"];
 
 impl Kind {
     /// As written.
@@ -49,6 +48,7 @@ impl Kind {
             Self::StartJob(_) => "start_job",
             Self::GetItem(_) => "get_item",
             Self::Http(_) => "http",
+            Self::Call(_) => "call",
             Self::Emit(_) => "emit",
             Self::AwaitItem(_) => "await_item",
             Self::AwaitJob(_) => "await_job",
@@ -200,6 +200,7 @@ impl Action {
                 texts.extend(a.headers.iter().map(|(_, value)| value));
                 trees.extend(&a.body);
             }
+            Kind::Call(a) => trees.push(&a.with),
             Kind::Emit(a) => {
                 texts.push(&a.event_type);
                 texts.extend(&a.subject);

@@ -122,7 +122,7 @@ fn loops(node: &Node, rule: &Rule, known: &Known, faults: &mut Faults) {
                 }
                 None
             }
-            Kind::GetItem(_) | Kind::AwaitItem(_) | Kind::AwaitJob(_) | Kind::Wait(_) | Kind::Each(_) => None,
+            Kind::Call(_) | Kind::GetItem(_) | Kind::AwaitItem(_) | Kind::AwaitJob(_) | Kind::Wait(_) | Kind::Each(_) => None,
         };
         if let Some(what) = again {
             let message = format!("the rule can set itself off: it waits for {what} and makes them");

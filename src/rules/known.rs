@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::connectors::Connectors;
 use crate::event::SourceName;
 
 /// What rules may refer to: comes from the configuration.
@@ -16,6 +17,8 @@ pub struct Known {
     pub sources: Vec<KnownSource>,
     /// `vars` of the configuration.
     pub vars: Value,
+    /// The connectors.
+    pub connectors: Connectors,
     /// Our own ingress, where its port is known: a step that posts there is a loop. Only `check` asks; it is not kept
     /// with a generation.
     pub ingress: Option<SocketAddr>,

@@ -74,7 +74,9 @@ fn effects(rule: &Rule, known: &Known) -> Vec<(usize, Effect)> {
             Kind::Enqueue(action) => Effect::Item(known_text(&action.queue, known)?),
             Kind::StartJob(action) => Effect::Job(known_text(&action.process, known)?),
             Kind::Emit(action) => Effect::Event(known_text(&action.event_type, known)?.to_ascii_lowercase()),
-            Kind::GetItem(_) | Kind::Http(_) | Kind::AwaitItem(_) | Kind::AwaitJob(_) | Kind::Wait(_) | Kind::Each(_) => return None,
+            Kind::GetItem(_) | Kind::Http(_) | Kind::Call(_) | Kind::AwaitItem(_) | Kind::AwaitJob(_) | Kind::Wait(_) | Kind::Each(_) => {
+                return None;
+            }
         };
         Some((index, effect))
     };

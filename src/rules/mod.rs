@@ -4,6 +4,7 @@
 
 mod action;
 mod backtest;
+mod call;
 mod check;
 mod decode;
 mod draft;
@@ -52,8 +53,10 @@ pub use order::Limits;
 pub use part::Part;
 pub use rehearse::{Guess, Rehearsal};
 pub use render::{RenderInput, Rendered, Within};
-pub use request::{AwaitJob, Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, JobLookup, Request, StartJob, Target, Wait};
-pub use rule::{Mode, Rule, Step};
+pub use request::{
+    AwaitJob, Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, JobLookup, OperationCall, Request, StartJob, Target, Wait,
+};
+pub use rule::{Doubt, Mode, Rule, Step};
 pub use set::{Met, RuleSet, RulesInForce};
 pub use shapes::rule_schema;
 pub use testing::{TestCase, TestReport};

@@ -7,7 +7,7 @@ use super::action::{EmitAction, EnqueueAction, FolderAction, GetItemAction, Kind
 use super::limits::{CONTENT_KEY_FORBIDDEN, CONTENT_MAX, INPUT_MAX, JOBS_MAX, REFERENCE_MAX};
 use super::steps::check_emit_type;
 use super::values::read_moment;
-use super::{Emit, Enqueue, FolderRef, GetItem, ItemLookup, Part, Request, Rule, StartJob, Target, each, http, waits};
+use super::{Emit, Enqueue, FolderRef, GetItem, ItemLookup, Part, Request, Rule, StartJob, Target, call, each, http, waits};
 use crate::event::{Event, RunId};
 use crate::expr::{At, EvalError, ExpressionFault, Scope, Template, explain};
 use crate::time::Timestamp;
@@ -109,6 +109,7 @@ impl Rule {
             Kind::StartJob(action) => Request::StartJob(start_job(action, &scope, &at, derived)?),
             Kind::GetItem(action) => Request::GetItem(get_item(action, &scope, &at)?),
             Kind::Http(action) => Request::Http(http::render(action, &scope, &at)?),
+            Kind::Call(action) => Request::Call(call::render(action, &scope, &at)?),
             Kind::Emit(action) => Request::Emit(emit(action, &scope, &at)?),
             Kind::AwaitItem(action) => Request::AwaitItem(get_item(action, &scope, &at)?),
             Kind::AwaitJob(action) => Request::AwaitJob(waits::render_job(action, &scope, &at)?),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::connectors::{Connector, Operation};
 use crate::time::{Timestamp, format_duration};
 
 /// A folder as people name it.
@@ -32,6 +33,8 @@ pub enum Request {
     GetItem(GetItem),
     /// Call any HTTP endpoint.
     Http(HttpCall),
+    /// Call an operation of a connector.
+    Call(OperationCall),
     /// Make an event of our own.
     Emit(Emit),
     /// Go on when a queue item has come to its end.
@@ -160,6 +163,24 @@ pub struct HttpCall {
     pub body: Option<Value>,
 }
 
+/// A call of an operation of a connector.
+#[derive(Clone, Debug)]
+pub struct OperationCall {
+    /// The connector.
+    pub connector: Arc<Connector>,
+    /// The operation.
+    pub operation: Arc<Operation>,
+    /// What it is called with, checked; without defaults.
+    pub input: Map<String, Value>,
+}
+
+impl PartialEq for OperationCall {
+    /// Whether both call the same with the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.connector.name == other.connector.name && self.operation.name == other.operation.name && self.input == other.input
+    }
+}
+
 /// An event of our own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Emit {
@@ -224,6 +245,12 @@ impl Request {
                 put("body", call.body.clone());
                 "http"
             }
+            Self::Call(call) => {
+                put("connector", Some(json!(call.connector.name)));
+                put("operation", Some(json!(call.operation.name)));
+                put("with", (!call.input.is_empty()).then(|| Value::Object(call.input.clone())));
+                "call"
+            }
             Self::Emit(event) => {
                 put("type", Some(json!(event.event_type)));
                 put("data", Some(event.data.clone()));
@@ -250,6 +277,7 @@ impl Request {
         match self {
             Self::GetItem(_) | Self::Emit(_) | Self::AwaitItem(_) | Self::AwaitJob(_) | Self::Wait(_) => true,
             Self::Http(call) => matches!(call.method.as_str(), "GET" | "HEAD" | "OPTIONS"),
+            Self::Call(call) => call.operation.idempotent,
             Self::Enqueue(_) | Self::StartJob(_) => false,
         }
     }

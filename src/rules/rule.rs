@@ -93,6 +93,17 @@ pub enum Mode {
     Off,
 }
 
+/// What is done where it is not known whether a request was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It is sent again: twice is as good as once, or its key says that it is the same.
+    Again,
+    /// It is looked up.
+    LookUp,
+    /// A person is asked: the run is ambiguous.
+    Ask,
+}
+
 /// One step of a rule.
 #[derive(Debug)]
 pub struct Step {
@@ -132,6 +143,18 @@ impl Step {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.action.kind.name()
+    }
+
+    /// What is done where it is not known whether its request was carried out.
+    #[must_use]
+    pub fn in_doubt(&self) -> Doubt {
+        match &self.action.kind {
+            Kind::Enqueue(_) | Kind::StartJob(_) => Doubt::LookUp,
+            Kind::Call(call) if call.operation.idempotent => Doubt::Again,
+            Kind::Call(call) if call.operation.lookup.is_some() => Doubt::LookUp,
+            Kind::Call(_) => Doubt::Ask,
+            _ => Doubt::Again,
+        }
     }
 
     /// Whether it goes on until something that it does not do itself is over; its `timeout` is then for all of that.

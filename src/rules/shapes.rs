@@ -118,6 +118,7 @@ pub(super) static STEP: Shape = Shape {
         key("start_job", Form::Object(&START_JOB), "Start jobs of a process."),
         key("get_item", Form::Object(&GET_ITEM), "Read a queue item: its value is the item."),
         key("http", Form::Object(&HTTP), "Send an HTTP request."),
+        key("call", Form::Object(&CALL), "Call an operation of a connector."),
         key("emit", Form::Object(&EMIT), "Make an event of your own."),
         key("enqueue_each", Form::Object(&ENQUEUE_EACH), "Add a queue item for each element of a list."),
         key("await_item", Form::Object(&GET_ITEM), "Go on when a queue item has come to its end: its value is the item."),
@@ -128,7 +129,7 @@ pub(super) static STEP: Shape = Shape {
         key("parallel", PARALLEL, "Beside `for_each`: how many elements are worked on at once; 1 by default."),
         key("steps", Form::List(&Form::Object(&STEP)), "Beside `for_each`: what is done for each element."),
     ],
-    later: &["call", "record", "until"],
+    later: &["record", "until"],
     one_of: super::action::KINDS,
     ..Shape::EMPTY
 };
@@ -255,6 +256,18 @@ pub(super) static HTTP: Shape = Shape {
     ..Shape::EMPTY
 };
 
+/// `call`.
+pub(super) static CALL: Shape = Shape {
+    name: "call",
+    about: "Call an operation of a connector.",
+    keys: &[
+        key("connector", Form::Text, "The connector's name.").required(),
+        key("operation", Form::Text, "The operation's name.").required(),
+        key("with", VALUES, "What it is called with: the operation's input."),
+    ],
+    ..Shape::EMPTY
+};
+
 /// `emit`.
 pub(super) static EMIT: Shape = Shape {
     name: "emit",
@@ -314,12 +327,12 @@ pub(super) static EXPECTED_STEP: Shape = Shape {
         key("start_job", Form::Object(&EXPECTED_START_JOB), "A job."),
         key("get_item", Form::Object(&EXPECTED_GET_ITEM), "A look at an item."),
         key("http", Form::Object(&EXPECTED_HTTP), "A request."),
+        key("call", Form::Object(&EXPECTED_CALL), "A call of a connector."),
         key("emit", Form::Object(&EXPECTED_EMIT), "An event."),
         key("await_item", Form::Object(&EXPECTED_GET_ITEM), "An item that is awaited."),
         key("await_job", Form::Object(&EXPECTED_AWAIT_JOB), "A job that is awaited."),
         key("wait", Form::Scalar, "A wait: its duration, or until when."),
     ],
-    later: super::action::KINDS_LATER,
     answered: super::action::LISTS,
     one_of: super::action::KINDS_SENT,
     ..Shape::EMPTY
@@ -347,4 +360,5 @@ static EXPECTED_AWAIT_JOB: Shape = Shape { name: "expected-await_job", more: &["
 static EXPECTED_GET_ITEM: Shape =
     Shape { name: "expected-get_item", more: &["orchestrator", "folder", "id", "queue", "reference"], ..Shape::EMPTY };
 static EXPECTED_HTTP: Shape = Shape { name: "expected-http", more: &["method", "url", "headers", "body"], ..Shape::EMPTY };
+static EXPECTED_CALL: Shape = Shape { name: "expected-call", more: &["connector", "operation", "with"], ..Shape::EMPTY };
 static EXPECTED_EMIT: Shape = Shape { name: "expected-emit", more: &["type", "data", "subject"], ..Shape::EMPTY };

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::{Action, EmitAction, EnqueueAction, GetItemAction, KINDS, KINDS_LATER, Kind, LookupAction, StartJobAction};
+use super::action::{Action, EmitAction, EnqueueAction, GetItemAction, KINDS, Kind, LookupAction, StartJobAction};
 use super::decode::Decoder;
 use super::limits::{EVENT_TYPE_MAX, NESTED_STEPS_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
 use super::values::{content, moment, name, numeric, object, priority, reference, target};
 use super::waits::{self, AWAIT};
-use super::{RetryPolicy, Step, each, http, shapes};
+use super::{RetryPolicy, Step, call, each, http, shapes};
 use crate::event::is_plain_name;
 use crate::expr::{Expression, Template, Tree};
+use crate::retry::RetryWords;
 use crate::yaml::{Fields, Node};
 
 /// All steps of a rule.
@@ -85,9 +86,12 @@ fn step(node: &Node, policy: &RetryPolicy, decoder: &mut Decoder<'_>) -> Option<
         Some(Arc::from(id))
     });
     let condition = fields.get("if").and_then(|node| decoder.expression(node, "if"));
-    let retry = fields.get("retry").and_then(|node| RetryPolicy::read(node, policy, decoder.faults));
+    // A connector's own words stand between the rule's and the step's.
+    let of_connector = call::connector_of(node, decoder).map(|connector| connector.retry).filter(|words| *words != RetryWords::default());
+    let of_connector = of_connector.map(|words| words.over(policy));
+    let policy = of_connector.as_ref().unwrap_or(policy);
+    let retry = fields.get("retry").and_then(|node| RetryPolicy::read(node, policy, decoder.faults)).or(of_connector);
     let kinds: Vec<_> = fields.entries().iter().filter(|(key, _)| KINDS.contains(&key.name.as_str())).collect();
-    let later = fields.entries().iter().any(|(key, _)| KINDS_LATER.contains(&key.name.as_str()));
     let kind = match kinds.as_slice() {
         [(key, value)] if key.name == "for_each" => {
             let policy = retry.as_ref().unwrap_or(policy);
@@ -97,7 +101,6 @@ fn step(node: &Node, policy: &RetryPolicy, decoder: &mut Decoder<'_>) -> Option<
             each::only_beside_for_each(&fields, decoder);
             kind(&key.name, value, retry.as_ref(), decoder)
         }
-        [] if later => None,
         [] => {
             decoder.error_help("no-action", &node.place, "the step does nothing", format!("add one of: {}", KINDS.join(", ")));
             None
@@ -139,8 +142,9 @@ fn timeout(fields: &Fields<'_>, kind: &Kind, decoder: &mut Decoder<'_>) -> Optio
         }
         _ => false,
     };
+    let own = if let Kind::Call(call) = kind { call.operation.timeout } else { None };
     let range = if awaits { AWAIT } else { TIMEOUT_MIN..=TIMEOUT_MAX };
-    fields.duration("timeout", range, decoder.faults)
+    fields.duration("timeout", range, decoder.faults).or(own)
 }
 
 fn kind(name: &str, node: &Node, policy: Option<&RetryPolicy>, decoder: &mut Decoder<'_>) -> Option<Kind> {
@@ -148,6 +152,7 @@ fn kind(name: &str, node: &Node, policy: Option<&RetryPolicy>, decoder: &mut Dec
         "enqueue" => enqueue(node, decoder).map(|a| Kind::Enqueue(Box::new(a))),
         "start_job" => start_job(node, decoder).map(|a| Kind::StartJob(Box::new(a))),
         "get_item" => item_lookup(node, "get_item", decoder).map(|a| Kind::GetItem(Box::new(a))),
+        "call" => call::read(node, decoder).map(|a| Kind::Call(Box::new(a))),
         "http" => http::read(node, decoder).map(|a| Kind::Http(Box::new(a))),
         "await_item" => waits::await_item(node, decoder).map(|a| Kind::AwaitItem(Box::new(a))),
         "await_job" => waits::await_job(node, decoder).map(|a| Kind::AwaitJob(Box::new(a))),

@@ -68,6 +68,8 @@ pub enum Class {
     BreakerOpen,
     /// The batch that it went in was refused, and nothing was done. It goes again, alone.
     Batch,
+    /// The service says that it is to be tried again; nothing was done.
+    Service,
     /// 409 that says somebody else is at work (1012…, PendingJobsAlreadyExist). Tried again a few times.
     Conflict,
 }
@@ -115,6 +117,7 @@ impl Class {
             Self::Invalid => "invalid",
             Self::BreakerOpen => "breaker_open",
             Self::Batch => "batch",
+            Self::Service => "service",
             Self::Conflict => "conflict",
         }
     }

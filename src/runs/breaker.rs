@@ -101,8 +101,8 @@ impl Breaker {
                 }
             }
             // The target answered what it thinks of one request: it is alive. A refusal of our own says nothing of it.
-            Class::Refused | Class::Conflict | Class::Batch if failure.status.is_some() => self.close(now),
-            Class::Refused | Class::Conflict | Class::Batch => self.probe = None,
+            Class::Refused | Class::Conflict | Class::Batch | Class::Service if failure.status.is_some() => self.close(now),
+            Class::Refused | Class::Conflict | Class::Batch | Class::Service => self.probe = None,
             _ if late => {}
             Class::Auth | Class::Configuration => self.trip(failure, OPEN_FIRST_REFUSED, now),
             Class::Connect | Class::Unknown | Class::Server | Class::Invalid => {

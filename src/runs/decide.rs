@@ -253,7 +253,10 @@ fn is_later(moment: Timestamp, now: Timestamp) -> bool {
 /// Sends, or looks up first what may have been carried out.
 fn send(run: &Run, step: usize, request: Request, now: Timestamp) -> Next {
     if let Some(open) = &run.intent {
-        let can_be_looked_up = matches!(request, Request::Enqueue(_) | Request::StartJob(_));
+        let can_be_looked_up = match &request {
+            Request::Call(call) => call.operation.lookup.is_some(),
+            other => matches!(other, Request::Enqueue(_) | Request::StartJob(_)),
+        };
         if can_be_looked_up && open.lookups < LOOKUPS_NEEDED {
             return match open.next_lookup.filter(|next| is_later(*next, now)) {
                 Some(next) => Next::Wait(next),
@@ -262,6 +265,9 @@ fn send(run: &Run, step: usize, request: Request, now: Timestamp) -> Next {
         }
         if matches!(request, Request::StartJob(_)) {
             return Next::Record(vec![ambiguous("start_job", now)]);
+        }
+        if matches!(&request, Request::Call(call) if call.operation.lookup.is_none() && !call.operation.idempotent) {
+            return Next::Record(vec![not_told("no answer was recorded", now)]);
         }
     }
     let attempt = run.unfinished().map_or(0, |view| view.last).saturating_add(1);
@@ -326,6 +332,16 @@ pub(super) fn ambiguous(kind: &str, now: Timestamp) -> Fact {
     let message = format!(
         "the `{kind}` request left and its outcome is unknown: {LOOKUPS_NEEDED} look-ups by reference found nothing; \
          check in Orchestrator, then `tripline runs retry` if it is not there"
+    );
+    let cause = Cause { code: "unknown_outcome".to_owned(), message };
+    Fact::Settled { state: RunState::Ambiguous, cause: Some(cause), would: Vec::new(), at: now }
+}
+
+/// A call whose outcome is unknown and that nothing looks up: a person decides.
+pub(super) fn not_told(why: &str, now: Timestamp) -> Fact {
+    let message = format!(
+        "the `call` request left and whether it was carried out is not known ({why}); check in the service, then `tripline runs retry` if it \
+         was not, or `tripline runs accept` if it was; a `lookup` in the connector would find out"
     );
     let cause = Cause { code: "unknown_outcome".to_owned(), message };
     Fact::Settled { state: RunState::Ambiguous, cause: Some(cause), would: Vec::new(), at: now }

@@ -2,20 +2,23 @@
 //!
 //! | failure | `enqueue`, `start_job` | `http`, `get_item`, `emit` |
 //! |---|---|---|
-//! | Connect, Throttled | again | again |
+//! | Connect, Throttled, Service | again | again |
 //! | Unknown, Server, Invalid | looked up first (a queue known to be unique: again) | again, under the same Idempotency-Key |
 //! | Auth, Configuration | waits for the target's breaker | likewise |
 //! | BreakerOpen | waits, counted nowhere | likewise |
 //! | Conflict | again, [`CONFLICTS_MAX`] times | likewise |
 //! | Refused | dead | dead |
+//!
+//! A `call` is like `http` where its operation is idempotent, like `enqueue` where its connector has a `lookup` for it;
+//! else its run is ambiguous after Unknown and Invalid, and goes on after Server under the same Idempotency-Key.
 
 use std::time::Duration;
 
-use super::decide::{WAITING, ambiguous, awaits_job, giving_up, rule_removed};
+use super::decide::{WAITING, ambiguous, awaits_job, giving_up, not_told, rule_removed};
 use super::retry::wait;
 use super::run::LOOKUPS_NEEDED;
 use super::{Attempt, Cause, Class, Fact, Failure, Outcome, Run, RunState};
-use crate::rules::{RetryPolicy, Rule};
+use crate::rules::{Doubt, RetryPolicy, Rule};
 use crate::time::{Timestamp, format_duration};
 
 /// How often a step is tried again when somebody else is at work on the same thing.
@@ -68,7 +71,8 @@ pub fn settle(
         last: step + 1 == steps.len(),
         policy: own.retry.as_ref().unwrap_or(&rule.retry),
         attempt,
-        looked_up: matches!(kind, "enqueue" | "start_job") && !awaiting,
+        looked_up: own.in_doubt() == Doubt::LookUp && !awaiting,
+        asked: own.in_doubt() == Doubt::Ask,
         awaiting,
         unique: kind == "enqueue" && unique == Some(true),
         now,
@@ -93,6 +97,8 @@ struct Case<'a> {
     attempt: &'a Attempt,
     /// Neither idempotent nor repeatable under a key of its own: what is unknown is looked up.
     looked_up: bool,
+    /// Neither idempotent nor looked up: what is unknown is for a person to decide.
+    asked: bool,
     /// The queue refuses a second item with the same reference.
     unique: bool,
     now: Timestamp,
@@ -162,6 +168,9 @@ impl Case<'_> {
             let cause = Cause { code: "unknown_outcome".to_owned(), message };
             let wait = Fact::Waits { state: RunState::Retrying, until, cause, at: self.now };
             return vec![self.attempted(self.attempt.clone(), true), wait];
+        }
+        if uncertain && self.asked && class != Class::Server {
+            return vec![self.attempted(self.attempt.clone(), true), not_told(&failure.message, self.now)];
         }
         let attempted = self.attempted(self.attempt.clone(), false);
         let end = match class {

@@ -115,7 +115,6 @@ fn commands_of_later_versions_say_so() {
     for command in ["backfill", "top"] {
         check(&folder, &[command, "--any", "thing"], 2, &format!("`{command}` is not in this version"));
     }
-    check(&folder, &["schema", "connector"], 2, "`schema connector` is not in this version");
     check(&folder, &["runs", "discard", "x"], 2, "no run id");
 }
 

@@ -10,6 +10,8 @@ mod backtest;
 mod cli;
 /// The system's clock is set.
 mod clock;
+/// Connectors and the step `call`.
+mod connectors;
 /// Connectors made of OpenAPI descriptions.
 mod connectors_import;
 /// The connectors that come with it.

@@ -88,7 +88,7 @@ fn rule_faults(rule: &Value) -> Faults {
         orchestrators: vec!["prod".into()],
         sources: vec![KnownSource { name: "prod-hook".into(), unsigned: false, reconciles: None, orchestrator: Some("prod".into()) }],
         vars: json!({"review_queue": "R", "alerts": "https://a.example", "ledger": "https://l.example"}),
-        ingress: None,
+        ..Known::default()
     };
     let source = Arc::new(SourceText { path: "rule.yaml".into(), text: rule.to_string() });
     let sample = |_: &Path| Ok(r#"{"type": "job.faulted", "data": {}}"#.to_owned());

@@ -131,6 +131,7 @@ impl Owner {
             hops: active.run.planned.hops.saturating_add(1),
             first: number == 1,
             request,
+            rule: context.rule.name.clone(),
             event: context.event.clone(),
             timeout: own.attempt_timeout().unwrap_or(ATTEMPT_TIMEOUT),
             wants_value: context.rule.needs_value(part, step),

@@ -265,7 +265,7 @@ fn rule_texts_keep_their_generation() {
             orchestrators: vec!["prod".into()],
             sources: vec![KnownSource { name: "hook".into(), unsigned: false, reconciles: None, orchestrator: Some("prod".into()) }],
             vars: json!({"queue": "Q"}),
-            ingress: None,
+            ..Known::default()
         },
     };
     for _ in 0..2 {

@@ -26,7 +26,7 @@ pub(super) fn retire(journal: &Journal) {
 fn texts(text: &str) -> RuleTexts {
     RuleTexts {
         files: vec![Arc::new(SourceText { path: "rules/a.yaml".into(), text: text.to_owned() })],
-        known: Known { orchestrators: Vec::new(), sources: Vec::new(), vars: json!({}), ingress: None },
+        known: Known { orchestrators: Vec::new(), sources: Vec::new(), vars: json!({}), ..Known::default() },
     }
 }
 

@@ -20,7 +20,7 @@ struct Acked {
 fn texts(number: u32) -> RuleTexts {
     use crate::fault::SourceText;
     use crate::rules::Known;
-    let known = Known { orchestrators: Vec::new(), sources: Vec::new(), vars: json!({}), ingress: None };
+    let known = Known { orchestrators: Vec::new(), sources: Vec::new(), vars: json!({}), ..Known::default() };
     RuleTexts { files: vec![Arc::new(SourceText { path: "rules/a.yaml".into(), text: format!("# {number}") })], known }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the rules module, by what they are about.
 
+mod calls;
 mod draft;
 mod examples;
 mod faults;
@@ -32,8 +33,35 @@ pub(in crate::rules) fn known() -> Known {
         orchestrators: vec!["prod".into()],
         sources: vec![source("prod-hook", false, None), source("prod-poll", false, Some("prod-hook")), source("lab", true, None)],
         vars: json!({"review_queue": "Invoices-Review", "limit": 1000, "base": "https://api.example.com"}),
+        connectors: connectors(),
         ingress: Some(([0, 0, 0, 0], 8080).into()),
     }
+}
+
+/// A connector that rules of these tests may call.
+pub(in crate::rules) const CHAT: &str = "
+connector: chat
+base_url: https://chat.example.com
+retry: {attempts: 5}
+operations:
+  post_message:
+    method: POST
+    path: /messages
+    timeout: 7s
+    input:
+      channel: {required: true}
+      text: {required: true, max_length: 40}
+      urgent: {type: boolean, default: false}
+    body: {channel: \"${input.channel}\", text: \"${input.text}\"}
+    lookup: {operation: find, with: {channel: \"${input.channel}\"}, found: value.ok}
+  find: {method: GET, path: /messages, input: {channel: {}}}
+  forget: {method: POST, path: /forget}
+";
+
+fn connectors() -> crate::connectors::Connectors {
+    let (connectors, faults) = crate::connectors::Connectors::load(&[file("chat.yaml", CHAT)], None);
+    assert!(faults.is_empty(), "{faults:?}");
+    connectors
 }
 
 fn file(name: &str, text: &str) -> Arc<SourceText> {

@@ -26,7 +26,7 @@ steps:
 
 fn rules(text: &str) -> Arc<RuleSet> {
     let source = Arc::new(SourceText { path: "rules/x.yaml".into(), text: text.to_owned() });
-    let known = Known { orchestrators: vec!["prod".into()], sources: Vec::new(), vars: json!({}), ingress: None };
+    let known = Known { orchestrators: vec!["prod".into()], sources: Vec::new(), vars: json!({}), ..Known::default() };
     let (set, faults) = RuleSet::load(&[source], &known, &|_| Err("no samples".to_owned()));
     Arc::new(set.unwrap_or_else(|| panic!("{faults:?}")))
 }

@@ -39,7 +39,7 @@ fn failure(class: Class) -> Failure {
         Class::Auth => Some(401),
         Class::Configuration => Some(403),
         Class::Refused | Class::Batch => Some(400),
-        Class::Conflict => Some(409),
+        Class::Conflict | Class::Service => Some(409),
         Class::Connect | Class::Unknown | Class::Invalid | Class::BreakerOpen => None,
     };
     Failure { class, status, message: format!("the last {}", class.as_str()), retry_after: None }
@@ -86,7 +86,8 @@ impl Given {
             attempt: &attempt,
             awaits: None,
             awaiting: false,
-            looked_up: matches!(self.kind, "enqueue" | "start_job"),
+            looked_up: matches!(self.kind, "enqueue" | "start_job" | "call with look-up"),
+            asked: self.kind == "call",
             unique: self.unique,
             now,
             jitter: self.jitter,
@@ -392,4 +393,30 @@ proptest! {
         prop_assert!(finished <= 1 && settled == 1);
         prop_assert!(run.updated <= at(25 * 3600 + 3600), "{}", run.updated);
     }
+}
+
+#[test]
+fn a_call_that_nothing_looks_up_is_for_a_person_to_decide() {
+    for (class, ambiguous) in [
+        (Class::Unknown, true),
+        (Class::Invalid, true),
+        (Class::Server, false),
+        (Class::Service, false),
+        (Class::Connect, false),
+        (Class::Throttled, false),
+    ] {
+        let mut run = fresh();
+        given("call").fail(&mut run, class, at(1));
+        let state = if ambiguous { RunState::Ambiguous } else { RunState::Retrying };
+        assert_eq!(run.state, state, "{class:?}");
+        assert_eq!(run.intent.is_some(), ambiguous, "{class:?}: its intent stays open only while its outcome is unknown");
+        if ambiguous {
+            assert!(run.cause.as_ref().is_some_and(|cause| cause.message.contains("check in the service")), "{:?}", run.cause);
+        }
+    }
+    let mut run = fresh();
+    given("call with look-up").fail(&mut run, Class::Unknown, at(1));
+    assert_eq!((run.state, run.intent.is_some()), (RunState::Retrying, true));
+    given("call with look-up").judge(&mut run, &Outcome::Found { value: serde_json::json!({"id": 7}) }, at(70));
+    assert_eq!(run.state, RunState::Succeeded);
 }

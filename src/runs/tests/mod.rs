@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 
 fn rule(text: &str) -> Arc<Rule> {
     let source = Arc::new(SourceText { path: "rules/x.yaml".into(), text: text.to_owned() });
-    let known = Known { orchestrators: vec!["prod".into()], sources: Vec::new(), vars: json!({}), ingress: None };
+    let known = Known { orchestrators: vec!["prod".into()], sources: Vec::new(), vars: json!({}), ..Known::default() };
     let (set, faults) = RuleSet::load(&[source], &known, &|_| Err("no samples".to_owned()));
     set.unwrap_or_else(|| panic!("{faults:?}")).rules()[0].clone()
 }

@@ -1,0 +1,104 @@
+//! The `call` step: reading it, and rendering what it says to its operation.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::ExpressionFault;
+use super::decode::Decoder;
+use super::request::OperationCall;
+use super::shapes::CALL;
+use super::values::object;
+use crate::connectors::{Connector, Operation};
+use crate::expr::{At, Scope, Tree};
+use crate::fault::{Fault, nearest};
+use crate::yaml::{Fields, Node};
+
+/// `call` as written.
+#[derive(Debug)]
+pub(super) struct CallAction {
+    pub(super) connector: Arc<Connector>,
+    pub(super) operation: Arc<Operation>,
+    pub(super) with: Tree,
+}
+
+/// The connector that a step names, where there is one: without a word about faults.
+pub(super) fn connector_of<'k>(step: &Node, decoder: &'k Decoder<'_>) -> Option<&'k Arc<Connector>> {
+    decoder.known.connectors.get(step.get("call")?.get("connector")?.as_text()?)
+}
+
+/// Reads the step.
+pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<CallAction> {
+    let fields = Fields::read(node, "`call`", &CALL, decoder.faults)?;
+    fields.require("connector", "`call`", decoder.faults);
+    fields.require("operation", "`call`", decoder.faults);
+    let (name, operation) = (fields.text("connector", decoder.faults), fields.text("operation", decoder.faults));
+    let with = fields.get("with").map_or(Some(Tree::Map(Vec::new())), |node| object(node, "with", decoder));
+    let (name, place) = name?;
+    let Some(connector) = decoder.known.connectors.get(name).cloned() else {
+        let fault = Fault::error("unknown-connector", place.clone(), format!("no connector is named `{name}`"));
+        let known = || decoder.known.connectors.iter().map(|connector| &*connector.name);
+        let help = match nearest(name, known()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if decoder.known.connectors.is_empty() => "the configuration has no `connectors`, or none without a fault".to_owned(),
+            None => format!("known are: {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        decoder.faults.push(fault.help(help));
+        return None;
+    };
+    let (operation, place) = operation?;
+    let Some(operation) = connector.operations.get(operation).cloned() else {
+        let message = format!("connector `{name}` has no operation `{operation}`");
+        let help = match nearest(operation, connector.operations.keys().map(|name| &**name)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("`tripline connector show {name}` lists what it has"),
+        };
+        decoder.error_help("unknown-operation", place, message, help);
+        return None;
+    };
+    let with = with?;
+    inputs(&operation, &with, &fields, decoder).then_some(CallAction { connector, operation, with })
+}
+
+/// What can be said of the input before it is rendered.
+fn inputs(operation: &Operation, with: &Tree, fields: &Fields<'_>, decoder: &mut Decoder<'_>) -> bool {
+    let entries = match with {
+        Tree::Map(entries) => entries,
+        // One `${…}` that gives a mapping.
+        _ => return true,
+    };
+    let written = fields.get("with").and_then(Node::as_map).unwrap_or_default();
+    let mut fine = true;
+    for ((name, tree), (key, value)) in entries.iter().zip(written) {
+        match (operation.input.iter().find(|field| *field.name == **name), tree) {
+            (None, _) => {
+                decoder.error("unknown-input", &key.place, operation.unknown(name));
+                fine = false;
+            }
+            (Some(field), Tree::Constant(constant)) if !constant.is_null() => {
+                if let Err(message) = field.accepts(constant) {
+                    decoder.error("bad-value", &value.place, message);
+                    fine = false;
+                }
+            }
+            (Some(_), _) => {}
+        }
+    }
+    for field in operation.input.iter().filter(|field| field.required && field.default.is_none()) {
+        if !entries.iter().any(|(name, _)| *field.name == **name) {
+            let place = fields.get("with").map_or(fields.place, |node| &node.place);
+            let message = format!("`{}` needs input `{}`, which is not said", operation.name, field.name);
+            decoder.error_help("missing-input", place, message, format!("add `{}: …` to `with`", field.name));
+            fine = false;
+        }
+    }
+    fine
+}
+
+/// Renders the step. Its defaults are filled in when it is sent.
+pub(super) fn render(action: &CallAction, scope: &Scope<'_>, at: &At<'_>) -> Result<OperationCall, ExpressionFault> {
+    let at = at.field("with");
+    let Value::Object(input) = action.with.render(scope, &at)? else { return Err(at.fault("expected a mapping")) };
+    action.operation.check_input(&input, &at)?;
+    Ok(OperationCall { connector: Arc::clone(&action.connector), operation: Arc::clone(&action.operation), input })
+}

@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::rules::{Doubt, RetryPolicy};
+
+const RULE: &str = "
+rule: tell
+events: queueItem.transactionFailed
+retry: {first_wait: 5s}
+steps:
+  - id: said
+    call: {connector: chat, operation: post_message, with: {channel: ops, text: \"item ${item.Id}\"}}
+  - call: {connector: chat, operation: find}
+    retry: {attempts: 9}
+    timeout: 3s
+  - call: {connector: chat, operation: forget, with: \"${{}}\"}
+tests:
+  - name: it tells
+    event: {type: queueItem.transactionFailed, data: {Queue: {Name: Q}, QueueItem: {Id: 7}}}
+    expect:
+      - call: {connector: chat, operation: post_message, with: {text: item 7}}
+      - call: {operation: find}
+  - name: it does not tell this
+    event: {type: queueItem.transactionFailed, data: {Queue: {Name: Q}, QueueItem: {Id: 7}}}
+    expect: [{call: {with: {text: item 8}}}]
+";
+
+#[test]
+fn a_call_is_read_rendered_and_expected() {
+    let set = set(RULE);
+    let rule = &set.rules()[0];
+    let retry: Vec<_> = rule.steps.iter().map(|step| step.retry).collect();
+    let of_connector = RetryPolicy { attempts: Some(5), ..rule.retry };
+    assert_eq!(retry[..2], [Some(of_connector), Some(RetryPolicy { attempts: Some(9), ..rule.retry })]);
+    let timeouts: Vec<_> = rule.steps.iter().map(Step::attempt_timeout).collect();
+    assert_eq!(timeouts, [Some(Duration::from_secs(7)), Some(Duration::from_secs(3)), None]);
+    let doubts: Vec<_> = rule.steps.iter().map(Step::in_doubt).collect();
+    assert_eq!(doubts, [Doubt::LookUp, Doubt::Again, Doubt::Ask]);
+    let reports = set.test(&[], &known().vars, now());
+    assert!(reports[0].passed, "{reports:?}");
+    let why = reports[1].why.clone().unwrap_or_default();
+    assert_eq!(why, "expect[0].call.with.text: expected \"item 8\", got \"item 7\"");
+}
+
+#[test]
+fn an_input_that_does_not_fit_makes_the_run_dead_before_anything_is_sent() {
+    let rule = RULE.replace("item ${item.Id}", "${item.Reference}");
+    let set = set(&rule[..rule.find("tests:").expect("tests")]);
+    let (steps, vars) = (json!({}), known().vars);
+    let mut data = failed();
+    data["data"]["QueueItem"]["Reference"] = json!("x".repeat(41));
+    let event = event(data);
+    let input = RenderInput { event: &event, steps: &steps, vars: &vars, run: None, now: now() };
+    let fault = set.rules()[0].render(0, &input).expect_err("too long");
+    assert_eq!(fault.to_string(), "steps[0].call.with.text: input `text` has 41 characters; expected at most 40");
+}
