@@ -139,7 +139,7 @@ fn every_mistake_has_its_answer() {
         (top("retention: {age: 30d, dead: 7d}"), "retention", "shorter than `age`"),
         (top("retention: {for: 30d}"), "unknown-key", "for"),
         (top("connectors: {config: {}}"), "missing-key", "connectors"),
-        (top("connectors: {files: c, config: {x: 1}}"), "wrong-type", "1}"),
+        (top("connectors: {files: c, config: {x: 1}}"), "wrong-type", "`x` is a number"),
         (top("listen: 8080"), "address", "ADDRESS:PORT"),
         (top("listen: '127.0.0.1:70000'"), "address", "0 to 65535"),
         (top("listen: [x]"), "wrong-type", "a list"),

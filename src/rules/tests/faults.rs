@@ -232,9 +232,9 @@ fn faults_of_retry_and_tests() {
             "did you mean `type`?",
         ),
         (
-            &rule(&format!("tests:\n  - name: a\n    event: {{type: t}}\n    expect: [{{^call: {{}}}}]\n{STEP}")),
-            "not-in-this-version",
-            "`call`",
+            &rule(&format!("tests:\n  - name: a\n    event: {{type: t}}\n    expect: [{{call: {{^conector: x}}}}]\n{STEP}")),
+            "unknown-key",
+            "did you mean `connector`?",
         ),
         (&rule(&format!("tests:\n  - name: a\n    event: {{type: t}}\n    expect: ^{{emit: {{}}}}\n{STEP}")), "wrong-type", "`- `"),
     ] {
