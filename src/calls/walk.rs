@@ -174,7 +174,7 @@ pub fn conclude(meaning: Meaning, response: &CallResponse, access: &Access, now:
         Meaning::Retry(message) => {
             // The file says that it was not carried out, so that nothing is uncertain.
             let retry_after = by_status().and_then(|failure| failure.retry_after);
-            let class = if response.status == 429 { Class::Throttled } else { Class::Conflict };
+            let class = if response.status == 429 { Class::Throttled } else { Class::Service };
             Err(Failure { class, status, message, retry_after })
         }
         Meaning::Refused(message) => {

@@ -42,8 +42,9 @@ pub(super) fn run(config: Option<&Path>, json: bool, online: bool, out: &mut Out
         let (rules, sources, orchestrators) =
             (rules.rules().len(), config.sources.len() + config.polls.len() + config.watches.len(), config.orchestrators.len());
         let mut good = vec![count(rules, "rule"), count(sources, "source"), count(orchestrators, "orchestrator")];
-        if !connectors.is_empty() {
-            good.push(count(connectors.len(), "connector"));
+        let of_files = connectors.of_files().count();
+        if of_files > 0 {
+            good.push(count(of_files, "connector"));
         }
         out.line(&format!("{}: {}", paint(GOOD, "ok"), good.join(", ")))?;
     }

@@ -39,7 +39,7 @@ pub(super) fn run(config: Option<&Path>, asked: &Asked<'_>, out: &mut Out) -> Re
     }
     // Who names rules wants their tests alone.
     let now = Clock::system().now();
-    let of_connectors: Vec<_> = connectors.iter().filter(|_| asked.only.is_empty()).flat_map(|connector| connector.test(now)).collect();
+    let of_connectors: Vec<_> = connectors.of_files().filter(|_| asked.only.is_empty()).flat_map(|connector| connector.test(now)).collect();
     let results = || reports.iter().map(|report| report.passed).chain(of_connectors.iter().map(|report| report.passed));
     let failed = results().filter(|passed| !passed).count();
     let passed = results().count() - failed;

@@ -73,7 +73,8 @@ impl Config {
         let (texts, mut faults) = self.connector_files(world);
         let (connectors, found) = Connectors::load(&texts, Some(&self.connectors.settings));
         faults.extend(found);
-        (connectors, faults)
+        let sites: Vec<_> = self.orchestrators.values().map(|orchestrator| orchestrator.site()).collect();
+        (connectors.with_orchestrators(&sites), faults)
     }
 
     /// What rules may refer to, connectors among it.

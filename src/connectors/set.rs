@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::limits::{CONNECTORS_MAX, DEPTH_MAX, FILE_MAX};
 use super::model::{ConfigValue, Connector};
-use super::{AuthValue, read};
+use super::{Auth, AuthValue, read};
 use crate::fault::{Fault, Faults, Place, SourceText, nearest};
 use crate::secret::{SecretFrom, SecretRef};
 use crate::yaml::{Node, Yaml, parse};
@@ -82,7 +82,7 @@ impl Connectors {
     pub(super) fn and(self, more: impl Iterator<Item = Arc<Connector>>) -> Self {
         let mut all = BTreeMap::clone(&self.all);
         all.extend(more.map(|connector| (Arc::clone(&connector.name), connector)));
-        Self { all: Arc::new(all) }
+        Self { all: Arc::new(all), files: self.files }
     }
 
     /// A connector by its name.
@@ -94,6 +94,11 @@ impl Connectors {
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Connector>> {
         self.all.values()
+    }
+
+    /// Those of files: without those that are always there.
+    pub fn of_files(&self) -> impl Iterator<Item = &Arc<Connector>> {
+        self.iter().filter(|connector| !matches!(connector.auth, Auth::Orchestrator))
     }
 
     /// How many there are.

@@ -4,11 +4,10 @@ use serde_json::{Map, Value};
 
 use super::Targets;
 use super::attempt::{Answered, Order};
-use crate::calls::{Call, Said};
+use crate::calls::Asked;
 use crate::clock::Clock;
-use crate::connectors::{Access, CallResponse, Caller, Connector, Meaning, Operation};
+use crate::connectors::{Access, Caller, Connector, Operation};
 use crate::expr::{At, ExpressionFault};
-use crate::http::client::{Answer, refusal};
 use crate::orchestrator::CallTrace;
 use crate::rules::OperationCall;
 use crate::runs::{Class, Failure, Outcome, Who};
@@ -75,45 +74,9 @@ async fn ask(
         Ok(prepared) => prepared,
         Err(failure) => return (CallTrace::default(), Err(failure)),
     };
-    let sent = Call { connector, access, request: &request, headers: &[], timeout: order.timeout, who: Who::Action };
-    let Said { trace, result } = Box::pin(calls.send(sent)).await;
-    let judged = result.and_then(|response| judge(connector, operation, &input, access, &response, clock));
-    (trace, judged)
-}
-
-fn judge(
-    connector: &Connector,
-    operation: &Operation,
-    input: &Value,
-    access: &Access,
-    response: &CallResponse,
-    clock: &Clock,
-) -> Result<Value, Failure> {
-    let status = Some(response.status);
-    let retry_after = || of_status(response, clock).and_then(|failure| failure.retry_after);
-    match connector.outcome(operation, input, access, response, clock.now()) {
-        Meaning::Value(value) => Ok(value),
-        Meaning::Retry(message) => Err(Failure { class: Class::Service, status, message, retry_after: retry_after() }),
-        Meaning::Dead(message) => Err(Failure { class: Class::Refused, status, message, retry_after: None }),
-        Meaning::Refused(told) => {
-            let unexpected =
-                || Failure { class: Class::Refused, status, message: format!("status {}", response.status), retry_after: None };
-            let failure = of_status(response, clock).unwrap_or_else(unexpected);
-            let message = told.map_or(failure.message, |told| format!("status {}: {told}", response.status));
-            Err(Failure { message: access.mask(&message), ..failure })
-        }
-    }
-}
-
-/// What the status alone says.
-fn of_status(response: &CallResponse, clock: &Clock) -> Option<Failure> {
-    let body = match &response.body {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let headers = response.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    refusal(&Answer { status: response.status, headers, body: body.into() }, clock.now())
+    let asked = Asked { connector, operation, access, input: &input, timeout: order.timeout, who: Who::Action };
+    let said = Box::pin(calls.carry_out(&asked, &request)).await;
+    (said.trace, said.result)
 }
 
 /// The values that a connector is used with now.

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calls::Calls;
 use crate::clock::Clock;
-use crate::connectors::Access;
+use crate::connectors::{Access, ORCHESTRATOR};
 use crate::http::client::Client;
 use crate::journal::{AppendError, Journal};
 use crate::orchestrator::Orchestrator;
@@ -50,6 +50,16 @@ pub struct Targets {
     pub calls: Option<Calls>,
     /// The values that connectors are used with, by their names.
     pub connectors: BTreeMap<Arc<str>, Arc<Access>>,
+}
+
+impl Targets {
+    /// Has the connectors of orchestrators use the tokens of these.
+    pub fn share_tokens(&self) {
+        let Some(calls) = &self.calls else { return };
+        let named = self.orchestrators.iter().map(|(name, one)| (Arc::from(format!("{ORCHESTRATOR}:{name}")), one.tokens()));
+        let only = self.orchestrators.values().next().filter(|_| self.orchestrators.len() == 1);
+        calls.share_tokens(named.chain(only.map(|one| (Arc::from(ORCHESTRATOR), one.tokens()))).collect());
+    }
 }
 
 /// Gives the rules of a generation (a run keeps the generation it was planned with), with that generation's `vars`.

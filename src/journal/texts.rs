@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::connectors::Connectors;
+use crate::connectors::{Connectors, OrchestratorSite};
 use crate::fault::{Faults, SourceText};
 use crate::journal::carried::Carried;
 use crate::journal::codec;
@@ -99,6 +99,9 @@ pub(super) fn from_json(json: &[u8]) -> serde_json::Result<RuleTexts> {
     let connector_files: Vec<_> = stored.connectors.into_iter().map(read).collect();
     // What they are set to is what the configuration says now; their faults show where a rule needs one that is not there.
     let (connectors, _) = Connectors::load(&connector_files, None);
+    let sites: Vec<_> =
+        stored.known.orchestrators.iter().map(|name| OrchestratorSite { name: Arc::clone(name), ..OrchestratorSite::default() }).collect();
+    let connectors = connectors.with_orchestrators(&sites);
     let sources = stored.known.sources.into_iter().map(|source| KnownSource {
         name: source.name,
         unsigned: source.unsigned,

@@ -32,7 +32,8 @@ pub(in crate::cli) fn run(config: Option<&Path>, asked: &Asked<'_>, out: &mut Ou
     for name in asked.names {
         list::named(&connectors, name)?;
     }
-    let chosen = connectors.iter().filter(|connector| asked.names.is_empty() || asked.names.iter().any(|name| **name == *connector.name));
+    let chosen =
+        connectors.of_files().filter(|connector| asked.names.is_empty() || asked.names.iter().any(|name| **name == *connector.name));
     let now = Clock::system().now();
     let mut reports = Vec::new();
     for connector in chosen {

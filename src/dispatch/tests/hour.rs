@@ -61,7 +61,7 @@ async fn an_hour_of_429_of_silence_and_of_no_dns_loses_nothing_and_ends_by_itsel
         .iter()
         .map(|(rule, url)| format!("rule: {rule}\nevents: queueItem.added\nsteps:\n  - http: {{method: POST, url: '{url}/x'}}\n"))
         .collect();
-    let targets = Targets { orchestrators: BTreeMap::new(), http: Some(client) };
+    let targets = Targets { orchestrators: BTreeMap::new(), http: Some(client), ..Targets::default() };
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
     let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
     let mut bench = Bench::with(&text.join("---\n"), targets, clock, dir);
