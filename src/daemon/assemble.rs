@@ -156,12 +156,10 @@ fn targets(config: &Config, secrets: &Secrets, http: &Client, connectors: BTreeM
         let credential = secrets.orchestrators.get(name)?.clone();
         Some((Arc::clone(name), Orchestrator::new(one.clone(), credential, http.clone(), Clock::system())))
     });
-    Targets {
-        orchestrators: orchestrators.collect(),
-        http: Some(http.clone()),
-        calls: Some(Calls::new(http.clone(), Clock::system())),
-        connectors,
-    }
+    let calls = Some(Calls::new(http.clone(), Clock::system()));
+    let targets = Targets { orchestrators: orchestrators.collect(), http: Some(http.clone()), calls, connectors };
+    targets.share_tokens();
+    targets
 }
 
 /// Which arguments of jobs the rules name anywhere.

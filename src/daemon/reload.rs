@@ -122,6 +122,7 @@ impl Reloader {
         // Tokens and budgets outlive the reload.
         if let (Some(calls), Some(http)) = (&self.targets.load().calls, &targets.http) {
             targets.calls = Some(calls.with_client(http.clone()));
+            targets.share_tokens();
         }
         self.targets.store(Arc::new(targets));
         self.polls.send_replace(assembled.polls);
