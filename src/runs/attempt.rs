@@ -76,7 +76,7 @@ pub enum Class {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Connect,
         Self::Unknown,
         Self::Throttled,
@@ -87,6 +87,7 @@ impl Class {
         Self::Invalid,
         Self::BreakerOpen,
         Self::Batch,
+        Self::Service,
         Self::Conflict,
     ];
 
@@ -96,7 +97,7 @@ impl Class {
     pub fn side(self, status: Option<u16>) -> Side {
         match self {
             Self::Refused | Self::Configuration if status.is_none() => Side::Us,
-            Self::Auth | Self::Configuration | Self::Refused | Self::Conflict | Self::Batch => Side::TargetRefused,
+            Self::Auth | Self::Configuration | Self::Refused | Self::Conflict | Self::Batch | Self::Service => Side::TargetRefused,
             Self::Throttled | Self::Server | Self::Invalid => Side::TargetFailed,
             Self::Connect | Self::Unknown => Side::Network,
             Self::BreakerOpen => Side::Us,
