@@ -194,7 +194,7 @@ pub(super) static SOURCE: Shape = Shape {
     about: "Where events come in.",
     keys: &[
         key("webhook", Form::Object(&WEBHOOK), "Deliveries of webhooks."),
-        key("poll", Form::AnyOf(&[Form::Object(&POLL), Form::Object(&POLL_TRIGGER)]), "Changes read by asking for them."),
+        key("poll", Form::Object(&POLL), "Changes read by asking for them."),
         key("watch", Form::Object(&WATCH), "What should happen, and by when: an event when it does not."),
     ],
     one_of: &["webhook", "poll", "watch"],

@@ -245,6 +245,7 @@ fn every_mistake_has_its_answer() {
         (format!("{orchestrator}sources: {{'a b': {{webhook: {{secrets: [{{env: S}}]}}}}}}\n"), "name", "a b"),
         (wrong_source(""), "missing-key", "secrets"),
         (wrong_source("secrets: []"), "missing-key", "secrets"),
+        (format!("{orchestrator}sources: {{s: {{poll: {{connector: crm, trigger: made}}}}}}\n"), "not-in-this-version", "webhook"),
         (wrong_source("secrets: [{env: S}], register: true"), "public-url", "public_url: https"),
         (wrong_source("secrets: [{env: S}], subscribe: some"), "subscribe", "needed or all"),
         (wrong_source("secrets: [{env: S}], scheme: githup"), "scheme", "did you mean `github`"),

@@ -62,7 +62,7 @@ fn data(body: &[u8], form: Form) -> Result<Vec<Tree<'_>>, Problem> {
     Ok(match form {
         Form::Whole => vec![Tree::Object(object(body)?)],
         Form::Fields => vec![form::read(body)?],
-        Form::Elements => elements(object(body)?).map_or_else(|whole| vec![Tree::Object(whole)], |items| items),
+        Form::Elements => elements(object(body)?).unwrap_or_else(|whole| vec![Tree::Object(whole)]),
         Form::Cloud => vec![cloud::data(object(body)?)],
         Form::Batch => match json::read(body)?.0 {
             Tree::List(items) => {

@@ -40,7 +40,9 @@ fn each_service_in_its_own_words() {
         ("X-Shopify-Triggered-At", "2023-03-29T18:00:27.877041743Z"),
     ];
     const STANDARD: &[(&str, &str)] = &[("webhook-id", "msg_1"), ("webhook-timestamp", "1700000000")];
-    let rows: Vec<(Service, &[(&str, &str)], Value, &str, &str, Option<&str>)> = vec![
+    // Service, headers, body; type, id, time.
+    type Row<'a> = (Service, &'a [(&'a str, &'a str)], Value, &'a str, &'a str, Option<&'a str>);
+    let rows: Vec<Row<'_>> = vec![
         (Service::GitHub, GITHUB, json!({"action": "opened", "issue": {"id": 7}}), "shop.issues.opened", "72d3162e-cc78", None),
         (Service::GitHub, &GITHUB[..1], json!({"zen": "x"}), "shop.issues", "", None),
         (Service::GitHub, &[], json!({}), "shop.unknown", "", None),
