@@ -135,7 +135,7 @@ impl Look<'_> {
         match self.orchestrator.api_version() {
             Some(version) => self.good.push(format!("API version {version}")),
             None => {
-                self.warn("online-version", "it does not say which API version it is".to_owned(), "newer fields are left out of requests")
+                self.warn("online-version", "it does not say which API version it is".to_owned(), "newer fields are left out of requests");
             }
         }
         let Some((skew, ahead)) = self.orchestrator.clock_skew() else { return };

@@ -158,6 +158,13 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
         let help = format!("add a source with `poll: {{kind: queue_items, reconciles: {}}}` for the items' events", source.name);
         faults.push(Fault::warning("no-poll", place, message).help(help));
     }
+    for watch in &watches {
+        let brings = |of: Option<&Arc<str>>| of.is_some() && (watch.orchestrator.is_none() || watch.orchestrator.as_ref() == of);
+        let fed = sources.webhooks.values().any(|source| brings(source.orchestrator.as_ref()))
+            || polls.iter().any(|(poll, _)| brings(Some(&poll.orchestrator)));
+        let key = entries.iter().find(|(key, _)| *key.name == *watch.name).map_or(&node.place, |(key, _)| &key.place);
+        watches::check_fed(watch, key, fed, faults);
+    }
     sources.watches = watches.into_iter().map(|watch| (Arc::clone(&watch.name), watch)).collect();
     sources.polls = polls.into_iter().map(|(poll, _)| (Arc::clone(&poll.name), poll)).collect();
     sources

@@ -468,3 +468,20 @@ fn rule_files_are_sorted_and_hidden_ones_left_out() {
     let (_, faults) = config.rule_files(&world.with_bytes("/etc/tripline/rules/b.yaml", b"\xff", 0o600));
     assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["file-encoding"]);
 }
+
+#[test]
+fn a_watch_for_stuck_items_needs_a_source_that_brings_items() {
+    let orchestrators = "orchestrators:\n  o: {url: 'https://o.corp/x', edition: suite, auth: {token: {env: T}}}\n  p: {url: 'https://p.corp/x', edition: suite, auth: {token: {env: T}}}\n";
+    let warned = |sources: &str| {
+        let world = FakeWorld::new().with_file("/etc/tripline/tripline.yaml", &format!("{orchestrators}sources:\n{sources}"));
+        let (config, faults) = load(std::path::Path::new("/etc/tripline/tripline.yaml"), &world);
+        assert!(config.is_some(), "{:?}", faults.iter().map(crate::fault::Fault::one_line).collect::<Vec<_>>());
+        faults.iter().any(|fault| fault.code == "no-items")
+    };
+    let watch = "  w: {watch: {stuck: {queue: Q, longer_than: 2h, orchestrator: o}}}\n";
+    assert!(warned(watch));
+    assert!(warned(&format!("{watch}  h: {{webhook: {{orchestrator: p, secrets: [{{env: S}}]}}}}\n")));
+    assert!(!warned(&format!("{watch}  h: {{webhook: {{orchestrator: o, secrets: [{{env: S}}]}}}}\n")));
+    assert!(!warned(&format!("{watch}  p: {{poll: {{orchestrator: o, kind: queue_items, folders: all}}}}\n")));
+    assert!(!warned("  w: {watch: {absent: {events: ping, within: 1h}}}\n"));
+}

@@ -122,6 +122,15 @@ fn absent(node: &Node, what: &str, key: &KeyNode, around: &Surroundings<'_>, fau
     Some((of, WatchKind::Absent(Absent { events, types, pattern, within: within?, when })))
 }
 
+/// A watch sees what other sources bring, and nothing else.
+pub(super) fn check_fed(watch: &Watch, place: &Place, fed: bool, faults: &mut Faults) {
+    if fed || matches!(watch.kind, WatchKind::Absent(_)) {
+        return;
+    }
+    let message = format!("source `{}` watches for stuck items, and no source brings items of its orchestrator", watch.name);
+    faults.push(Fault::warning("no-items", place.clone(), message).help("add a source with `poll: {kind: queue_items}`, or a webhook"));
+}
+
 fn event_type(text: &str, place: &Place, faults: &mut Faults) -> Option<TypePattern> {
     let text = text.trim();
     if text.contains('*') {
