@@ -474,7 +474,7 @@ fn a_watch_for_stuck_items_needs_a_source_that_brings_items() {
     let orchestrators = "orchestrators:\n  o: {url: 'https://o.corp/x', edition: suite, auth: {token: {env: T}}}\n  p: {url: 'https://p.corp/x', edition: suite, auth: {token: {env: T}}}\n";
     let warned = |sources: &str| {
         let world = FakeWorld::new().with_file("/etc/tripline/tripline.yaml", &format!("{orchestrators}sources:\n{sources}"));
-        let (config, faults) = load(std::path::Path::new("/etc/tripline/tripline.yaml"), &world);
+        let (config, faults) = load(Path::new(FILE), &world);
         assert!(config.is_some(), "{:?}", faults.iter().map(crate::fault::Fault::one_line).collect::<Vec<_>>());
         faults.iter().any(|fault| fault.code == "no-items")
     };
