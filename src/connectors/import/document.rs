@@ -70,11 +70,7 @@ impl Document {
             faults.push(Fault::error("file-too-large", whole, message));
             return Err(faults);
         }
-        let root = if text.trim_start().starts_with('{') { json(text, source) } else { yaml(source) };
-        let root = match root {
-            Ok(root) => root,
-            Err(found) => return Err(found),
-        };
+        let root = if text.trim_start().starts_with('{') { json(text, source)? } else { yaml(source)? };
         match version(&root) {
             Ok(version) => Ok(Self { root, version }),
             Err((code, message, help)) => {
