@@ -10,7 +10,7 @@ fn the_examples_pass_their_own_tests() {
     let read = |path: &PathBuf| Arc::new(SourceText { path: path.clone(), text: std::fs::read_to_string(path).expect("text") });
     let files: Vec<_> = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "yaml")).map(read).collect();
     let vars = json!({"review_queue": "Invoices-Review", "ledger": "https://ledger.example.com", "alerts": "https://alerts.example.com"});
-    let known = Known { vars: vars.clone(), orchestrators: vec!["prod".into(), "test".into()], ..known() };
+    let known = Known { vars: vars.clone(), orchestrators: vec!["prod".into(), "test".into()], connectors: ready(), ..known() };
     let samples = |path: &Path| std::fs::read_to_string(path).map_err(|error| error.to_string());
     let (rules, faults) = RuleSet::load(&files, &known, &samples);
     assert!(faults.is_empty(), "{}", lines(&faults));
@@ -19,4 +19,15 @@ fn the_examples_pass_their_own_tests() {
     for report in rules.test(&[], &vars, now()) {
         assert!(report.passed, "{}: {}: {:?}", report.rule, report.name, report.why);
     }
+}
+
+/// The connectors that come with it, which examples call.
+fn ready() -> crate::connectors::Connectors {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors");
+    let paths = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let read = |path: PathBuf| Arc::new(SourceText { text: std::fs::read_to_string(&path).expect("text"), path });
+    let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "yaml")).map(read).collect();
+    let (connectors, faults) = crate::connectors::Connectors::load(&files, None);
+    assert!(faults.is_empty(), "{}", lines(&faults));
+    connectors
 }
