@@ -60,6 +60,7 @@ bench:
 	cargo bench --locked --bench store
 	cargo bench --locked --bench intake
 	cargo bench --locked --bench import
+	cargo bench --locked --bench connectors
 	cargo bench --locked --bench runs
 
 fmt:

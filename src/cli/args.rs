@@ -318,8 +318,8 @@ pub(super) enum ConnectorCommand {
         #[arg(long)]
         json: bool,
     },
-    #[command(hide = true)]
-    Call(Ignored),
+    /// Send one request of a connector and show it and its answer; `--all` reads all pages
+    Call(super::connector::call::CallArgs),
 }
 
 /// Files that have a schema.

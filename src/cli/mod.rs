@@ -134,7 +134,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
             ConnectorCommand::Import(args) => connector::import::run(args, out),
             ConnectorCommand::List { json } => connector::list::list(config, *json, out),
             ConnectorCommand::Show { name, operation, json } => connector::list::show(config, name, operation.as_deref(), *json, out),
-            ConnectorCommand::Call(_) => Err(later::refuse("connector call")),
+            ConnectorCommand::Call(args) => connector::call::run(config, args, out),
             ConnectorCommand::Test { names, file, require_tests, json } => {
                 let asked = connector::test::Asked { names, file: file.as_deref(), require_tests: *require_tests, json: *json };
                 connector::test::run(config, &asked, out)

@@ -93,7 +93,8 @@ pub enum AuthConfig {
 
 impl AuthConfig {
     /// The one secret of it, and the key it stands under.
-    pub(super) fn secret(&self) -> (&'static str, &SecretRef) {
+    #[must_use]
+    pub fn secret(&self) -> (&'static str, &SecretRef) {
         match self {
             Self::ClientCredentials { client_secret, .. } => ("client_secret", client_secret),
             Self::Token(token) => ("token", token),

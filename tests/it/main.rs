@@ -12,6 +12,8 @@ mod cli;
 mod clock;
 /// Connectors and the step `call`.
 mod connectors;
+/// Requests of connectors, one by one.
+mod connectors_call;
 /// Connectors made of OpenAPI descriptions.
 mod connectors_import;
 /// The connectors that come with it.
