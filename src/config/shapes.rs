@@ -300,5 +300,6 @@ pub(super) static WEBHOOK: Shape = Shape {
         key("timestamp", Form::Text, "scheme custom: the header with the time, which is signed too."),
         key("tolerance", Form::Duration, "scheme custom: how far that time may be from ours; 5m by default."),
     ],
+    later: &["connector", "trigger"],
     ..Shape::EMPTY
 };
