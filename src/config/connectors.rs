@@ -16,7 +16,7 @@ use crate::connectors::{Access, AuthValue, ConfigValue, Connector, Connectors, S
 use crate::expr::{Scope, explain};
 use crate::fault::{Fault, Faults, SourceText};
 use crate::rules::Known;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretFrom, SecretRef};
 use crate::yaml::{Fields, Node, Yaml};
 
 /// The most connector files.
@@ -166,7 +166,7 @@ pub fn access(connector: &Connector, world: &dyn World, faults: &mut Faults) -> 
 
 fn read(value: &AuthValue, config: &Value, what: &str, world: &dyn World, faults: &mut Faults) -> Option<Secret> {
     match value {
-        AuthValue::Secret(reference) => reference.resolve(what, world, faults),
+        AuthValue::Secret(reference) => without_excerpt(reference).resolve(what, world, faults),
         AuthValue::Template(template) => match template.render_text(&Scope::new().bind("config", config), |_, value| value) {
             Ok(text) => Some(Secret::new(text)),
             Err(error) => {
@@ -176,4 +176,15 @@ fn read(value: &AuthValue, config: &Value, what: &str, world: &dyn World, faults
             }
         },
     }
+}
+
+/// The same reference; where the value is written out, the text that its place shows has stars for it.
+fn without_excerpt(reference: &SecretRef) -> SecretRef {
+    let mut reference = reference.clone();
+    if let SecretFrom::Plain(secret) = &reference.from {
+        let source = &reference.place.source;
+        let text = source.text.replace(secret.expose(), &"*".repeat(secret.expose().chars().count()));
+        reference.place.source = Arc::new(SourceText { path: source.path.clone(), text });
+    }
+    reference
 }
