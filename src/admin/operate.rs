@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -31,6 +31,8 @@ pub trait Operate: Send + Sync + 'static {
     fn pauses(&self) -> Vec<Value>;
     /// Breakers that are not closed, as JSON.
     fn breakers(&self) -> Vec<Value>;
+    /// Begins, shows or stops the backfill of a source.
+    fn backfill(&self, source: String, asked: BackfillAsked) -> Operated<'_>;
     /// Replays one page of events.
     fn replay(&self, asked: ReplayAsked) -> Operated<'_>;
 }
@@ -71,6 +73,36 @@ pub struct PauseAsked {
     pub target: Option<String>,
     /// Why.
     pub reason: Option<String>,
+}
+
+/// What is asked of a source's past.
+#[derive(Clone, Debug)]
+pub enum BackfillAsked {
+    /// To be brought.
+    Begin {
+        /// From then on.
+        since: Timestamp,
+        /// Up to then.
+        until: Timestamp,
+        /// Rules see the events.
+        run_rules: bool,
+        /// Only counted.
+        dry_run: bool,
+    },
+    /// How it stands.
+    Show,
+    /// No further.
+    Stop,
+}
+
+/// The body of a backfill.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BackfillBody {
+    since: Option<String>,
+    until: Option<String>,
+    run_rules: bool,
+    dry_run: bool,
 }
 
 /// A replay, checked as far as that needs no rules.
@@ -155,6 +187,27 @@ pub(super) async fn pauses(State(api): State<Arc<Api>>) -> Answer {
 
 pub(super) async fn breakers(State(api): State<Arc<Api>>) -> Answer {
     Ok(answer(StatusCode::OK, &json!({"items": operate(&api)?.breakers(), "next": null})))
+}
+
+pub(super) async fn begin_backfill(State(api): State<Arc<Api>>, Path(source): Path<String>, bytes: Bytes) -> Answer {
+    let asked: BackfillBody = body(&bytes)?;
+    let now = api.admin.clock.now();
+    let bad = |detail: &'static str| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let since = moment("since", asked.since.as_deref(), now)?.ok_or_else(|| bad("from when on? Give `since`"))?;
+    let until = moment("until", asked.until.as_deref(), now)?.unwrap_or(now).min(now);
+    if since >= until {
+        return Err(bad("`since` is not before `until`"));
+    }
+    let begin = BackfillAsked::Begin { since, until, run_rules: asked.run_rules, dry_run: asked.dry_run };
+    Ok(answer(StatusCode::ACCEPTED, &operate(&api)?.backfill(source, begin).await?))
+}
+
+pub(super) async fn show_backfill(State(api): State<Arc<Api>>, Path(source): Path<String>) -> Answer {
+    Ok(answer(StatusCode::OK, &operate(&api)?.backfill(source, BackfillAsked::Show).await?))
+}
+
+pub(super) async fn stop_backfill(State(api): State<Arc<Api>>, Path(source): Path<String>) -> Answer {
+    Ok(answer(StatusCode::OK, &operate(&api)?.backfill(source, BackfillAsked::Stop).await?))
 }
 
 pub(super) async fn replay(State(api): State<Arc<Api>>, bytes: Bytes) -> Answer {

@@ -46,6 +46,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/pauses", get(operate::pauses))
         .route("/api/v1/breakers", get(operate::breakers))
         .route("/api/v1/sources", get(sources))
+        .route(
+            "/api/v1/sources/{source}/backfill",
+            get(operate::show_backfill).post(operate::begin_backfill).delete(operate::stop_backfill),
+        )
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/rules", get(rules))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))

@@ -153,8 +153,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: super::webhooks::WebhooksCommand,
     },
-    #[command(hide = true)]
-    Backfill(Ignored),
+    /// Bring past changes of a polled source: the daemon reads them, this command watches
+    Backfill(super::backfill::BackfillArgs),
     /// Run changed rules over the journal's events: the difference of what would be done; nothing is called
     Backtest(super::backtest::BacktestArgs),
     /// Connectors: what other services offer to rules

@@ -5,6 +5,7 @@
 
 mod args;
 mod as_test;
+mod backfill;
 mod backtest;
 mod check;
 mod check_online;
@@ -128,7 +129,7 @@ fn dispatch(args: &Args, out: &mut Out) -> Result<u8, Stop> {
         Command::Pause(args) => pause::pause(config, args, out),
         Command::Resume(args) => pause::resume(config, args, out),
         Command::Webhooks { command } => webhooks::run(config, command, out),
-        Command::Backfill(_) => Err(later::refuse("backfill")),
+        Command::Backfill(args) => backfill::run(config, args, out),
         Command::Backtest(args) => backtest::run(config, args, out),
         Command::Connector { command } => match command {
             ConnectorCommand::Import(args) => connector::import::run(args, out),

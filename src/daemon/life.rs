@@ -26,7 +26,7 @@ use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::{self, Board, Dispatch};
 use crate::intake::{self, Intake};
 use crate::journal::{Health, Journal, OpenReport, Options};
-use crate::poll::{self, Poll, Statuses};
+use crate::poll::{self, Backfills, Poll, Statuses};
 use crate::register::{self, Register};
 use crate::router;
 use crate::rules::RulesInForce;
@@ -178,17 +178,20 @@ pub(super) async fn live(
         level,
     });
     let board = Board::open(journal.clone(), clock.clone()).map_err(|e| End::Unusable(format!("the journal cannot be read: {e}")))?;
+    let backfills = Backfills::new(journal.clone());
     let operator = Operator {
         journal: journal.clone(),
         board: Arc::clone(&board),
         rules: Arc::clone(&rules),
         targets: Arc::clone(&targets),
         clock: clock.clone(),
+        polls: polls_in_force.clone(),
+        backfills: backfills.clone(),
     };
     control.set(Arc::clone(&reloader), operator);
 
     spawn_work(&mut tasks, &stop, &journal, &clock, rules, book, targets, board, grace, recorder);
-    let poll = Poll { journal: journal.clone(), sources: polls_in_force, clock: clock.clone(), statuses };
+    let poll = Poll { journal: journal.clone(), sources: polls_in_force, clock: clock.clone(), statuses, backfills };
     let token = stop.router.clone();
     tasks.spawn(async move {
         poll::run(poll, token).await;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-use crate::admin::{Operate, Operated, PauseAsked, Refused, ReplayAsked};
+use crate::admin::{BackfillAsked, Operate, Operated, PauseAsked, Refused, ReplayAsked};
 use crate::clock::Clock;
 use crate::dispatch::{Board, NotPaused, Targets};
 use crate::fault::nearest;
 use crate::journal::{AppendError, Journal};
+use crate::poll::{Backfills, NotBackfilled, Past, Polled};
 use crate::router::{self, NotReplayed};
 use crate::rules::RulesInForce;
 use crate::runs::{Pace, Paused};
@@ -21,6 +23,8 @@ pub(super) struct Operator {
     pub rules: Arc<ArcSwap<RulesInForce>>,
     pub targets: Arc<ArcSwap<Targets>>,
     pub clock: Clock,
+    pub polls: watch::Receiver<Arc<Vec<Arc<Polled>>>>,
+    pub backfills: Backfills,
 }
 
 impl Operator {
@@ -110,6 +114,15 @@ fn row(what: &Paused, pause: &crate::runs::Pause) -> Value {
     json!({"kind": kind, "name": what.name(), "since": pause.since, "reason": pause.reason})
 }
 
+fn not_backfilled(error: NotBackfilled) -> Refused {
+    match error {
+        NotBackfilled::Unknown(_) => Refused::Unknown(error.to_string()),
+        NotBackfilled::Bad(why) => Refused::Bad(why),
+        NotBackfilled::NotKept(error) => later(&error),
+        NotBackfilled::NotRead(error) => Refused::Later(error.to_string()),
+    }
+}
+
 impl Operate for Operator {
     fn pause(&self, asked: PauseAsked) -> Operated<'_> {
         Box::pin(async move {
@@ -131,6 +144,28 @@ impl Operate for Operator {
             let what = self.in_force(&asked)?;
             let changed = self.board.resume(&what).await.map_err(|error| later(&error))?;
             Ok(json!({"name": what.name(), "paused": false, "changed": changed}))
+        })
+    }
+
+    fn backfill(&self, source: String, asked: BackfillAsked) -> Operated<'_> {
+        Box::pin(async move {
+            let names: Vec<String> = self.polls.borrow().iter().map(|poll| poll.config.name.to_string()).collect();
+            if !names.contains(&source) {
+                return Err(not_backfilled(NotBackfilled::Unknown(names)));
+            }
+            let now = self.clock.now();
+            let standing = match asked {
+                BackfillAsked::Begin { since, until, run_rules, dry_run } => {
+                    self.backfills.begin(&source, Past { since, until, run_rules, dry_run }, now).await
+                }
+                BackfillAsked::Stop => self.backfills.stop(&source, now).await,
+                BackfillAsked::Show => match self.backfills.standing(&source) {
+                    Ok(Some(standing)) => Ok(standing),
+                    Ok(None) => return Err(Refused::Unknown("no backfill was asked for this source".to_owned())),
+                    Err(error) => Err(error.into()),
+                },
+            };
+            standing.map(|standing| standing.to_json(&source)).map_err(not_backfilled)
         })
     }
 

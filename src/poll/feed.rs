@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::backfill::{STATES_MAX, Standing, advance};
 use super::ledger::Ledger;
 use super::pass::{LIST_TIMEOUT, Pass, REQUEST_TIMEOUT};
 use super::place::{Bring, FolderError, Place};
@@ -120,6 +121,61 @@ impl Feed {
             items.done_with(&chunk);
         }
         Ok(())
+    }
+
+    /// The changes of a time that is over. What is remembered of items is built up from the rows of that time alone; after a
+    /// restart those that were told are read again for it.
+    pub(super) async fn past(
+        &mut self,
+        place: &Place<'_>,
+        standing: &mut Standing,
+        states: &mut BTreeMap<i64, LastState>,
+    ) -> Result<bool, FolderError> {
+        let first = page(place, FeedFrom::Since(standing.since())).await?.iter().filter_map(row_id).min();
+        let Some(mut from) = first.map(|first| first - 1) else { return Ok(true) };
+        let mut pass = Pass::default();
+        loop {
+            let rows = page(place, FeedFrom::After(from)).await?;
+            let (count, last) = (rows.len(), rows.iter().filter_map(row_id).max());
+            let all: Vec<FeedRow> = rows.iter().filter_map(FeedRow::of).collect();
+            // Ids rise with time, but for those that appear late.
+            let over = all.iter().all(|row| row.time.is_some_and(|time| time >= standing.until().plus(OVERLAP)));
+            let mut rows: Vec<FeedRow> = all.into_iter().filter(|row| standing.holds(row.time)).collect();
+            rows.sort_unstable_by_key(|row| row.id);
+            for chunk in rows.chunks(ITEMS_AT_ONCE) {
+                if !self.tell(place, standing, chunk, states, &mut pass).await? {
+                    return Ok(false);
+                }
+            }
+            match last.filter(|last| *last > from && count.is_multiple_of(100) && !over) {
+                Some(last) => from = last,
+                None => return Ok(true),
+            }
+        }
+    }
+
+    async fn tell(
+        &mut self,
+        place: &Place<'_>,
+        standing: &mut Standing,
+        rows: &[FeedRow],
+        states: &mut BTreeMap<i64, LastState>,
+        pass: &mut Pass,
+    ) -> Result<bool, FolderError> {
+        let (told, rows): (Vec<FeedRow>, Vec<FeedRow>) = rows.iter().cloned().partition(|row| row.id <= standing.after);
+        for row in told {
+            let state = state_after(&row, states.get(&row.item), 0, place.now());
+            states.insert(row.item, state);
+        }
+        let Some(last) = rows.last().cloned() else { return Ok(true) };
+        let mut items = Items::of(&rows);
+        items.fetch(place, &rows.iter().map(|row| row.item).collect()).await?;
+        let (changes, _) = self.changes(place, &rows, &items, states, pass).await?;
+        while states.len() > STATES_MAX {
+            states.pop_first();
+        }
+        (standing.after, standing.at) = (last.id, last.time.or(standing.at));
+        advance(place, standing, changes, pass).await
     }
 
     async fn keep(

@@ -109,7 +109,7 @@ impl<'p> FolderReader<'p> {
             Way::Feed(_) | Way::Jobs(_) => false,
         };
         if probe {
-            match (self.has_feed().await?, &mut self.way) {
+            match (has_feed(&self.place).await?, &mut self.way) {
                 (true, _) => self.way = Way::Feed(Box::new(Feed::open(&self.place))),
                 (false, Way::Lists(_, since)) => *since = now,
                 (false, _) => self.way = Way::Lists(Box::new(Lists::open(&self.place)), now),
@@ -122,39 +122,38 @@ impl<'p> FolderReader<'p> {
             Way::Jobs(jobs) => jobs.read(&self.place, pass).await,
         }
     }
+}
 
-    /// Whether the change feed is there and can be read from an Id on: by what it answers, not by any version.
-    async fn has_feed(&self) -> Result<bool, FolderError> {
-        let place = &self.place;
-        let orchestrator = &place.source.orchestrator;
-        let newest = match place.ask("QueueItemEvents", orchestrator.newest_in_feed(&place.folder, REQUEST_TIMEOUT)).await {
-            Ok(newest) => newest,
-            Err(failure) if matches!(failure.status, Some(400 | 404 | 405 | 501)) && failure.class != Class::Auth => {
-                // The same refusal of a list that every version has is about the folder or the address.
-                place.ask("QueueDefinitions", orchestrator.queues(&place.folder, REQUEST_TIMEOUT)).await?;
-                return Ok(self.without(&failure.message));
-            }
-            Err(failure) => return Err(failure.into()),
-        };
-        let last = newest.as_ref().and_then(super::feed::row_id).unwrap_or(0);
-        match place.ask("QueueItemEvents", orchestrator.feed(&place.folder, FeedFrom::After(last), REQUEST_TIMEOUT)).await {
-            Ok(rows) if rows.iter().filter_map(super::feed::row_id).any(|id| id <= last) => {
-                Ok(self.without("it does not answer from an Id on"))
-            }
-            Ok(_) => Ok(true),
-            Err(failure) if failure.class == Class::Refused => Ok(self.without(&failure.message)),
-            Err(failure) => Err(failure.into()),
+/// Whether the change feed is there and can be read from an Id on: by what it answers, not by any version.
+pub(super) async fn has_feed(place: &Place<'_>) -> Result<bool, FolderError> {
+    let orchestrator = &place.source.orchestrator;
+    let newest = match place.ask("QueueItemEvents", orchestrator.newest_in_feed(&place.folder, REQUEST_TIMEOUT)).await {
+        Ok(newest) => newest,
+        Err(failure) if matches!(failure.status, Some(400 | 404 | 405 | 501)) && failure.class != Class::Auth => {
+            // The same refusal of a list that every version has is about the folder or the address.
+            place.ask("QueueDefinitions", orchestrator.queues(&place.folder, REQUEST_TIMEOUT)).await?;
+            return Ok(without(place, &failure.message));
         }
+        Err(failure) => return Err(failure.into()),
+    };
+    let last = newest.as_ref().and_then(super::feed::row_id).unwrap_or(0);
+    match place.ask("QueueItemEvents", orchestrator.feed(&place.folder, FeedFrom::After(last), REQUEST_TIMEOUT)).await {
+        Ok(rows) if rows.iter().filter_map(super::feed::row_id).any(|id| id <= last) => {
+            Ok(without(place, "it does not answer from an Id on"))
+        }
+        Ok(_) => Ok(true),
+        Err(failure) if failure.class == Class::Refused => Ok(without(place, &failure.message)),
+        Err(failure) => Err(failure.into()),
     }
+}
 
-    fn without(&self, why: &str) -> bool {
-        tracing::warn!(
-            source = &*self.place.source.config.name,
-            folder = self.place.name,
-            why,
-            "no change feed here: lists are read, which do not tell {}",
-            lists::CANNOT.join(", ")
-        );
-        false
-    }
+fn without(place: &Place<'_>, why: &str) -> bool {
+    tracing::warn!(
+        source = &*place.source.config.name,
+        folder = place.name,
+        why,
+        "no change feed here: lists are read, which do not tell {}",
+        lists::CANNOT.join(", ")
+    );
+    false
 }

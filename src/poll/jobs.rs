@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use super::backfill::{Standing, advance};
 use super::pass::{LIST_TIMEOUT, Pass, REQUEST_TIMEOUT};
 use super::place::{Bring, FolderError, Place};
 use crate::journal::Space;
@@ -145,6 +146,33 @@ impl Jobs {
         }
         place.count("Jobs(Id)");
         Ok(place.source.orchestrator.whole_job(&place.folder, row.id, REQUEST_TIMEOUT).await?)
+    }
+}
+
+/// The changes of jobs in a time that is over, as far as their stamps tell them.
+pub(super) async fn past(place: &Place<'_>, standing: &mut Standing) -> Result<bool, FolderError> {
+    let mut reader = Jobs { newest: None, modified: true, rest: None };
+    let mut pass = Pass::default();
+    loop {
+        let page = reader.page(place, standing.since(), Rows::After(standing.after, SCAN_ROWS)).await?;
+        let observed = place.now();
+        let mut changes = Vec::new();
+        for (listed, row) in page.iter().filter_map(|listed| Some((listed, JobRow::of(listed)?))) {
+            let events = job_events(&row, None, standing.since());
+            let whole = reader.whole(place, &row, &events).await?;
+            let sighting = JobSighting { source: &place.source.view, listed, whole: whole.as_ref(), folder: &place.about, observed };
+            let told = events.into_iter().map(|event_type| job_change(event_type, &row, &sighting));
+            changes.extend(told.filter(|change| standing.holds(change.time)));
+            standing.at = standing.at.max(row.created.filter(|created| *created >= standing.since()));
+        }
+        let more = page.len() >= SCAN_ROWS;
+        standing.after = page.iter().filter_map(JobRow::of).map(|row| row.id).max().unwrap_or(standing.after);
+        if !advance(place, standing, changes, &mut pass).await? {
+            return Ok(false);
+        }
+        if !more {
+            return Ok(true);
+        }
     }
 }
 

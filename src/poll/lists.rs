@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::backfill::{Standing, advance};
 use super::feed::{is_too_long, row_id};
 use super::ledger::Ledger;
 use super::pass::{LIST_TIMEOUT, Pass, REQUEST_TIMEOUT};
@@ -277,6 +278,39 @@ impl Lists {
             self.moments = Some(moments);
         }
         Ok(())
+    }
+
+    /// The changes of a time that is over: items that were added in it, then those that were there before and ended in it.
+    pub(super) async fn past(&mut self, place: &Place<'_>, standing: &mut Standing) -> Result<bool, FolderError> {
+        let (since, until) = (standing.since(), standing.until());
+        let mut pass = Pass::default();
+        self.queues.know(place, []).await?;
+        while standing.part < 2 {
+            let which = if standing.part == 0 { Items::CreatedWithin(since, until) } else { Items::Ended(since) };
+            let (page, more) = self.page(place, which, standing.after).await?;
+            let (mut changes, observed) = (Vec::new(), place.now());
+            for (row, item) in page.iter().filter_map(|row| Some((row, Listed::of(row)?))) {
+                let Some(queue) = self.queues.get(item.queue).filter(|queue| Queues::is_chosen(place, queue)) else { continue };
+                let newness = match item.created {
+                    Some(created) if created >= since && standing.part == 0 => Newness::Added,
+                    // It was told by the first list.
+                    Some(created) if created >= since => continue,
+                    _ => Newness::Since(since),
+                };
+                let sighting = Sighting { source: &place.source.view, item: Some(row), queue, folder: &place.about, observed };
+                let events = events_of_listed(&item, None, newness).into_iter().filter(|(_, row)| standing.holds(row.time));
+                changes.extend(events.map(|(event_type, row)| change(event_type, &row, &sighting)));
+                standing.at = standing.at.max(item.created.filter(|created| *created >= since));
+            }
+            match page.iter().filter_map(row_id).max().filter(|last| more && *last > standing.after) {
+                Some(last) => standing.after = last,
+                None => (standing.part, standing.after) = (standing.part + 1, 0),
+            }
+            if !advance(place, standing, changes, &mut pass).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Looks at some of the open items again: one that was deleted or abandoned shows in no other list.

@@ -4,6 +4,7 @@
 //! their lists (`lists.rs`); jobs from theirs (`jobs.rs`). It makes the events that a webhook would have brought and keeps
 //! them together with the cursor: a crash repeats at most, and what is repeated folds. Knows nothing of rules or runs.
 
+mod backfill;
 mod feed;
 mod folder;
 mod jobs;
@@ -36,6 +37,7 @@ use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
 use crate::time::Timestamp;
 
+pub use backfill::{BackfillState, Backfills, NotBackfilled, Past, Standing};
 pub use status::Statuses;
 pub use triggers::{ROWS_MAX, TriggerPoll, Triggered, run_triggers};
 
@@ -101,6 +103,8 @@ pub struct Poll {
     pub clock: Clock,
     /// What is shown of them.
     pub statuses: Statuses,
+    /// Past changes that are asked for.
+    pub backfills: Backfills,
 }
 
 /// Reads all sources until `stop`.
@@ -135,29 +139,37 @@ pub async fn run(poll: Poll, stop: CancellationToken) {
     tasks.shutdown().await;
 }
 
-/// Reads one source, pass by pass.
+/// Reads one source, and its past where somebody asks for that.
 async fn follow(poll: Poll, source: Arc<Polled>) {
     let _followed = poll.statuses.follow(&source.config.name);
-    let mut reader = pass::Reader::new(&poll, &source);
+    tokio::select! {
+        () = Box::pin(read(&poll, &source)) => {}
+        () = Box::pin(backfill::attend(&poll, &source)) => {}
+    }
+}
+
+/// Reads one source, pass by pass.
+async fn read(poll: &Poll, source: &Polled) {
+    let mut reader = pass::Reader::new(poll, source);
     let mut failures = 0_u32;
     if source.config.at.is_some() {
         // Whether one was missed while nobody looked is told by what is kept.
         if let Err(failure) = reader.look().await {
             tracing::warn!(source = &*source.config.name, why = failure.message, "cannot look for the folders of the source yet");
         }
-        wait_for_turn(&poll, &source, reader.known_until()).await;
+        wait_for_turn(poll, source, reader.known_until()).await;
     }
     loop {
         let pass = reader.pass().await;
         failures = if pass.failure.is_some() { failures.saturating_add(1) } else { 0 };
         let (ended, rows) = (pass.ended, pass.rows);
         let retry_after = pass.failure.as_ref().and_then(|failure| failure.retry_after);
-        poll.statuses.passed(&source, pass, poll.clock.now());
+        poll.statuses.passed(source, pass, poll.clock.now());
         if ended {
             return;
         }
         if source.config.at.is_some() && failures == 0 {
-            wait_for_turn(&poll, &source, Some(poll.clock.now())).await;
+            wait_for_turn(poll, source, Some(poll.clock.now())).await;
             continue;
         }
         let busy = rows.max(usize::from(source.is_urgent()));

@@ -49,7 +49,6 @@ pub(super) enum Bring {
     /// As they happen.
     Live,
     /// From the past, because somebody asked; true when rules see them.
-    #[allow(dead_code, reason = "backfill is the next piece")]
     Past(bool),
 }
 

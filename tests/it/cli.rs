@@ -112,7 +112,7 @@ fn wrong_usage_is_2_with_a_suggestion() {
 #[test]
 fn commands_of_later_versions_say_so() {
     let folder = folder();
-    for command in ["backfill", "top"] {
+    for command in ["doctor", "top"] {
         check(&folder, &[command, "--any", "thing"], 2, &format!("`{command}` is not in this version"));
     }
     check(&folder, &["runs", "discard", "x"], 2, "no run id");

@@ -184,3 +184,32 @@ async fn a_quiet_folder_costs_one_request_and_a_folder_that_is_refused_is_named(
     let grown = requests().await.iter().skip(all).filter(|one| one["path"].as_str().is_some_and(|path| path.starts_with("/odata"))).count();
     assert!(grown <= feed().await - of_feed, "only the feed is asked while nothing happens");
 }
+
+#[tokio::test]
+async fn a_backfill_brings_the_past_and_rules_see_it_only_when_asked() {
+    let sandbox = start_sandbox().await;
+    let folder = Folder::new(&sandbox.url);
+    with_poll(&folder, "look_back: 0s");
+    folder.rule("tell", "rule: tell\nevents: queueItem.transactionFailed\nsteps:\n  - enqueue: {queue: Invoices-Review, reference: \"r-${item.Reference}\"}\n");
+    let failed = live(&sandbox, "Open", "A-1", true).await;
+    let config = std::fs::read_to_string(folder.path("tripline.yaml")).expect("text");
+    let daemon = Daemon::start(&folder).await;
+    until("the source was read", async || daemon.get("/api/v1/sources").await["items"][0]["folders"][0]["known_until"].as_str().map(drop))
+        .await;
+    assert!(config.contains("look_back"));
+    let (status, answer) = daemon.post_json("/api/v1/sources/nobody/backfill", &json!({"since": "1h"})).await;
+    assert_eq!(status, 404, "{answer}");
+    for bad in [json!({}), json!({"since": "soon"}), json!({"since": "2100-01-01"}), json!({"sinse": "1h"})] {
+        let (status, answer) = daemon.post_json("/api/v1/sources/queues/backfill", &bad).await;
+        assert_eq!(status, 400, "{bad}: {answer}");
+    }
+    // What happened within the last two minutes is the source's own to read: nothing of it is brought as past.
+    let output = folder.output(&["backfill", "queues", "--since", "1h", "--dry-run", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let counted: Value = serde_json::from_slice(&output.stdout).expect("json");
+    assert_eq!((&counted["state"], &counted["found"], &counted["dry_run"]), (&json!("done"), &json!(0), &json!(true)), "{counted}");
+    let output = folder.output(&["backfill", "nobody", "--since", "1h"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!told(&daemon).await.contains_key(&failed));
+    assert_eq!(daemon.get("/api/v1/sources/queues/backfill").await["state"], "done");
+}

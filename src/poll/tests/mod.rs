@@ -2,6 +2,7 @@
 
 mod faults;
 mod histories;
+mod past;
 mod ways;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::pass::{Pass, Reader};
-use super::{Arguments, PAUSE_MAX, Poll, Polled, Statuses, pause};
+use super::{Arguments, Backfills, PAUSE_MAX, Poll, Polled, Statuses, pause};
 use crate::clock::Clock;
 use crate::config::{AuthConfig, Chosen, Edition, Egress, OrchestratorConfig, PollKind, PollSource, SecretFrom, SecretRef};
 use crate::event::Event;
@@ -100,6 +101,7 @@ impl Bench {
             sources: watch::channel(Arc::new(Vec::new())).1,
             clock: self.clock.clone(),
             statuses: self.statuses.clone(),
+            backfills: Backfills::new(self.journal().clone()),
         }
     }
 
