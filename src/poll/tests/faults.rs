@@ -37,6 +37,12 @@ async fn each_fault_is_named_and_skips_nothing() {
             spec["times"] = json!(1);
             bench.fault(spec).await;
             let pass = reader.pass().await;
+            if path == "QueueItems" && ["truncated", "empty"].iter().any(|kind| fault["kind"] == *kind) {
+                // Items that cannot be read together are asked for in halves, at once.
+                assert_eq!(pass.failure, None);
+                assert!(ids.iter().all(|id| bench.told()[id] == LIFE), "{fault}");
+                continue;
+            }
             let failure = pass.failure.unwrap_or_else(|| panic!("{fault} {path}"));
             assert!(failure.message.contains(said), "{fault} {path}: {}", failure.message);
             if fault["kind"] == "429" {
