@@ -1,13 +1,14 @@
 //! A folder's change feed from the cursor on: rows in batches, their items fetched once, events and cursor kept together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::backfill::{STATES_MAX, Standing, advance};
+use super::items::Items;
 use super::ledger::Ledger;
-use super::pass::{LIST_TIMEOUT, Pass, REQUEST_TIMEOUT};
+use super::pass::{Pass, REQUEST_TIMEOUT};
 use super::place::{Bring, FolderError, Place};
 use super::queues::Queues;
 use crate::event::Change;
@@ -15,7 +16,7 @@ use crate::journal::Space;
 use crate::normalize::cursor::{FeedCursor, OVERLAP};
 use crate::normalize::feed::{FeedRow, LastState, QueueData, Sighting, assumed_before, change, events_of, known_before, state_after};
 use crate::orchestrator::{FeedFrom, ITEMS_AT_ONCE};
-use crate::runs::{Class, Failure};
+use crate::runs::Failure;
 use crate::time::Timestamp;
 
 /// Pages of one pass: what is behind them waits for the next pass, so that other folders have their turn.
@@ -27,9 +28,6 @@ const BATCH_PAGES: usize = 10;
 /// Rows whose events are kept in one group.
 const ROWS_AT_ONCE: usize = 500;
 
-/// Items that are held while further rows of a batch are about them.
-const ITEMS_HELD_MAX: usize = 1000;
-
 /// Every so many passes without a row it is looked whether the feed's Ids began again.
 const RESTART_LOOK: u32 = 60;
 
@@ -38,9 +36,6 @@ const ELSEWHERE_MAX: usize = 10_000;
 
 /// After so long without a look it is asked whether the feed still has what came meanwhile.
 const OLD: Duration = Duration::from_secs(3600);
-
-/// An item as it was read, and when; nothing where it is gone.
-type Fetched = (Option<Value>, Timestamp);
 
 /// The reader of one folder's feed.
 #[derive(Default)]
@@ -265,77 +260,6 @@ fn changes_of(
     let assumed = if state.is_none() { assumed_before(row, item) } else { None };
     let before = known_before(row, state).or(assumed.as_ref());
     events_of(row, before, has_ancestor).into_iter().map(|event_type| change(event_type, row, &sighting)).collect()
-}
-
-/// The items of a batch of rows: each is held until the last row about it is told.
-pub(super) struct Items {
-    held: BTreeMap<i64, Fetched>,
-    left: HashMap<i64, usize>,
-}
-
-impl Items {
-    pub(super) fn of(rows: &[FeedRow]) -> Self {
-        let mut left = HashMap::new();
-        for row in rows {
-            *left.entry(row.item).or_insert(0) += 1;
-        }
-        Self { held: BTreeMap::new(), left }
-    }
-
-    fn has(&self, item: i64) -> bool {
-        self.held.contains_key(&item)
-    }
-
-    fn get(&self, item: i64) -> (Option<&Value>, Timestamp) {
-        self.held.get(&item).map_or((None, Timestamp::EPOCH), |(item, at)| (item.as_ref(), *at))
-    }
-
-    /// Fetches these. An answer that is too long is asked for in halves.
-    async fn fetch(&mut self, place: &Place<'_>, ids: &BTreeSet<i64>) -> Result<(), FolderError> {
-        let mut parts: Vec<Vec<i64>> = if ids.is_empty() { Vec::new() } else { vec![ids.iter().copied().collect()] };
-        while let Some(part) = parts.pop() {
-            let orchestrator = &place.source.orchestrator;
-            match place.ask("QueueItems", orchestrator.items(&place.folder, &part, LIST_TIMEOUT)).await {
-                Ok(found) => {
-                    let now = place.now();
-                    for id in &part {
-                        self.held.insert(*id, (None, now));
-                    }
-                    for item in found {
-                        if let Some(id) = item.get("Id").and_then(Value::as_i64).filter(|id| part.contains(id)) {
-                            self.held.insert(id, (Some(item), now));
-                        }
-                    }
-                }
-                Err(failure) if is_too_long(&failure) && part.len() > 1 => {
-                    let (left, right) = part.split_at(part.len() / 2);
-                    parts.extend([right.to_vec(), left.to_vec()]);
-                }
-                Err(failure) => return Err(failure.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets go of what no further row is about; with too many held, of all: they are fetched again.
-    fn done_with(&mut self, rows: &[FeedRow]) {
-        for row in rows {
-            if let Some(left) = self.left.get_mut(&row.item) {
-                *left -= 1;
-                if *left == 0 {
-                    self.held.remove(&row.item);
-                }
-            }
-        }
-        if self.held.len() > ITEMS_HELD_MAX {
-            self.held.clear();
-        }
-    }
-}
-
-/// Whether an answer was well but could not be read: too long, or cut.
-pub(super) fn is_too_long(failure: &Failure) -> bool {
-    failure.class == Class::Invalid && failure.status.is_some_and(|status| (200..300).contains(&status))
 }
 
 async fn page(place: &Place<'_>, from: FeedFrom) -> Result<Vec<Value>, Failure> {

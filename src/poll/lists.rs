@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::backfill::{Standing, advance};
-use super::feed::{is_too_long, row_id};
+use super::feed::row_id;
+use super::items::is_too_long;
 use super::ledger::Ledger;
 use super::pass::{LIST_TIMEOUT, Pass, REQUEST_TIMEOUT};
 use super::place::{Bring, FolderError, Place};

@@ -7,6 +7,7 @@
 mod backfill;
 mod feed;
 mod folder;
+mod items;
 mod jobs;
 mod ledger;
 mod lists;
