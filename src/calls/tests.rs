@@ -342,7 +342,7 @@ async fn a_line_break_is_no_header_of_its_own() {
 async fn answers_are_bounded_and_keep_their_numbers() {
     let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
     let exact = r#"{"a":9007199254740993,"b":-9223372036854775808,"c":18446744073709551615}"#;
-    let texts = vec![deep, exact.to_owned()];
+    let texts = [deep, exact.to_owned()];
     let peer = Peer::start(move |heard, _| match heard.path() {
         "/flood" => Say::Flood(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[".to_vec()),
         "/deep" => answer(200, &[("content-type", "application/json")], &texts[0]),

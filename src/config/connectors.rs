@@ -73,7 +73,7 @@ impl Config {
         let (texts, mut faults) = self.connector_files(world);
         let (connectors, found) = Connectors::load(&texts, Some(&self.connectors.settings));
         faults.extend(found);
-        let sites: Vec<_> = self.orchestrators.values().map(|orchestrator| orchestrator.site()).collect();
+        let sites: Vec<_> = self.orchestrators.values().map(super::orchestrators::OrchestratorConfig::site).collect();
         (connectors.with_orchestrators(&sites), faults)
     }
 

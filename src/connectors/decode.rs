@@ -122,7 +122,7 @@ impl Decoder<'_> {
 
     /// Names and values; `None` with any fault.
     pub(super) fn trees(&mut self, node: &Node, what: &str) -> Option<Vec<(String, Tree)>> {
-        self.entries(node, what, |decoder, value| decoder.tree(value))
+        self.entries(node, what, Decoder::tree)
     }
 
     /// Names and texts; `None` with any fault.

@@ -100,14 +100,11 @@ fn consistent(field: &InputField, fields: &Fields<'_>, decoder: &mut Decoder<'_>
             return false;
         }
     }
-    match &field.default {
-        Some(Tree::Constant(value)) => {
-            if let Err(message) = field.accepts(value) {
-                decoder.error("bad-value", place("default"), format!("`default`: {message}"));
-                return false;
-            }
-        }
-        Some(_) | None => {}
+    if let Some(Tree::Constant(value)) = &field.default
+        && let Err(message) = field.accepts(value)
+    {
+        decoder.error("bad-value", place("default"), format!("`default`: {message}"));
+        return false;
     }
     true
 }

@@ -260,7 +260,7 @@ mod tests {
             url: "https://test.acme.com/x".into(),
             ..Default::default()
         };
-        let planned = plan(&wanted, &[other.clone()], true);
+        let planned = plan(&wanted, std::slice::from_ref(&other), true);
         assert_eq!((differing(&planned), planned.found, planned.others), (vec!["webhook"], None, vec![other]));
     }
 

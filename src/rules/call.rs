@@ -62,11 +62,8 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<CallAction>
 
 /// What can be said of the input before it is rendered.
 fn inputs(operation: &Operation, with: &Tree, fields: &Fields<'_>, decoder: &mut Decoder<'_>) -> bool {
-    let entries = match with {
-        Tree::Map(entries) => entries,
-        // One `${…}` that gives a mapping.
-        _ => return true,
-    };
+    // Anything else is one `${…}` that gives a mapping.
+    let Tree::Map(entries) = with else { return true };
     let written = fields.get("with").and_then(Node::as_map).unwrap_or_default();
     let mut fine = true;
     for ((name, tree), (key, value)) in entries.iter().zip(written) {

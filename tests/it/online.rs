@@ -101,7 +101,8 @@ async fn nobody_there_is_not_told_apart_from_well_and_clocks_are_compared() {
     // An orchestrator whose clock stands.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0_u8; 4096];

@@ -57,9 +57,9 @@ pub(in crate::cli) fn show(config: Option<&Path>, name: &str, operation: Option<
             Stop::no(format!("connector `{name}` has no operation `{}`{help}", clean(operation)))
         })?;
         if as_json {
-            out.json(&operation_json(found))?
+            out.json(&operation_json(found))?;
         } else {
-            tell(found, out)?
+            tell(found, out)?;
         }
         return Ok(YES);
     }

@@ -130,7 +130,7 @@ fn with_test(text: &str, connector: &str, test: &str) -> Result<String, String> 
         let value = line.strip_prefix("connector:").map(|rest| rest.split(" #").next().unwrap_or_default().trim());
         value.map(|value| value.trim_matches(['"', '\''])) == Some(connector)
     };
-    let document = starts.windows(2).find(|ends| lines[ends[0]..ends[1]].iter().any(|line| names(line)));
+    let document = starts.windows(2).find(|ends| lines[ends[0]..ends[1]].iter().any(&names));
     let Some(&[begin, end]) = document.and_then(|ends| <&[usize; 2]>::try_from(ends).ok()) else {
         return Err("its `connector:` line was not found; is the file in another form than block YAML?".to_owned());
     };

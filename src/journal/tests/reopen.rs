@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use super::*;
+use crate::connectors::{Connectors, OrchestratorSite};
 use crate::fault::SourceText;
 use crate::journal::format::{GROUP_HEAD, GroupHead, Kind, SEGMENT_HEAD, SegmentHead};
 use crate::journal::rebuild::forget_checkpoints;
@@ -265,6 +266,9 @@ fn rule_texts_keep_their_generation() {
             orchestrators: vec!["prod".into()],
             sources: vec![KnownSource { name: "hook".into(), unsigned: false, reconciles: None, orchestrator: Some("prod".into()) }],
             vars: json!({"queue": "Q"}),
+            // Each orchestrator is a connector too; where it is comes from the configuration in force.
+            connectors: Connectors::default()
+                .with_orchestrators(&[OrchestratorSite { name: "prod".into(), ..OrchestratorSite::default() }]),
             ..Known::default()
         },
     };

@@ -103,7 +103,7 @@ fn a_stay_is_right_in_whatever_order_it_is_told() {
     let again = stay(Waits::InProgress, "2026-01-01T12:00:00Z");
     let over = stay(Waits::Over, "2026-01-01T12:30:00Z");
     let due = |stays: &[Stay]| told(stays).and_then(|stay| stuck.due(&stay)).map(|due| due.to_string());
-    assert_eq!(due(&[added.clone()]), None);
+    assert_eq!(due(std::slice::from_ref(&added)), None);
     assert_eq!(due(&[added.clone(), started.clone()]).as_deref(), Some("2026-01-01T13:00:00Z"));
     assert_eq!(due(&[started.clone(), added.clone(), started.clone()]).as_deref(), Some("2026-01-01T13:00:00Z"), "late and twice");
     assert_eq!(due(&[started.clone(), deferred.clone()]), None);
