@@ -82,7 +82,8 @@ pub(super) fn run(config: Option<&Path>, args: &BackfillArgs, out: &mut Out) -> 
             told = failure.to_owned();
             bar.suspend(|| say(&format!("the daemon tries again: {}", clean(failure))));
         }
-        client.runtime().block_on(tokio::time::sleep(LOOK));
+        // A timer is made where its runtime is.
+        client.runtime().block_on(async { tokio::time::sleep(LOOK).await });
         standing = read(&client, client.ask(reqwest::Method::GET, &path, &[])?)?;
     }
     bar.finish_and_clear();
