@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use super::World;
 use super::address::{admin, listen, overlap};
 use super::files::{Base, CONFIG_BYTES_MAX, FILE_UNREADABLE, SEARCHED, absolute, read_text};
-use super::mask::{hide, hide_in_faults};
 use super::outbound::egress;
 use super::registration::public_url;
 use super::retention::retention;
@@ -17,7 +16,10 @@ use super::settings::{AdminAddress, Config, Limits, Log, LogFormat};
 use super::{orchestrators, shapes, sources};
 use crate::fault::{Fault, Faults, Place, SourceText, nearest};
 use crate::yaml::secret;
-use crate::yaml::{Fields, Node, Yaml, parse};
+use crate::yaml::{Fields, Node, Yaml, hide, hide_in_faults, parse};
+
+/// Keys whose values are secrets, so that no report shows them.
+const SECRET_KEYS: [&str; 6] = ["secrets", "client_secret", "token", "admin_token", "refresh_token", "password"];
 
 /// What bodies may be limited to.
 const BODY: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 30;
@@ -48,9 +50,9 @@ pub fn load(file: &Path, world: &dyn World) -> (Option<Config>, Faults) {
     };
     let mut documents = match parse(&source) {
         Ok(documents) => documents,
-        Err(found) => return (None, hide_in_faults(found, &source)),
+        Err(found) => return (None, hide_in_faults(found, &source, &SECRET_KEYS)),
     };
-    hide(&mut documents, &source);
+    hide(&mut documents, &source, &SECRET_KEYS);
     let config = match documents.as_slice() {
         [root] => decode(root, file, world, &mut faults),
         [] => {

@@ -10,7 +10,6 @@ mod decode;
 mod files;
 #[cfg(test)]
 mod fuzz;
-mod mask;
 mod orchestrators;
 mod outbound;
 mod polls;

@@ -9,7 +9,10 @@ use super::model::{ConfigValue, Connector};
 use super::{Auth, AuthValue, read};
 use crate::fault::{Fault, Faults, Place, SourceText, nearest};
 use crate::secret::{SecretFrom, SecretRef};
-use crate::yaml::{Node, Yaml, parse};
+use crate::yaml::{Node, Yaml, hide, hide_in_faults, parse};
+
+/// Keys whose values are secrets, so that no report shows them.
+const SECRET_KEYS: [&str; 8] = ["bearer", "password", "secret", "client_secret", "refresh_token", "token", "api_key", "value"];
 
 /// The connectors of a configuration, by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -205,13 +208,14 @@ fn documents(file: &Arc<SourceText>, faults: &mut Faults) -> Vec<Node> {
         faults.push(Fault::error("file-too-large", whole(), message).help("keep the operations that are needed"));
         return Vec::new();
     }
-    let nodes = match parse(file) {
+    let mut nodes = match parse(file) {
         Ok(nodes) => nodes,
         Err(found) => {
-            faults.extend(found);
+            faults.extend(hide_in_faults(found, file, &SECRET_KEYS));
             return Vec::new();
         }
     };
+    hide(&mut nodes, file, &SECRET_KEYS);
     if nodes.is_empty() {
         faults.push(Fault::warning("no-connectors", whole(), "the file has 0 connectors"));
     }

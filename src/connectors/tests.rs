@@ -396,3 +396,20 @@ fn the_schema_knows_the_same_keys() {
     assert_eq!(schema["required"], json!(["connector", "base_url"]));
     assert_eq!(schema["definitions"]["operation"]["required"], json!(["method", "path"]));
 }
+
+#[test]
+fn no_report_shows_a_secret_that_is_written_out() {
+    for text in [
+        "connector: a\nbase_url: https://x.example\nauth: {bearer: canary-secret-0123456789, nope: 1}\noperations: {x: {method: GET, path: /x}}\n",
+        "connector: a\nbase_url: https://x.example\nauth: {api_key: {in: heder, name: X-Key, value: canary-secret-0123456789}}\noperations: {x: {method: GET, path: /x}}\n",
+        "connector: a\nauth: {bearer: canary-secret-0123456789: 7}\n",
+    ] {
+        let file = Arc::new(SourceText { path: "a.yaml".into(), text: text.to_owned() });
+        let (_, faults) = Connectors::load(&[file], None);
+        assert!(faults.any_error(), "{text}");
+        for fault in &faults {
+            let shown = fault.place.as_ref().map_or("", |place| place.source.text.as_str());
+            assert!(!format!("{shown}{}", fault.one_line()).contains("canary"), "{}\n{shown}", fault.one_line());
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod fields;
 #[cfg(test)]
 pub(crate) mod fuzz;
 mod inside;
+mod mask;
 mod parse;
 mod print;
 pub mod secret;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 
 pub use difference::{differences, short};
 pub use fields::{Fields, Later};
+pub use mask::{hide, hide_in_faults};
 pub use parse::{NODES_MAX, TEXT_MAX, parse};
 pub use print::print;
 

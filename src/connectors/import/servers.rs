@@ -79,6 +79,10 @@ fn servers(holder: &Value) -> Vec<(String, &Value)> {
 /// An absolute URL of HTTP without credentials, query and fragment, without a slash at its end.
 fn absolute(text: &str) -> Option<String> {
     let parsed = url::Url::parse(text).ok()?;
+    // Browsers also take `https:a.b`; a base URL is written out.
+    if !text.get(parsed.scheme().len()..)?.starts_with("://") {
+        return None;
+    }
     let plain =
         matches!(parsed.scheme(), "http" | "https") && parsed.has_host() && parsed.username().is_empty() && parsed.password().is_none();
     (plain && parsed.query().is_none() && parsed.fragment().is_none()).then(|| text.trim_end_matches('/').to_owned())
@@ -154,7 +158,18 @@ mod tests {
     fn a_server_becomes_a_base_url() {
         let url = |url: &str| of(json!([{ "url": url }]), None, true);
         assert_eq!(url("https://api.example.com/v1/"), Ok(("https://api.example.com/v1".to_owned(), vec![])));
-        for bad in ["/v1", "", "ftp://a", "https://u:p@a.b", "https://a/?x=1", "//a.b/c", "https://{host}/", "http://a.example"] {
+        for bad in [
+            "/v1",
+            "",
+            "ftp://a",
+            "https://u:p@a.b",
+            "https://a/?x=1",
+            "//a.b/c",
+            "https:!//a.b",
+            "https:a.b",
+            "https://{host}/",
+            "http://a.example",
+        ] {
             assert!(url(bad).is_err(), "{bad}");
         }
         assert_eq!(of(json!([{"url": "http://a.example"}]), None, false).map(|(url, _)| url), Ok("http://a.example".to_owned()));

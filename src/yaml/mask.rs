@@ -1,19 +1,16 @@
-//! Hides the secrets that are written in a configuration file from the excerpts that reports show of it.
+//! Hides the secrets that are written in a file of people from the excerpts that reports show of it.
 
 use std::sync::Arc;
 
+use super::{Node, Yaml};
 use crate::fault::{Faults, Place, SourceText};
-use crate::yaml::{Node, Yaml};
 
-/// Keys whose values are secrets.
-const SECRET_KEYS: [&str; 6] = ["secrets", "client_secret", "token", "admin_token", "refresh_token", "password"];
-
-/// Makes every place of the tree one in a text in which plain secrets and passwords in URLs are stars.
-pub(super) fn hide(documents: &mut [Node], source: &SourceText) {
+/// Makes every place of the trees one in a text in which plain values of the `secret` keys and passwords in URLs are stars.
+pub fn hide(documents: &mut [Node], source: &SourceText, secret: &[&str]) {
     let mut lines = lines_of(source);
     let mut hidden = false;
     for document in &*documents {
-        walk(document, false, &mut |place, text| hidden |= mask_place(&mut lines, place, text));
+        walk(document, secret, false, &mut |place, text| hidden |= mask_place(&mut lines, place, text));
     }
     if hidden {
         let masked = text_of(lines, source);
@@ -21,10 +18,11 @@ pub(super) fn hide(documents: &mut [Node], source: &SourceText) {
     }
 }
 
-/// The faults of a text that is no YAML, over a text in which everything behind a secret's key is stars.
-pub(super) fn hide_in_faults(faults: Faults, source: &SourceText) -> Faults {
+/// The faults of a text that is no YAML, over a text in which everything behind a `secret` key is stars.
+#[must_use]
+pub fn hide_in_faults(faults: Faults, source: &SourceText, secret: &[&str]) -> Faults {
     let mut lines = lines_of(source);
-    let hidden: Vec<bool> = lines.iter_mut().map(|line| mask_line(line)).collect();
+    let hidden: Vec<bool> = lines.iter_mut().map(|line| mask_line(line, secret)).collect();
     let masked = text_of(lines, source);
     let mut all = Faults::new();
     for mut fault in faults {
@@ -64,16 +62,16 @@ fn move_to(node: &mut Node, source: &Arc<SourceText>) {
 }
 
 /// Calls `found` for each plain scalar in the place of a secret and each URL with credentials.
-fn walk(node: &Node, secret: bool, found: &mut impl FnMut(&Place, &str)) {
+fn walk(node: &Node, keys: &[&str], secret: bool, found: &mut impl FnMut(&Place, &str)) {
     match &node.value {
         Yaml::Text(text) if secret || has_credentials(text) => found(&node.place, text),
         Yaml::Number(number) if secret => found(&node.place, &number.to_string()),
-        Yaml::List(items) => items.iter().for_each(|item| walk(item, secret, found)),
+        Yaml::List(items) => items.iter().for_each(|item| walk(item, keys, secret, found)),
         Yaml::Map(entries) => {
             for (key, value) in entries {
                 // Inside `{env: NAME}` names are shown; `password` is also the name of a way to authenticate.
-                let inner = SECRET_KEYS.contains(&key.name.as_str()) && !matches!(value.value, Yaml::Map(_));
-                walk(value, inner, found);
+                let inner = keys.contains(&key.name.as_str()) && !matches!(value.value, Yaml::Map(_));
+                walk(value, keys, inner, found);
             }
         }
         Yaml::Text(_) | Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => {}
@@ -105,9 +103,9 @@ fn mask_place(lines: &mut [Vec<char>], place: &Place, text: &str) -> bool {
 }
 
 /// For a text that is no YAML: stars behind every key that names a secret.
-fn mask_line(line: &mut [char]) -> bool {
+fn mask_line(line: &mut [char], keys: &[&str]) -> bool {
     let text: String = line.iter().collect();
-    let Some(at) = SECRET_KEYS.iter().filter_map(|key| text.find(&format!("{key}:")).map(|at| at + key.len() + 1)).min() else {
+    let Some(at) = keys.iter().filter_map(|key| text.find(&format!("{key}:")).map(|at| at + key.len() + 1)).min() else {
         return false;
     };
     let from = text[..at].chars().count();
