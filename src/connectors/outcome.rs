@@ -6,7 +6,7 @@ use super::call::pruned;
 use super::operation::{After, Operation};
 use super::request::CallResponse;
 use super::{Access, Connector};
-use crate::expr::{At, EvalError, Expression, RESULT_MAX, Scope, Template, explain};
+use crate::expr::{At, EvalError, Expression, RESULT_MAX, Scope, Template, explain, size};
 use crate::time::Timestamp;
 
 /// What an answer means.
@@ -179,7 +179,7 @@ fn value(operation: &Operation, seen: &Value, input: &Value, config: &Value, now
         one => entry(operation, one, seen, input, config, now),
     };
     match curated {
-        Ok(value) if weight(&value) > RESULT_MAX => {
+        Ok(value) if size(&value) > RESULT_MAX => {
             Meaning::Dead(format!("the value is larger than {RESULT_MAX} bytes; pick what is needed with `output`"))
         }
         Ok(value) => Meaning::Value(value),
@@ -195,27 +195,4 @@ fn entry(operation: &Operation, entry: &Value, seen: &Value, input: &Value, conf
         Ok((name.clone(), value))
     });
     fields.collect::<Result<Map<_, _>, String>>().map(Value::Object)
-}
-
-/// Roughly the bytes of a value as JSON, counted no further than the limit.
-fn weight(value: &Value) -> usize {
-    let (mut total, mut open) = (0_usize, vec![value]);
-    while let Some(next) = open.pop() {
-        total = total.saturating_add(match next {
-            Value::String(text) => text.len() + 2,
-            Value::Array(items) => {
-                open.extend(items);
-                2
-            }
-            Value::Object(map) => {
-                open.extend(map.values());
-                map.keys().map(|key| key.len() + 4).sum::<usize>() + 2
-            }
-            _ => 8,
-        });
-        if total > RESULT_MAX {
-            break;
-        }
-    }
-    total
 }

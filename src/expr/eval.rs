@@ -95,8 +95,9 @@ fn lookup<'a>(path: &[String], scope: &Scope<'a>) -> Result<Found<'a>, EvalError
     Ok(Found::Json(value))
 }
 
-/// Roughly the bytes of a value as JSON, counted no further than the limit.
-fn size(value: &Value) -> usize {
+/// Roughly the bytes of a value as JSON, counted no further than [`RESULT_MAX`].
+#[must_use]
+pub fn size(value: &Value) -> usize {
     let mut total = 0_usize;
     let mut open = vec![value];
     while let Some(next) = open.pop() {

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use at::{At, ExpressionFault, explain};
+pub use eval::size;
 pub use template::Template;
 pub use tree::Tree;
 
