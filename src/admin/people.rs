@@ -121,7 +121,7 @@ pub(super) async fn discard(State(api): State<Arc<Api>>, Path(id): Path<String>,
         let why = if run.state.is_settled() { "it is over" } else { "it is at work: pause its rule or wait a moment" };
         return Err(refused(&run, why));
     }
-    let fact = Fact::Discarded { reason: reason(words.reason), at: api.admin.clock.now() };
+    let fact = Fact::Discarded { reason: reason(words.reason), blocked: run.state == RunState::Blocked, at: api.admin.clock.now() };
     let answered = decide(journal, &run, fact, "discarded").await?;
     let rule = run.planned.rule.to_string();
     metrics::counter!(metric::RUNS, "rule" => rule, "state" => RunState::Discarded.as_str()).increment(1);

@@ -235,6 +235,9 @@ pub enum Fact {
         /// Why, in the person's words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// Its turn had not come. A journal that lost the segments of the run before it would not say so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        blocked: bool,
         /// When.
         at: Timestamp,
     },

@@ -108,11 +108,11 @@ impl Run {
         self.due(RunState::Running, at, at);
     }
 
-    /// Put aside.
-    pub(super) fn discard(&mut self, reason: Option<&str>, at: Timestamp) {
+    /// Put aside while it `was` in a state.
+    pub(super) fn discard(&mut self, reason: Option<&str>, was: RunState, at: Timestamp) {
         let before = match &self.cause {
-            Some(cause) => format!("; it was {} ({}: {})", self.state.as_str(), cause.code, cause.message),
-            None => format!("; it was {}", self.state.as_str()),
+            Some(cause) => format!("; it was {} ({}: {})", was.as_str(), cause.code, cause.message),
+            None => format!("; it was {}", was.as_str()),
         };
         let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         self.cause = Some(Cause { code: "discarded".to_owned(), message: format!("put aside by a person{why}{before}") });
@@ -204,25 +204,36 @@ mod tests {
     #[test]
     fn a_discarded_run_says_what_it_was_and_stays_so() {
         let mut run = run(Some(RunState::Ambiguous));
-        run.apply(&Fact::Discarded { reason: Some("done by hand".to_owned()), at: at(9) });
+        run.apply(&Fact::Discarded { reason: Some("done by hand".to_owned()), blocked: false, at: at(9) });
         assert_eq!((run.state, run.next_at), (RunState::Discarded, None));
         let message = run.cause.as_ref().expect("a cause").message.clone();
         assert!(message.contains("done by hand") && message.contains("ambiguous") && message.contains("who knows"), "{message}");
         let before = run.clone();
         run.apply(&Fact::Retried { at: at(10), due: None });
-        run.apply(&Fact::Discarded { reason: None, at: at(11) });
+        run.apply(&Fact::Discarded { reason: None, blocked: false, at: at(11) });
         assert_eq!(run, before);
     }
 
     #[test]
     fn a_run_at_work_is_not_put_aside_and_one_that_waits_is() {
         let mut working = run(None);
-        working.apply(&Fact::Discarded { reason: None, at: at(9) });
+        working.apply(&Fact::Discarded { reason: None, blocked: false, at: at(9) });
         assert_eq!(working.state, RunState::Running);
         let cause = Cause { code: "server".to_owned(), message: "503".to_owned() };
         working.apply(&Fact::Waits { state: RunState::Retrying, until: at(99), cause, at: at(9) });
-        working.apply(&Fact::Discarded { reason: None, at: at(10) });
+        working.apply(&Fact::Discarded { reason: None, blocked: false, at: at(10) });
         assert_eq!(working.state, RunState::Discarded);
+    }
+
+    #[test]
+    fn a_run_that_was_blocked_is_put_aside_also_where_nobody_knows_who_had_the_turn() {
+        let aside = Fact::Discarded { reason: None, blocked: true, at: at(9) };
+        let mut blocked = Run::new(run(None).planned);
+        let mut alone = blocked.clone();
+        blocked.block();
+        blocked.apply(&aside);
+        alone.apply(&aside);
+        assert_eq!((alone.state, &alone), (RunState::Discarded, &blocked));
     }
 
     #[test]
@@ -264,7 +275,7 @@ mod tests {
             run.apply(&Fact::Settled { state: RunState::Dead, cause, would: Vec::new(), at: at(10 + n) });
         }
         assert_eq!((run.notes.len(), run.notes[9].at), (NOTES_KEPT, at(59)));
-        run.apply(&Fact::Discarded { reason: Some("x".repeat(9_999)), at: at(99) });
+        run.apply(&Fact::Discarded { reason: Some("x".repeat(9_999)), blocked: false, at: at(99) });
         assert_eq!(run.notes[9].reason.as_ref().map(|reason| reason.chars().count()), Some(REASON_MAX));
     }
 }

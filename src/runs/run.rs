@@ -111,7 +111,7 @@ impl Run {
             match fact {
                 Fact::Retried { at, due } if self.is_left_to_people() => self.begin_anew(*at, due.unwrap_or(*at)),
                 Fact::Accepted { value, reason, at } if self.is_left_to_people() => self.accept(value, reason.as_deref(), *at),
-                Fact::Discarded { reason, at } if self.is_left_to_people() => self.discard(reason.as_deref(), *at),
+                Fact::Discarded { reason, at, .. } if self.is_left_to_people() => self.discard(reason.as_deref(), self.state, *at),
                 _ => {}
             }
             return;
@@ -188,7 +188,10 @@ impl Run {
                     self.set_open_step(if self.intent.is_some() { StepState::Unknown } else { StepState::Failed });
                 }
             }
-            Fact::Discarded { reason, at } if self.may_be_discarded() => self.discard(reason.as_deref(), *at),
+            Fact::Discarded { reason, blocked, at } if self.may_be_discarded() || (*blocked && self.intent.is_none()) => {
+                let was = if *blocked { RunState::Blocked } else { self.state };
+                self.discard(reason.as_deref(), was, *at);
+            }
             Fact::Retried { .. } | Fact::Accepted { .. } | Fact::Discarded { .. } => {}
         }
     }
@@ -565,7 +568,7 @@ mod tests {
             state.prop_map(settled),
             Just(Fact::Retried { at: at(400), due: None }),
             Just(Fact::Accepted { value: json!({"Id": 1}), reason: None, at: at(410) }),
-            Just(Fact::Discarded { reason: Some("not needed".to_owned()), at: at(420) }),
+            Just(Fact::Discarded { reason: Some("not needed".to_owned()), blocked: false, at: at(420) }),
         ]
     }
 

@@ -107,14 +107,14 @@ fn settled(state: RunState, at: Timestamp) -> Fact {
     Fact::Settled { state, cause, would: Vec::new(), at }
 }
 
-fn fact(number: u8, at: Timestamp) -> Fact {
+fn fact(number: u8, blocked: bool, at: Timestamp) -> Fact {
     let cause = Cause { code: "server".into(), message: "503".into() };
     match number {
         0 => Fact::Waits { state: RunState::Retrying, until: at.plus(Duration::from_secs(5)), cause, at },
         1 => settled(RunState::Dead, at),
         2 => settled(RunState::Succeeded, at),
         3 => Fact::Retried { at, due: None },
-        4 => Fact::Discarded { reason: None, at },
+        4 => Fact::Discarded { reason: None, blocked, at },
         _ => Fact::StepDone { step: 0, id: None, kind: "http".into(), value: json!("v"), maybe_twice: false, at },
     }
 }
@@ -162,7 +162,7 @@ proptest! {
                     let count = model.runs.len().max(1);
                     let Some(id) = model.runs.keys().nth(usize::from(run) % count).copied() else { continue };
                     if journal.run(id).expect("reads").is_some() && (number > 2 || model.runs[&id].state != RunState::Blocked) {
-                        let fact = fact(number, clock.now());
+                        let fact = fact(number, model.runs[&id].state == RunState::Blocked, clock.now());
                         // Nobody works on a run that is blocked.
                         if matches!(fact, Fact::StepDone { .. }) && model.runs[&id].state == RunState::Blocked {
                             continue;
