@@ -229,6 +229,12 @@ impl Daemon {
         line.and_then(|line| line.rsplit_once(' ')).map_or(0.0, |(_, value)| value.parse().unwrap())
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Ends it as a supervisor does.
     pub(crate) fn stop(mut self) {
         Command::new("kill").arg(self.child.id().to_string()).status().unwrap();

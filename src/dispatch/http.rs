@@ -21,9 +21,10 @@ pub(super) async fn call(targets: &Targets, order: &Order, call: &HttpCall, cloc
         let message = "there is no client for `http` steps: the configuration's `egress` could not be used".to_owned();
         return Answered::failed(line, Failure { class: Class::Connect, status: None, message, retry_after: None });
     };
-    match client.send(outgoing(order, call)).await {
-        Ok(answer) => {
-            let trace = CallTrace { request: line, status: Some(answer.status), bytes: answer.body.len() as u64 };
+    // One byte more than becomes the value tells a body that ends there from one that goes on.
+    match client.send_keeping(outgoing(order, call), VALUE_MAX + 1).await {
+        Ok((answer, bytes)) => {
+            let trace = CallTrace { request: line, status: Some(answer.status), bytes };
             let outcome = refusal(&answer, clock.now()).map_or_else(|| Outcome::Done { value: value(&answer) }, Outcome::Failed);
             Answered::new(trace, outcome)
         }

@@ -160,6 +160,15 @@ impl Client {
     /// # Errors
     /// A [`Failure`] with its class, secrets masked.
     pub async fn send(&self, request: Outgoing) -> Result<Answer, Failure> {
+        self.send_keeping(request, ANSWER_MAX).await.map(|(answer, _)| answer)
+    }
+
+    /// As [`Client::send`], for callers that need no more than the first `keep` bytes of a body: the rest is read, so that its end is
+    /// known, and not held in memory. Gives also how long the body was.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_keeping(&self, request: Outgoing, keep: usize) -> Result<(Answer, u64), Failure> {
         let deadline = Instant::now() + request.timeout;
         let url = self.destination(&request)?;
         let method = Method::from_bytes(request.method.as_bytes())
@@ -194,7 +203,7 @@ impl Client {
             Ok(Err(error)) => return Err(failure::of_request(&error, &url, departure.happened())),
             Err(_) => return Err(failure::of_timeout(&url, request.timeout, departure.happened())),
         };
-        read(response, &url, deadline, request.timeout).await
+        read(response, &url, deadline, request.timeout, keep).await
     }
 
     /// The URL, if it is one that may be called. Addresses in the URL never meet a resolver, so they are judged here.
@@ -310,8 +319,14 @@ fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, Failure> {
     Ok(map)
 }
 
-/// Reads an answer under the limits.
-async fn read(mut response: reqwest::Response, url: &Url, deadline: Instant, timeout: Duration) -> Result<Answer, Failure> {
+/// Reads an answer under the limits and keeps the first `keep` bytes of it; also how long it was.
+async fn read(
+    mut response: reqwest::Response,
+    url: &Url,
+    deadline: Instant,
+    timeout: Duration,
+    keep: usize,
+) -> Result<(Answer, u64), Failure> {
     let status = response.status().as_u16();
     if (300..400).contains(&status) {
         let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok());
@@ -322,7 +337,7 @@ async fn read(mut response: reqwest::Response, url: &Url, deadline: Instant, tim
     let encoded = response.headers().get(CONTENT_ENCODING).filter(|e| !e.is_empty() && !e.as_bytes().eq_ignore_ascii_case(b"identity"));
     if let Some(encoding) = encoded {
         if explains {
-            return Ok(Answer { status, headers, body: Bytes::new() });
+            return Ok((Answer { status, headers, body: Bytes::new() }, 0));
         }
         return Err(failure::of_encoding(status, &String::from_utf8_lossy(encoding.as_bytes()), url));
     }
@@ -330,11 +345,12 @@ async fn read(mut response: reqwest::Response, url: &Url, deadline: Instant, tim
     if !explains && response.content_length().is_some_and(|length| length > limit as u64) {
         return Err(failure::of_length(status, url));
     }
-    let mut body = BytesMut::new();
+    let (mut body, mut length) = (BytesMut::new(), 0);
     loop {
         let cut = match timeout_at(deadline, response.chunk()).await {
-            Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= limit => {
-                body.extend_from_slice(&chunk);
+            Ok(Ok(Some(chunk))) if length + chunk.len() <= limit => {
+                length += chunk.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(keep - body.len().min(keep))]);
                 continue;
             }
             Ok(Ok(None)) => break,
@@ -347,7 +363,7 @@ async fn read(mut response: reqwest::Response, url: &Url, deadline: Instant, tim
         }
         return Err(cut);
     }
-    Ok(Answer { status, headers, body: body.freeze() })
+    Ok((Answer { status, headers, body: body.freeze() }, length as u64))
 }
 
 fn text_headers(headers: &HeaderMap) -> Vec<(String, String)> {

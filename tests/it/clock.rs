@@ -18,6 +18,15 @@ steps:
   - http: {method: POST, url: \"http://ADDRESS/x\", body: {id: \"${item.Id}\"}}
 ";
 
+/// Half a day is half a day, whatever the clock says.
+const LATER: &str = "\
+rule: later
+events: queueItem.transactionFailed
+steps:
+  - wait: 12h
+  - http: {method: POST, url: \"http://ADDRESS/later\", body: {later: \"${item.Id}\"}}
+";
+
 fn library() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketime.so.1")));
     folders.chain([PathBuf::from("/usr/lib/faketime/libfaketime.so.1")]).find(|path| path.exists())
@@ -31,7 +40,7 @@ async fn start(folder: &Folder, library: &std::path::Path) -> Daemon {
 }
 
 async fn attempts(daemon: &Daemon) -> Vec<u64> {
-    daemon.list("/api/v1/runs").await.iter().map(|run| run["attempts"].as_u64().unwrap_or(0)).collect()
+    daemon.list("/api/v1/runs?rule=follow-up").await.iter().map(|run| run["attempts"].as_u64().unwrap_or(0)).collect()
 }
 
 /// Awaits two further attempts of every run; nothing died.
@@ -53,6 +62,7 @@ async fn survives(jump: &str, after_restart: bool) {
     let target = Endpoint::start(Manner::Answer(429, "", "later")).await;
     let folder = Folder::new("http://127.0.0.1:9");
     folder.rule("follow-up", &RULE.replace("ADDRESS", &target.address.to_string()));
+    folder.rule("later", &LATER.replace("ADDRESS", &target.address.to_string()));
     folder.write("time", "+0");
     let mut daemon = start(&folder, &library).await;
     let mut ids = Vec::new();
@@ -83,6 +93,8 @@ async fn survives(jump: &str, after_restart: bool) {
     goes_on(&daemon, "when the clock is right again").await;
     target.now(Manner::Answer(200, "", ""));
     until_within(SOON, "every run succeeds", async || (daemon.runs("succeeded").await.len() == 15).then_some(())).await;
+    assert_eq!(daemon.runs("waiting").await.len(), 15, "those that wait for half a day still do");
+    assert!(!target.answered().keys().any(|body| body.contains("later")));
     assert!(ids.is_sorted(), "ids rise whatever the clock says: {ids:?}");
     let kept: Vec<_> = daemon.list("/api/v1/events").await.iter().map(|event| event["id"].as_str().expect("an id").to_owned()).collect();
     assert_eq!(kept, ids, "nothing is deleted");
@@ -96,6 +108,17 @@ async fn a_clock_that_is_set_an_hour_forth_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_set_an_hour_back_changes_nothing() {
     survives("-1h", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_a_day_forth_changes_nothing() {
+    // Not over a restart: then a day may have passed.
+    survives("+1d", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_a_day_back_changes_nothing() {
+    survives("-1d", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

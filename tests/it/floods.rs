@@ -286,3 +286,52 @@ async fn slowhttptest_finds_the_service_available() {
         assert!(!verdicts.is_empty() && verdicts.iter().all(|line| line.contains("YES")), "{mode}: {plain}");
     }
 }
+
+/// Values of a label in an exposition.
+fn labels(text: &str, label: &str) -> std::collections::BTreeSet<String> {
+    let start = format!("{label}=\"");
+    let found = text.lines().filter_map(|line| Some(line.split_once(&start)?.1.split_once('"')?.0.to_owned()));
+    found.collect()
+}
+
+/// Types and targets that come from data are without number; what a scrape answers is not, also while they come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scrape_under_load_stays_as_long_as_it_was_however_many_types_and_targets_there_are() {
+    const EACH: u64 = 260;
+    let folder = Folder::new("http://127.0.0.1:9");
+    // No such host may be called: each run is over at once, and its target is known by its name all the same.
+    folder.rule("anywhere", "rule: anywhere\nevents: \"*\"\nsteps:\n  - http: {method: POST, url: \"http://${data.Host}:9/x\"}\n");
+    let daemon = Arc::new(Daemon::start(&folder).await);
+    let deliver = async |begin: u64| {
+        let mut senders = JoinSet::new();
+        for lane in 0..4 {
+            let daemon = Arc::clone(&daemon);
+            senders.spawn(async move {
+                for number in (begin + lane..begin + EACH).step_by(4) {
+                    let host = format!("127.0.{}.{}", number >> 8, number & 255);
+                    let body = serde_json::json!({"Type": format!("acme.kind{number}"), "EventId": number.to_string(), "Host": host});
+                    assert_eq!(daemon.deliver(&body).await.expect("an answer").0, 202);
+                }
+            });
+        }
+        while !senders.is_empty() {
+            // Asked while they come: a whole answer each time.
+            let text = daemon.get("/metrics").await;
+            assert!(text.as_str().expect("text").contains("tripline_build_info{"));
+            let _ended = senders.try_join_next().transpose().expect("a sender");
+        }
+        until_within(Duration::from_secs(120), "every run is over", async || {
+            (daemon.list("/api/v1/runs?state=dead").await.len() as u64 == begin + EACH).then_some(())
+        })
+        .await;
+        daemon.get("/metrics").await.as_str().expect("text").to_owned()
+    };
+    let first = deliver(0).await;
+    let second = deliver(EACH).await;
+    for (what, text) in [("first", &first), ("second", &second)] {
+        let (types, targets) = (labels(text, "type"), labels(text, "target"));
+        assert!(types.len() <= 101 && types.contains("other"), "{what}: {} types", types.len());
+        assert!(targets.len() <= 202 && targets.contains("other"), "{what}: {} targets", targets.len());
+    }
+    assert_eq!(first.lines().count(), second.lines().count(), "no line more for twice as many");
+}

@@ -30,6 +30,8 @@ mod docs;
 mod engine;
 /// Every family of events, signed.
 mod families;
+/// What targets and the machine do to runs.
+mod faults;
 /// Slow peers, overload, guesses.
 mod floods;
 /// The rule language and its tools.
@@ -57,6 +59,8 @@ mod services;
 mod soak;
 /// What people do with the state folder, and damage to the journal.
 mod state;
+/// The states of runs.
+mod states;
 mod steps;
 /// The state folder in bad hands.
 mod store;

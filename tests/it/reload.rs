@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Daemon, Folder, until};
+use crate::support::{Daemon, Endpoint, Folder, Manner, failed_item, until, until_within};
 
 /// One way in which a text comes into its file.
 type Way<'a> = &'a dyn Fn(&str);
@@ -120,4 +121,44 @@ async fn a_config_map_is_followed_and_a_broken_one_is_refused_and_shown() {
     let rules = daemon.get("/api/v1/rules").await;
     assert!(rules["refused"].is_null() && metric("0").await, "{rules}");
     assert!(daemon.get("/readyz").await["notes"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_wait_end_with_the_rule_they_began_with_whatever_becomes_of_its_file() {
+    let target = Endpoint::start(Manner::Answer(503, "", "")).await;
+    let folder = Folder::new("http://127.0.0.1:9");
+    let text = |rule: &str, says: &str| {
+        format!(
+            "rule: {rule}\nevents: queueItem.transactionFailed\nretry: {{first_wait: 100ms, max_wait: 300ms}}\nsteps:\n  - http: {{method: POST, url: \"http://{}/x\", body: {{{says}: \"${{item.Id}}\"}}}}\n",
+            target.address
+        )
+    };
+    for rule in ["changed", "removed", "renamed", "switched-off"] {
+        folder.rule(rule, &text(rule, &format!("old-{rule}")));
+    }
+    let mut daemon = Daemon::start(&folder).await;
+    assert_eq!(daemon.deliver(&failed_item(1)).await.expect("an answer").0, 202);
+    until("all were tried", async || {
+        let runs = daemon.list("/api/v1/runs").await;
+        (runs.len() == 4 && runs.iter().all(|run| run["attempts"].as_u64() > Some(0))).then_some(())
+    })
+    .await;
+    // Other steps as well: what the run did so far must not be taken for them.
+    folder.rule("changed", &text("changed", "new-changed").replace("steps:\n", "steps:\n  - emit: {type: was.new}\n"));
+    std::fs::remove_file(folder.path("rules/removed.yaml")).expect("removed");
+    folder.rule("renamed", &text("other-name", "new-renamed"));
+    folder.rule("switched-off", &text("switched-off", "new-off").replace("steps:", "mode: off\nsteps:"));
+    until("the new rules are in force", async || daemon.get("/api/v1/rules").await.to_string().contains("other-name").then_some(())).await;
+    assert_eq!(daemon.deliver(&failed_item(2)).await.expect("an answer").0, 202);
+    until("they are planned", async || (daemon.list("/api/v1/runs").await.len() == 6).then_some(())).await;
+    daemon.kill9();
+    daemon = Daemon::start(&folder).await;
+    target.now(Manner::Answer(200, "", ""));
+    // The breaker may have opened several times meanwhile.
+    until_within(Duration::from_secs(120), "all succeed", async || (daemon.runs("succeeded").await.len() == 6).then_some(())).await;
+    let bodies: Vec<_> = target.answered().into_keys().collect();
+    let expected = ["new-changed\":2", "new-renamed\":2", "old-changed\":1", "old-removed\":1", "old-renamed\":1", "old-switched-off\":1"];
+    assert_eq!(bodies, expected.map(|body| format!("{{\"{body}}}")));
+    let generations: Vec<_> = daemon.list("/api/v1/runs?rule=changed").await.iter().map(|run| run["generation"].clone()).collect();
+    assert!(generations[0] != generations[1] && daemon.list("/api/v1/runs?rule=removed").await.len() == 1, "{generations:?}");
 }

@@ -68,6 +68,40 @@ async fn runs_with_one_key_go_one_after_another_over_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_older_than_one_that_was_handled_is_dropped_also_after_a_kill() {
+    let target = Endpoint::start(FINE).await;
+    let folder = Folder::new("http://127.0.0.1:9");
+    folder.rule(
+        "newest",
+        &format!(
+            "rule: newest\nevents: queueItem.transactionFailed\nordered_by: ${{item.Reference}}\nskip_if_newer: true\nsteps:\n  - http: {{method: POST, url: \"http://{}/x\", body: {{id: \"${{item.Id}}\"}}}}\n",
+            target.address
+        ),
+    );
+    let mut daemon = Daemon::start(&folder).await;
+    let happened = async |daemon: &Daemon, id: u64, reference: &str, hour: u32| {
+        let mut item = failed_item(id);
+        item["Timestamp"] = format!("2026-11-22T{hour:02}:00:00Z").into();
+        item["QueueItem"]["EndProcessing"] = item["Timestamp"].clone();
+        item["QueueItem"]["Reference"] = reference.into();
+        assert_eq!(daemon.deliver(&item).await.expect("an answer").0, 202);
+    };
+    happened(&daemon, 1, "A", 12).await;
+    runs(&daemon, "succeeded", 1).await;
+    daemon.kill9();
+    daemon = Daemon::start(&folder).await;
+    // Older, of another key, newer, older than that.
+    happened(&daemon, 2, "A", 11).await;
+    happened(&daemon, 3, "B", 11).await;
+    happened(&daemon, 4, "A", 13).await;
+    runs(&daemon, "succeeded", 3).await;
+    happened(&daemon, 5, "A", 12).await;
+    let dropped = runs(&daemon, "discarded", 2).await;
+    assert!(dropped.iter().all(|run| run["cause"] == "older" && run["attempts"] == 0), "{dropped:?}");
+    assert_eq!(bodies(&target).into_keys().collect::<Vec<_>>(), ["{\"id\":1}", "{\"id\":3}", "{\"id\":4}"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_sends_no_more_than_its_limits() {
     let target = Endpoint::start(Manner::Hang).await;
     let folder = Folder::new("http://127.0.0.1:9");

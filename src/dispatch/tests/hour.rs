@@ -17,13 +17,17 @@ const GOOD_EVERY: Duration = Duration::from_secs(15);
 
 /// Lets `time` pass. What the journal's thread and the sockets have to do meanwhile is done between the steps.
 async fn pass(bench: &Bench, time: Duration) {
-    for _ in 0..time.as_millis() / STEP.as_millis() {
+    pass_by(bench, time, STEP).await;
+}
+
+async fn pass_by(bench: &Bench, time: Duration, step: Duration) {
+    for _ in 0..time.as_millis() / step.as_millis() {
         for _ in 0..2 {
             assert!(bench.journal.ping().await, "the journal lives");
             tokio::task::yield_now().await;
         }
-        bench.clock.set(bench.clock.now().plus(STEP));
-        tokio::time::advance(STEP).await;
+        bench.clock.set(bench.clock.now().plus(step));
+        tokio::time::advance(step).await;
     }
 }
 
@@ -120,6 +124,74 @@ async fn an_hour_of_429_of_silence_and_of_no_dns_loses_nothing_and_ends_by_itsel
         assert!(taken.values().all(|times| *times == 1), "once");
     }
     assert_eq!(taken(&silent, asked.1).len() as u64, RUNS);
+    drop(over);
+    held.await.expect("ends");
+    bench.stop().await;
+}
+
+/// Runs for each target that throttles.
+const THROTTLED: u64 = 4;
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_429_is_waited_out_whatever_its_retry_after_says() {
+    let (over, held) = std::sync::mpsc::channel::<()>();
+    let held = tokio::task::spawn_blocking(move || held.recv().is_err());
+    let out = Arc::new(AtomicBool::new(true));
+    let start = Timestamp::from_millis(1_700_000_000_000);
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+    // How it asks, and how often it may be asked in the hour by so many runs: a wait that is told holds the whole target, so that
+    // each time at most all of them come; one that is no wait leaves each run to its own.
+    let hour = Duration::from_secs(3600);
+    let told = |wait: u64| (3600 / wait + 1) * THROTTLED;
+    let own = 40 * THROTTLED;
+    let (begins, ends) = ("Tue, 14 Nov 2023 22:13:20 GMT", "Tue, 14 Nov 2023 23:13:20 GMT");
+    assert_eq!(Timestamp::parse_http_date(begins), Some(start));
+    let table: Vec<(Vec<(&'static str, String)>, u64)> = vec![
+        (vec![("retry-after", "60".into())], told(60)),
+        // The whole hour at once, by the server's own clock and by ours.
+        (vec![("retry-after", ends.into()), ("date", begins.into())], told(900)),
+        (vec![("retry-after", ends.into())], told(900)),
+        (vec![("retry-after", "1000000000000".into())], told(900)),
+        (vec![("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT".into())], told(900)),
+        (vec![("retry-after", "60".into()), ("retry-after", "300".into())], told(300)),
+        (vec![("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT".into())], own),
+        (vec![("retry-after", "-5".into())], own),
+        (vec![("retry-after", "soon".into())], own),
+        (vec![], own),
+    ];
+    let (mut peers, mut text) = (Vec::new(), Vec::new());
+    for (number, (headers, _)) in table.iter().enumerate() {
+        let (headers, throttles) = (headers.clone(), Arc::clone(&out));
+        let peer = Peer::start(move |_, _| {
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            if throttles.load(Ordering::SeqCst) { answer(429, &headers, "") } else { answer(204, &[], "") }
+        })
+        .await;
+        text.push(format!("rule: r{number}\nevents: queueItem.added\nsteps:\n  - http: {{method: POST, url: '{}/x'}}\n", peer.url));
+        peers.push(peer);
+    }
+    let client = Client::new(&Egress::default()).expect("a client");
+    let targets = Targets { orchestrators: BTreeMap::new(), http: Some(client), ..Targets::default() };
+    let mut bench = Bench::with(&text.join("---\n"), targets, Clock::manual(start), dir);
+    let mut ids = Vec::new();
+    for number in 0..table.len() as u64 * THROTTLED {
+        ids.push(bench.plan(&format!("r{}", number / THROTTLED), number).await);
+    }
+    pass_by(&bench, hour, Duration::from_secs(1)).await;
+    let asked: Vec<_> = peers.iter().map(|peer| peer.heard().len() as u64).collect();
+    eprintln!("asked in the hour: {asked:?}");
+    for ((headers, most), asked) in table.iter().zip(&asked) {
+        assert!((4..=*most).contains(asked), "{headers:?}: asked {asked} times, at most {most} wanted");
+    }
+    assert!(ids.iter().all(|id| !state(&bench, *id).is_settled()), "none is given up");
+    out.store(false, Ordering::SeqCst);
+    // The longest wait, with what is added so that not all come at once, twice: held, then their own.
+    pass_by(&bench, Duration::from_secs(2 * 1_125), Duration::from_secs(1)).await;
+    for (number, peer) in peers.iter().enumerate() {
+        let taken = taken(peer, usize::try_from(asked[number]).expect("few"));
+        assert!(taken.len() as u64 == THROTTLED && taken.values().all(|times| *times == 1), "{:?}: each once: {taken:?}", table[number].0);
+    }
+    assert!(ids.iter().all(|id| state(&bench, *id) == RunState::Succeeded));
     drop(over);
     held.await.expect("ends");
     bench.stop().await;

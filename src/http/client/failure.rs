@@ -100,6 +100,16 @@ fn of_tls(error: &rustls::Error, host: &str) -> String {
         rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
             "its certificate's issuer is not trusted; put your company's root certificate into `egress.ca`"
         }
+        // What `openssl req -x509` makes is the root and the server's certificate in one; `egress.ca` does not help it.
+        rustls::Error::InvalidCertificate(Bad::Other(why)) => {
+            return format!(
+                "no TLS with `{host}`: its certificate is none for a server ({why}); one that signed itself as a root (`CA:TRUE`) has to be \
+                 replaced by one that a root signed, and the root put into `egress.ca`"
+            );
+        }
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+            "it does not speak TLS on this port; check the port, or write `http://` where that is meant"
+        }
         _ => return format!("no TLS with `{host}`: {error}"),
     };
     format!("no TLS with `{host}`: {help}")

@@ -16,6 +16,10 @@ pub(crate) enum Manner {
     Answer(u16, &'static str, &'static str),
     /// Takes the request and says nothing.
     Hang,
+    /// Says these bytes and closes.
+    Bytes(&'static str),
+    /// Answers 200 with a body that never ends.
+    Endless,
 }
 
 #[derive(Debug)]
@@ -24,6 +28,8 @@ struct Shared {
     /// When each body was answered first, and how many requests came in all.
     answered: BTreeMap<String, Instant>,
     requests: usize,
+    /// Bytes of endless bodies that were taken from it.
+    poured: u64,
 }
 
 /// An endpoint that lives until it is dropped.
@@ -38,7 +44,7 @@ impl Endpoint {
     pub(crate) async fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Mutex::new(Shared { manner, answered: BTreeMap::new(), requests: 0 }));
+        let shared = Arc::new(Mutex::new(Shared { manner, answered: BTreeMap::new(), requests: 0, poured: 0 }));
         let mut task = JoinSet::new();
         let served = Arc::clone(&shared);
         task.spawn(async move {
@@ -67,6 +73,11 @@ impl Endpoint {
     /// How many requests came.
     pub(crate) fn requests(&self) -> usize {
         self.shared.lock().expect("whole").requests
+    }
+
+    /// How many bytes of endless bodies were taken.
+    pub(crate) fn poured(&self) -> u64 {
+        self.shared.lock().expect("whole").poured
     }
 }
 
@@ -99,6 +110,17 @@ async fn serve(stream: TcpStream, shared: Arc<Mutex<Shared>>) -> std::io::Result
         };
         match manner {
             Manner::Hang => std::future::pending().await,
+            Manner::Bytes(text) => {
+                stream.write_all(text.as_bytes()).await?;
+                return stream.shutdown().await;
+            }
+            Manner::Endless => {
+                stream.write_all(b"HTTP/1.1 200 Said\r\nConnection: close\r\n\r\n").await?;
+                loop {
+                    stream.write_all(&[b'x'; 16 << 10]).await?;
+                    shared.lock().expect("whole").poured += 16 << 10;
+                }
+            }
             Manner::Answer(status, headers, text) => {
                 let answer = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n{headers}\r\n{text}", text.len());
                 stream.write_all(answer.as_bytes()).await?;

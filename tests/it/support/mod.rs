@@ -4,6 +4,7 @@ mod daemon;
 mod disk;
 mod endpoint;
 mod peer;
+mod tls;
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ pub(crate) use daemon::{Daemon, Folder};
 pub(crate) use disk::{Disk, skip};
 pub(crate) use endpoint::{Endpoint, Manner};
 pub(crate) use peer::{Sandbox, start_sandbox, start_sandbox_as};
+pub(crate) use tls::{EXPIRED, GOOD, ROOT, SELF_SIGNED, TlsEndpoint, no_tls};
 
 /// The secret of the webhook in all tests.
 pub(crate) const SECRET: &str = "canary-webhook-secret-0123456789";

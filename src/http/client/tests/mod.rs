@@ -179,6 +179,21 @@ async fn an_endless_answer_is_read_up_to_its_limit() {
 }
 
 #[tokio::test]
+async fn no_more_of_an_answer_is_kept_than_its_caller_needs() {
+    let client = client();
+    let long = vec![b'x'; 3 << 20];
+    let whole = long.clone();
+    let peer = Peer::start(move |_, _| answer(200, &[], &whole)).await;
+    for (keep, kept) in [(0, 0), (1000, 1000), (2 << 20, 2 << 20), (ANSWER_MAX, long.len())] {
+        let (said, length) = client.send_keeping(get(&peer.url), keep).await.expect("an answer");
+        assert_eq!((said.body.len(), length), (kept, long.len() as u64), "{keep}");
+    }
+    let endless = Peer::start(|_, _| Say::Flood(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec())).await;
+    let failure = client.send_keeping(get(&endless.url), 10).await.expect_err("endless");
+    assert!(failure.message.contains("longer than"), "{failure}");
+}
+
+#[tokio::test]
 async fn an_encoding_that_nobody_asked_for_is_an_error() {
     let client = client();
     let peer = Peer::start(|heard, _| {
