@@ -122,6 +122,7 @@ pub(super) struct Owner {
     /// Who goes with whom: by the first of them.
     together: HashMap<RunId, Vec<RunId>>,
     due: watch::Receiver<u64>,
+    woken: watch::Receiver<u64>,
     /// Something may be due that was not taken.
     hungry: bool,
     /// When the next run that was not taken is due.
@@ -140,6 +141,7 @@ impl Owner {
         Self {
             world: Arc::new(World::new(dispatch.journal.clone(), dispatch.clock.clone())),
             due: dispatch.journal.due_changed(),
+            woken: dispatch.journal.woken(),
             dispatch,
             active: HashMap::new(),
             tasks: JoinSet::new(),
@@ -241,7 +243,10 @@ impl Owner {
 
     fn apply(&mut self, step: Step) -> Result<(), AppendError> {
         match step {
-            Step::Wake => self.hungry = true,
+            Step::Wake => {
+                self.hungry = true;
+                self.look_for_woken();
+            }
             Step::Due => self.take_due(),
             Step::Together => self.leave_due(),
             Step::Stop => {
@@ -319,7 +324,11 @@ impl Owner {
         let Some(active) = self.active.remove(&id) else { return };
         match active.lane {
             Some(lane) => self.lane_over(&lane),
-            None => self.next = [self.next, active.run.next_at].into_iter().flatten().min(),
+            None => {
+                self.next = [self.next, active.run.next_at].into_iter().flatten().min();
+                // An event may have made it due meanwhile.
+                self.hungry |= active.run.awaited().next().is_some();
+            }
         }
     }
 

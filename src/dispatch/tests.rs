@@ -487,6 +487,7 @@ async fn a_dead_run_that_is_tried_again_goes_on_where_it_stood() {
 
 #[path = "tests/together.rs"]
 mod together;
+mod waking;
 
 #[path = "tests/hour.rs"]
 mod hour;

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Bound;
 
 use crate::event::RunId;
+use crate::journal::awaits::Awaits;
 use crate::journal::codec::Undecodable;
 use crate::journal::rows::{Row, RowKey, due_of};
 use crate::journal::state::State;
@@ -14,10 +15,11 @@ use crate::journal::timers::Timers;
 const DUE_PAGE: usize = 4_096;
 
 impl State {
-    /// Fills the timers from the sums and due times of the checkpoints; nothing lies over those yet.
+    /// Fills the timers from the sums and due times of the checkpoints, and counts what is awaited; nothing lies over those yet.
     pub(super) fn load_timers(&mut self) -> io::Result<()> {
         let Some(checkpoints) = self.checkpoints.clone() else { return Ok(()) };
         self.timers = Timers::beside_checkpoints();
+        self.awaits = Awaits::load(&checkpoints)?;
         tally::sums_each(&checkpoints, &mut |sum, count| self.timers.add(sum, i64::try_from(count).unwrap_or(i64::MAX)))?;
         self.read_on()
     }

@@ -37,6 +37,7 @@ impl Drain {
             return None;
         }
         state.draining = Arc::new(std::mem::take(&mut state.dirty));
+        state.awaits.drain();
         let rows = Arc::clone(&state.draining);
         Some(Self { rows, checkpoints, standing: None, done: None })
     }

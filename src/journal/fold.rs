@@ -7,6 +7,7 @@
 use std::io;
 
 use crate::event::{EventId, Folded, FoldedFrom, RunId};
+use crate::journal::awaits;
 use crate::journal::carried::{Carried, Dropped};
 use crate::journal::codec::{self, EventRecord, FoldRecord, Undecodable};
 use crate::journal::format::{Frame, Kind, Position};
@@ -14,7 +15,7 @@ use crate::journal::hole::HoleRecord;
 use crate::journal::order::{self, Ordering, Place};
 use crate::journal::values;
 use crate::journal::words::{Kept, Plan};
-use crate::runs::{Fact, OrderKey, Run, RunState};
+use crate::runs::{AwaitedKey, Fact, OrderKey, Run, RunState};
 use crate::time::Timestamp;
 
 /// Step values longer than this (as JSON) stay in the journal; the row refers to them.
@@ -26,8 +27,8 @@ const FOLDED_FROM_MAX: usize = 50;
 /// A record as far as state depends on it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Record {
-    /// An event came in.
-    Event { id: EventId, received: Timestamp, routable: bool },
+    /// An event came in; it may tell that something is over.
+    Event { id: EventId, received: Timestamp, routable: bool, ended: Option<AwaitedKey> },
     /// A copy of one.
     Fold(FoldRecord),
     /// The router decided.
@@ -55,7 +56,8 @@ impl Record {
             Kind::Group | Kind::Seal | Kind::Body => return Ok(None),
             Kind::Event => {
                 let event = EventRecord::decode(frame.payload)?;
-                Self::Event { id: event.id, received: event.received, routable: event.routable() }
+                let ended = AwaitedKey::ended_by(event.event_type, event.key);
+                Self::Event { id: event.id, received: event.received, routable: event.routable(), ended }
             }
             Kind::Fold => Self::Fold(FoldRecord::decode(frame.payload)?.0),
             Kind::Plan => Self::Plan(codec::plan(frame.payload)?),
@@ -152,6 +154,8 @@ pub(super) trait Rows {
     fn first_waiting(&self, key: OrderKey) -> io::Result<Option<Place>>;
     /// A run waits for the turn of a key, or does not any more.
     fn wait(&mut self, key: OrderKey, place: Place, waits: bool);
+    /// Which runs behind `after` may await something, ascending; some of them, none when there are no more.
+    fn awaiting(&self, key: AwaitedKey, after: Option<RunId>) -> io::Result<Vec<RunId>>;
     /// The row of a run changes by a record that is another one's.
     fn beside(&mut self, id: RunId);
     /// Lets `change` make or change the row of an event's copies.
@@ -171,12 +175,15 @@ pub(super) trait Rows {
 /// Folds one record. Records are folded in the order of their positions.
 pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Result<()> {
     match record {
-        Record::Event { id, .. } => {
+        Record::Event { id, received, ended, .. } => {
             let heads = rows.heads();
             heads.newest = heads.newest.max(*id);
             heads.events += 1;
             if heads.oldest == EventId(0) {
                 heads.oldest = *id;
+            }
+            if let Some(key) = ended {
+                awaits::wake(rows, *key, *received, at)?;
             }
         }
         Record::Fold(fold) => {

@@ -206,7 +206,7 @@ impl<'m> Group<'m> {
             };
             known = true;
             accepted.conflict |= flags & CONFLICT != 0;
-            accepted.events.push(self.event(delivery.received, &mut events[payload], element.print, flags, body, *unmet));
+            accepted.events.push(self.event(delivery.received, &mut events[payload], element, flags, body, *unmet));
         }
     }
 
@@ -222,19 +222,19 @@ impl<'m> Group<'m> {
         at
     }
 
-    fn event(&mut self, received: Timestamp, payload: &mut [u8], print: u64, flags: u8, body: Position, unmet: u64) -> EventId {
+    fn event(&mut self, received: Timestamp, payload: &mut [u8], element: &Element, flags: u8, body: Position, unmet: u64) -> EventId {
         let id = self.memory.ids.next(self.now, self.random);
         let offset = (self.base + self.buffer.len() as u64) as u32;
         complete_event(payload, id, offset - body.offset, flags);
         let at = self.put(Kind::Event, |out| out.extend_from_slice(payload));
         let routable = flags & SHOWN_ONLY == 0;
         // The first one of a change stays its original: what is only shown is never found as one.
-        let print = routable.then_some(print);
+        let print = routable.then_some(element.print);
         if let Some(print) = print {
             self.memory.prints.insert(print, at, Some(received));
         }
         self.indexed.push(Indexed::Event { offset: at.offset, id, received, print, unmet });
-        self.records.push((at, Record::Event { id, received, routable }));
+        self.records.push((at, Record::Event { id, received, routable, ended: element.ended }));
         id
     }
 

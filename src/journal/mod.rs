@@ -17,6 +17,7 @@
 //! Knows nothing of HTTP, rules or Orchestrator: a rule generation is texts, a run is the fold of its facts.
 
 mod ahead;
+mod awaits;
 mod carried;
 mod carry;
 mod checkpoints;
@@ -282,6 +283,12 @@ impl Journal {
     #[must_use]
     pub fn due_changed(&self) -> watch::Receiver<u64> {
         self.0.shared.due.subscribe()
+    }
+
+    /// Changes whenever an event made a run due that awaits what it tells of.
+    #[must_use]
+    pub fn woken(&self) -> watch::Receiver<u64> {
+        self.0.shared.woken.subscribe()
     }
 
     /// How it is.

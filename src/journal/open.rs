@@ -332,6 +332,7 @@ impl Opening<'_> {
             hot: Mutex::default(),
             newest: watch::Sender::new(heads.newest),
             due: watch::Sender::new(0),
+            woken: watch::Sender::new(0),
             health: watch::Sender::new(owed.clone().map_or(Health::Good, Health::Full)),
         });
         let ids = IdGenerator::after(heads.newest);

@@ -10,6 +10,7 @@ use crate::event::{Change, EventId, Verified, Via};
 use crate::journal::codec::{DATA_HERE, put_opt, put_opt_str, put_str, put_time, via_code};
 use crate::journal::index::{delivery_print, key_print};
 use crate::journal::words::{Accepted, Delivery, Kept};
+use crate::runs::AwaitedKey;
 
 /// Fixed parts of a fold or a body, and heads of frames, generously.
 const FIXED: usize = 256;
@@ -50,6 +51,8 @@ pub(super) struct Element {
     pub(super) print: u64,
     /// Those of the slots beside its stamp's, if it has one.
     pub(super) beside: Option<[u64; 2]>,
+    /// What it says is over.
+    pub(super) ended: Option<AwaitedKey>,
 }
 
 impl Parcel {
@@ -63,7 +66,8 @@ impl Parcel {
             put_event(&mut events, &delivery, change);
             let key = &change.key;
             let beside = key.stamp.is_some().then(|| [key_print(key, -1), key_print(key, 1)]);
-            elements.push(Element { end: events.len(), print: key_print(key, 0), beside });
+            let ended = AwaitedKey::ended_by(&change.event_type, &key.text);
+            elements.push(Element { end: events.len(), print: key_print(key, 0), beside, ended });
         }
         let accepted = Accepted { events: Vec::with_capacity(elements.len()), ..Accepted::default() };
         let print = delivery.delivery_id.as_deref().map(delivery_print);

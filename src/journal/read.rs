@@ -20,7 +20,7 @@ use crate::journal::rows::RunHead;
 use crate::journal::runs;
 use crate::journal::scan::{Gap, damaged, journal_dir, read_frame, read_head, segment_numbers, segment_path, verified, walk};
 use crate::journal::words::{Damage, EventQuery, Kept, Page, RunQuery};
-use crate::runs::{OrderKey, Run, RunState};
+use crate::runs::{AwaitedKey, OrderKey, Run, RunState, WOKEN_MAX};
 
 /// Reads the segments of a state folder without the daemon: no lock, no sled, no secrets. What does not verify is left
 /// out and can be asked for.
@@ -71,7 +71,9 @@ impl Reader {
         for number in self.numbers()? {
             let Some((bytes, head)) = load_if_there(&self.journal, number)? else { continue };
             let walked = walk(&bytes, head, |at, frame| {
-                if matches!(frame.kind, Kind::Plan | Kind::Fact | Kind::Carried | Kind::Dropped)
+                let matters = matches!(frame.kind, Kind::Plan | Kind::Fact | Kind::Carried | Kind::Dropped)
+                    || (frame.kind == Kind::Event && !rows.awaiting.is_empty());
+                if matters
                     && let Some(record) = Record::decode(frame)?
                 {
                     fold(&mut rows, at, &record)?;
@@ -163,6 +165,7 @@ struct RunRows {
     runs: BTreeMap<RunId, RunRow>,
     holders: BTreeMap<OrderKey, RunId>,
     waiting: BTreeSet<(OrderKey, Place)>,
+    awaiting: BTreeSet<(AwaitedKey, RunId)>,
     heads: Heads,
 }
 
@@ -173,7 +176,12 @@ impl Rows for RunRows {
 
     fn run(&mut self, id: RunId, change: &mut dyn FnMut(&mut Option<RunRow>)) -> io::Result<()> {
         let mut row = self.runs.remove(&id);
+        let awaited = |row: &Option<RunRow>| row.as_ref().map_or_else(Vec::new, |row| RunHead::of(&row.run).awaited);
+        for key in awaited(&row) {
+            self.awaiting.remove(&(key, id));
+        }
         change(&mut row);
+        self.awaiting.extend(awaited(&row).into_iter().map(|key| (key, id)));
         self.runs.extend(row.map(|row| (id, row)));
         Ok(())
     }
@@ -206,6 +214,12 @@ impl Rows for RunRows {
         }
     }
 
+    fn awaiting(&self, key: AwaitedKey, after: Option<RunId>) -> io::Result<Vec<RunId>> {
+        let first = (key, after.unwrap_or(RunId::from_bytes(&[0; 26])));
+        let behind = self.awaiting.range(first..).take_while(|(of, _)| *of == key).filter(|(_, id)| Some(*id) != after);
+        Ok(behind.take(WOKEN_MAX).map(|(_, id)| *id).collect())
+    }
+
     fn beside(&mut self, _: RunId) {}
 
     fn folded(&mut self, _: EventId, _: &mut dyn FnMut(&mut Option<FoldRow>)) -> io::Result<()> {
@@ -224,6 +238,7 @@ impl Rows for RunRows {
 
     fn dropped(&mut self, dropped: &Dropped) {
         self.runs.retain(|_, row| row.base.segment > dropped.through);
+        self.awaiting.retain(|(_, id)| self.runs.contains_key(id));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::journal::awaits::Awaits;
 use crate::journal::codec::Undecodable;
 use crate::journal::fold::{Record, fold};
 use crate::journal::format::{Position, SegmentHead};
@@ -90,6 +91,7 @@ pub(super) fn forget_checkpoints(state: &mut State) -> io::Result<()> {
     state.dirty.clear();
     state.draining = Default::default();
     state.timers = Timers::default();
+    state.awaits = Awaits::default();
     state.sealed.clear();
     state.standing = Standing::default();
     for number in segment_numbers(&state.journal)? {

@@ -308,7 +308,7 @@ impl Writer {
                 let (runs, next) = state.runs_before(after, bound)?;
                 for (id, base, head) in runs {
                     if !state.is_needed(base) {
-                        state.timers.change(id, Some(&head), None);
+                        state.changed(id, Some(&head), None);
                         state.forget(RowKey::Run(id));
                     }
                 }

@@ -22,9 +22,12 @@
 //! 't' 16 order key · 8 since · nothing: the run waits for the turn, since that   until it has it, or is over
 //!     26 run                   position
 //! 'd' 8 due in ms · 26 run     nothing: runs in the order in which they are due changes with the row of its run
+//! 'w' 8 what is awaited ·      nothing: the run awaits it                        changes with the row of its run
+//!     26 run
 //! 'o' kind · what is counted   8 how many runs                                  changes with the rows of runs
 //!
 //! run    8 position · 8 position of its first record · 8 generation · 1 state · 8 due in ms (or the smallest number) · 8 created in ms · 4 length, rule ·
+//!        1 count, 8 of each that it awaits ·
 //!        4 count, 4 step + 8 position of each value that is in the journal · 8 position of `would` or 0 · JSON of the run
 //! ```
 
@@ -34,14 +37,17 @@ use crate::journal::fold::{FoldRow, Heads, RunRow};
 use crate::journal::format::Position;
 use crate::journal::order::Place;
 use crate::journal::words::Space;
-use crate::runs::{OrderKey, Run, RunState};
+use crate::runs::{Awaited, AwaitedKey, OrderKey, Run, RunState};
 use crate::time::Timestamp;
 
 /// The layout that this version writes; another one is rebuilt.
-pub(super) const LAYOUT: u8 = 3;
+pub(super) const LAYOUT: u8 = 4;
 
 /// The longest value of a row.
 pub(super) const VALUE_MAX: usize = 4096;
+
+/// The most things that one run awaits at once and is woken for: more than a list has elements under way.
+pub(super) const AWAITED_MAX: usize = 64;
 
 /// The most parts of one row, so that its number fits into a byte.
 pub(super) const PARTS_MAX: usize = 256;
@@ -174,6 +180,8 @@ pub(super) struct RunHead {
     /// The rule generation that it was planned with.
     pub(super) generation: u64,
     pub(super) rule: RuleName,
+    /// What it awaits, at most [`AWAITED_MAX`].
+    pub(super) awaited: Vec<AwaitedKey>,
 }
 
 impl RunHead {
@@ -184,8 +192,16 @@ impl RunHead {
             created: run.planned.created.as_millis(),
             generation: run.planned.generation,
             rule: run.planned.rule.clone(),
+            awaited: awaited_of(run),
         }
     }
+}
+
+fn awaited_of(run: &Run) -> Vec<AwaitedKey> {
+    let mut keys: Vec<_> = run.awaited().take(AWAITED_MAX).map(Awaited::key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// When a run is due in milliseconds, rounded up.
@@ -209,6 +225,8 @@ fn run_bytes(row: &RunRow) -> serde_json::Result<Vec<u8>> {
     out.extend_from_slice(&head.created.to_le_bytes());
     out.extend_from_slice(&(head.rule.len() as u32).to_le_bytes());
     out.extend_from_slice(head.rule.as_bytes());
+    out.push(head.awaited.len() as u8);
+    head.awaited.iter().for_each(|key| out.extend_from_slice(&key.0.to_le_bytes()));
     out.extend_from_slice(&(row.values.len() as u32).to_le_bytes());
     for (step, at) in &row.values {
         out.extend_from_slice(&step.to_le_bytes());
@@ -228,7 +246,8 @@ fn take_head(take: &mut Take<'_>) -> Result<(Position, Position, RunHead), Undec
     let created = i64::from_le_bytes(take.array()?);
     let length = take.u32()? as usize;
     let rule = std::str::from_utf8(take.bytes(length)?).map_err(|_| Undecodable)?.into();
-    Ok((at, base, RunHead { state, due: (due != i64::MIN).then_some(due), created, generation, rule }))
+    let awaited = (0..take.u8()?).map(|_| take.u64().map(AwaitedKey)).collect::<Result<_, _>>()?;
+    Ok((at, base, RunHead { state, due: (due != i64::MIN).then_some(due), created, generation, rule, awaited }))
 }
 
 /// The first record and the head of a stored run; its first part is enough.

@@ -20,6 +20,7 @@ pub(super) struct Shared {
     pub(super) hot: Mutex<Hot>,
     pub(super) newest: watch::Sender<EventId>,
     pub(super) due: watch::Sender<u64>,
+    pub(super) woken: watch::Sender<u64>,
     pub(super) health: watch::Sender<Health>,
 }
 

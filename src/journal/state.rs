@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::event::{EventId, Folded, RuleHash, RunId};
+use crate::journal::awaits::Awaits;
 use crate::journal::carried::Dropped;
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::events::{OpenFile, Segments};
@@ -22,7 +23,7 @@ use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verifie
 use crate::journal::timers::Timers;
 use crate::journal::turns;
 use crate::journal::words::Kept;
-use crate::runs::{OrderKey, RunState};
+use crate::runs::{AwaitedKey, OrderKey, RunState};
 use crate::time::Timestamp;
 
 /// Stored parts that are asked of sled at once.
@@ -46,6 +47,7 @@ pub(super) struct State {
     /// `None` once they failed: `dirty` then holds everything.
     pub(super) checkpoints: Option<Arc<Checkpoints>>,
     pub(super) timers: Timers,
+    pub(super) awaits: Awaits,
     pub(super) recent: Recent,
     pub(super) backlog: Backlog,
     /// Sealed segments, ascending.
@@ -72,6 +74,7 @@ impl State {
             standing,
             dirty: RowMap::new(),
             draining: Arc::default(),
+            awaits: if checkpoints.is_some() { Awaits::beside_checkpoints() } else { Awaits::default() },
             checkpoints,
             timers: Timers::default(),
             recent: Recent::default(),
@@ -276,7 +279,7 @@ impl Rows for State {
         };
         change(&mut row);
         if let Some(row) = row {
-            self.timers.change(id, before.as_ref(), Some(&RunHead::of(&row.run)));
+            self.changed(id, before.as_ref(), Some(&RunHead::of(&row.run)));
             self.dirty.insert(key, Row::Run(Box::new(row)));
         } else if let Some(row) = swept_later {
             self.dirty.insert(key, Row::Run(Box::new(row)));
@@ -304,6 +307,10 @@ impl Rows for State {
 
     fn wait(&mut self, key: OrderKey, place: Place, waits: bool) {
         turns::wait(self, key, place, waits);
+    }
+
+    fn awaiting(&self, key: AwaitedKey, after: Option<RunId>) -> io::Result<Vec<RunId>> {
+        self.awaits.of(key, after, self.rows_on_disk()?)
     }
 
     fn beside(&mut self, id: RunId) {

@@ -1,5 +1,5 @@
 //! What stands beside the rows of runs in the checkpoints, so that an open need not read them all: when runs are due, in
-//! order, and sums over them.
+//! order, what they await, and sums over them.
 //!
 //! Always exactly what the stored rows say: a batch that changes the row of a run looks at what was stored before, and
 //! changes both. So a batch that was the last one before a crash leaves nothing half counted.
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::event::{RuleName, RunId};
+use crate::journal::awaits::{AWAITS, await_key, await_of_key};
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::codec::{Take, Undecodable};
 use crate::journal::rows::{Row, RunHead, run_head, run_of_key};
@@ -124,6 +125,10 @@ impl Beside {
                 batch.insert(is, &[]);
             }
         }
+        let awaits = |head: &Option<RunHead>| head.as_ref().map_or_else(Vec::new, |head| head.awaited.clone());
+        let (was, is) = (awaits(&before), awaits(&after));
+        was.iter().filter(|key| !is.contains(key)).for_each(|key| batch.remove(await_key(&(*key, id.to_bytes()))));
+        is.iter().filter(|key| !was.contains(key)).for_each(|key| batch.insert(await_key(&(*key, id.to_bytes())), &[]));
         for (head, change) in [(before, -1), (after, 1)] {
             head.iter().flat_map(Sum::of).for_each(|sum| *self.0.entry(sum).or_default() += change);
         }
@@ -177,13 +182,17 @@ fn pages(stored: &Checkpoints, prefix: u8, visit: &mut Visit<'_>) -> io::Result<
 pub(super) fn wrong(stored: &Checkpoints) -> io::Result<Vec<Vec<u8>>> {
     let mut wrong = Vec::new();
     let mut sums: BTreeMap<Sum, u64> = BTreeMap::new();
-    let mut due = 0_u64;
     pages(stored, b'r', &mut |key, value| {
         if let Some((id, 0)) = run_of_key(key) {
             let (_, head) = run_head(value)?;
             if let Some(time) = head.due {
                 let key = due_key(&(time, id.to_bytes()));
-                due += 1;
+                if !stored.holds(&key)? {
+                    wrong.push(key);
+                }
+            }
+            for awaited in &head.awaited {
+                let key = await_key(&(*awaited, id.to_bytes()));
                 if !stored.holds(&key)? {
                     wrong.push(key);
                 }
@@ -196,6 +205,16 @@ pub(super) fn wrong(stored: &Checkpoints) -> io::Result<Vec<Vec<u8>>> {
         let run = due_of_key(key).map(|(time, id)| (time, RunId::from_bytes(&id)));
         let found = run.map(|(time, id)| Ok::<_, io::Error>((time, stored.run_head(id)?))).transpose()?;
         if found.is_none_or(|(time, head)| head.and_then(|head| head.due) != Some(time)) {
+            wrong.push(key.to_vec());
+        }
+        Ok(())
+    })?;
+    pages(stored, AWAITS, &mut |key, _| {
+        let found = match await_of_key(key) {
+            Some((awaited, id)) => stored.run_head(RunId::from_bytes(&id))?.filter(|head| head.awaited.contains(&awaited)),
+            None => None,
+        };
+        if found.is_none() {
             wrong.push(key.to_vec());
         }
         Ok(())

@@ -173,7 +173,7 @@ mod tests {
     use crate::runs::RunState;
 
     fn head(state: RunState, due: Option<i64>) -> RunHead {
-        RunHead { state, due, created: 5_500, generation: 1, rule: "r".into() }
+        RunHead { state, due, created: 5_500, generation: 1, rule: "r".into(), awaited: Vec::new() }
     }
 
     #[test]

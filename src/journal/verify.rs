@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::journal::awaits::AWAITS;
 use crate::journal::checkpoints::{Checkpoints, sync_folder};
 use crate::journal::files::Files;
 use crate::journal::format::{HeadError, Position};
@@ -235,7 +236,7 @@ fn compare_rows(checkpoints: &Arc<Checkpoints>, folded: &State) -> io::Result<Co
     }
     known.extend(stored.dirty.keys().map(RowKey::bytes));
     checkpoints.keys_each(&mut |key| {
-        let beside = matches!(key.first(), Some(&tally::DUE | &tally::SUM));
+        let beside = matches!(key.first(), Some(&tally::DUE | &tally::SUM | &AWAITS));
         if key != POSITION_KEY && !beside && !known.contains(&RowKey::first_part(key)) {
             wrong.insert(RowKey::first_part(key));
         }

@@ -283,11 +283,13 @@ impl Writer {
                 break;
             }
         }
-        std::mem::take(&mut state.beside).into_iter().for_each(|run| self.retire.saw_beside(run));
+        let beside = std::mem::take(&mut state.beside);
         state.standing.next = Position { segment: self.segment.head.number, offset: self.segment.end as u32 };
         state.standing.group = self.next_group;
         state.dedup_since = self.memory.prints.since();
         drop(state);
+        due |= !beside.is_empty();
+        beside.iter().for_each(|run| self.retire.saw_beside(*run));
         self.buffer = formed.buffer;
         if let Some(error) = failed {
             self.lose_checkpoints(&error);
@@ -295,6 +297,9 @@ impl Writer {
         if let Some(newest) = newest {
             self.meters.batch.record(events as f64);
             self.shared.newest.send_replace(newest);
+        }
+        if !beside.is_empty() {
+            self.shared.woken.send_modify(|changes| *changes = changes.wrapping_add(1));
         }
         if due {
             self.shared.due.send_modify(|changes| *changes = changes.wrapping_add(1));

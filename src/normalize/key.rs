@@ -140,7 +140,12 @@ fn exact(thing: &Thing<'_>, id: &str, facts: &Facts<'_>) -> Key {
 }
 
 fn text(thing: &Thing<'_>, id: &str, occurrence: &str, facts: &Facts<'_>) -> String {
-    format!("{}|{}|{}|{}|{}", tenant(facts.source), thing.name, part(id), part(facts.event_type), part(occurrence))
+    format!("{}|{}|{}", named(&tenant(facts.source), thing.name, id), part(facts.event_type), part(occurrence))
+}
+
+/// A thing as keys of changes begin: `https://…|queueItem|436141352`, `https://…|job|<its Key, in lower case>`.
+pub fn named(tenant: &str, kind: &str, id: &str) -> String {
+    format!("{tenant}|{kind}|{}", part(id))
 }
 
 /// A part of a key as it stands in its text: what a body brings must not look like two parts.

@@ -32,6 +32,7 @@ use key::{Facts, HashedBody};
 use split::Delivery;
 use thing::Thing;
 
+pub use key::named;
 pub use split::{ELEMENTS_MAX, SHARED_BYTES_MAX};
 pub use thing::NAME_MAX;
 pub use types::{TYPE_MAX, TYPE_UNKNOWN};

@@ -126,6 +126,12 @@ impl Orchestrator {
         &self.inner.config.name
     }
 
+    /// The URL that stands for its tenant in keys of events.
+    #[must_use]
+    pub fn tenant_url(&self) -> Arc<str> {
+        self.inner.config.canonical_url()
+    }
+
     /// Its tokens, for others who ask the same API.
     #[must_use]
     pub fn tokens(&self) -> Arc<Tokens> {

@@ -9,6 +9,7 @@
 //! {"fact":"step_skipped","step":1,"id":null,"kind":"http","because":"…","at":…}
 //! {"fact":"waits","state":"retrying","until":…,"cause":{"code":…,"message":…},"at":…}
 //! {"fact":"awaits","step":0,"id":null,"kind":"wait","until":…,"next":…,"value":null,"cause":{…},"at":…}
+//! {"fact":"not_over","awaited":"https://…|job|…","asked":…,"until":…,"cause":{…},"at":…}
 //! {"fact":"element","step":0,"id":"lines","kind":"for_each","index":0,"of":3,"parallel":1,"value":null,"what":{…}}
 //! {"fact":"gives_up","cause":{…},"at":…}          {"fact":"in_give_up","what":{…}}
 //! {"fact":"settled","state":"succeeded","cause":null,"would":[],"at":…}     {"fact":"retried","at":…,"due":…}
@@ -18,7 +19,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Attempt, Ordered, Replayed, RunState};
+use super::{Attempt, Awaited, Ordered, Replayed, RunState};
 use crate::event::{RuleName, RunId};
 use crate::rules::Mode;
 use crate::time::Timestamp;
@@ -168,6 +169,19 @@ pub enum Fact {
         /// Since when.
         at: Timestamp,
     },
+    /// What is awaited was looked at and is not over.
+    NotOver {
+        /// What it is, for the event that tells its end; `None` where none would.
+        awaited: Option<Awaited>,
+        /// When it was asked for: an event behind this may tell more than the answer.
+        asked: Timestamp,
+        /// When it is looked at next, unless an event comes.
+        until: Timestamp,
+        /// How it stands.
+        cause: Cause,
+        /// When the answer was there.
+        at: Timestamp,
+    },
     /// Something happened to an element of a list.
     Element {
         /// The index of the list's step.
@@ -257,6 +271,7 @@ impl Fact {
             | Self::StepSkipped { at, .. }
             | Self::Waits { at, .. }
             | Self::Awaits { at, .. }
+            | Self::NotOver { at, .. }
             | Self::GivesUp { at, .. }
             | Self::Settled { at, .. }
             | Self::Retried { at, .. }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Class;
+use super::{Awaited, Class};
 
 /// How an attempt or a look-up ended, before it is judged.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub enum Outcome {
     NotYet {
         /// How it stands, in words.
         stands: String,
+        /// What it is: its next attempt, where it was retried. `None` where no event would tell.
+        awaited: Option<Awaited>,
     },
     /// A look-up found what the request was to make; the step's value.
     Found {

@@ -177,6 +177,14 @@ impl List {
         })
     }
 
+    /// The same, to be changed.
+    pub(super) fn open_lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.elements.values_mut().filter_map(|element| match element {
+            Element::Open(lane) => Some(&mut **lane),
+            Element::Done(_) => None,
+        })
+    }
+
     /// The elements to be worked on: those that are due, then further ones up to the limit.
     #[must_use]
     pub fn due(&self, now: Timestamp) -> Vec<u32> {

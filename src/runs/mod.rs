@@ -5,6 +5,7 @@
 //! store, no network.
 
 mod attempt;
+mod awaited;
 mod breaker;
 mod budget;
 mod decide;
@@ -26,6 +27,7 @@ mod step;
 mod tests;
 
 pub use attempt::{Attempt, Class, Side};
+pub use awaited::{Awaited, AwaitedKey, WOKEN_MAX};
 pub use breaker::{BREAKER_FAILURES, Breaker};
 pub use budget::{Budget, Who};
 pub use decide::{Next, decide, event_removed, expression, rule_removed, too_many_hops};

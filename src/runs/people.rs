@@ -79,6 +79,8 @@ impl Run {
             view.counted = 0;
             view.maybe_twice |= open_intent;
             view.awaits = None;
+            view.awaited = None;
+            view.woken = None;
             if let Some(list) = &mut view.list {
                 list.begin_anew(&planned, step, at);
             }

@@ -155,6 +155,7 @@ impl Run {
                 if let Some(view) = self.open_step(*step, id.as_deref(), kind) {
                     view.state = StepState::Waiting;
                     view.awaits = Some(*until);
+                    view.awaited = None;
                     view.first_attempt = Some(*at);
                     view.value.clone_from(value);
                     self.intent = None;
@@ -163,6 +164,7 @@ impl Run {
                     self.cause = Some(cause.clone());
                 }
             }
+            Fact::NotOver { awaited, asked, until, cause, at } => self.not_over(awaited.as_ref(), *asked, *until, cause, *at),
             Fact::Element { step, id, kind, index, of, parallel, value, fact } => {
                 let shape = Shape { step: *step, id: id.clone(), kind: kind.clone(), of: *of, parallel: *parallel };
                 self.element(&shape, *index, value.as_ref(), fact, fact.at());
@@ -293,6 +295,8 @@ impl Run {
                 tries: 0,
                 counted: 0,
                 awaits: None,
+                awaited: None,
+                woken: None,
                 list: None,
             });
         } else if finished || index + 1 != self.steps.len() {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::decide::{WAITING, ambiguous, awaits_job, giving_up, not_told, rule_removed};
 use super::retry::wait;
 use super::run::LOOKUPS_NEEDED;
-use super::{Attempt, Cause, Class, Fact, Failure, Outcome, Run, RunState};
+use super::{Attempt, Awaited, Cause, Class, Fact, Failure, Outcome, Run, RunState};
 use crate::rules::{Doubt, RetryPolicy, Rule};
 use crate::time::{Timestamp, format_duration};
 
@@ -118,24 +118,26 @@ impl Case<'_> {
                 self.done(value, &mut facts);
                 facts
             }
-            Outcome::NotYet { stands } => vec![self.not_yet(stands)],
+            Outcome::NotYet { stands, awaited } => vec![self.not_yet(stands, awaited.as_ref())],
             Outcome::NotFound => self.not_found(),
             Outcome::NotLookedUp(failure) => vec![self.not_looked_up(failure)],
             Outcome::Failed(failure) => self.failed(failure),
         }
     }
 
-    /// What is awaited goes on: it is looked at again after a while, the longer the longer it took already.
-    fn not_yet(&self, stands: &str) -> Fact {
+    /// What is awaited goes on: it is looked at again after a while, the longer the longer it took already, since it began or
+    /// an event told its end: answers may lag behind events, and an item that failed may have a next attempt.
+    fn not_yet(&self, stands: &str, awaited: Option<&Awaited>) -> Fact {
         if self.now >= self.deadline() {
             let message = format!("not over after {}; {stands}", format_duration(self.awaits.unwrap_or_default()));
             return self.dead(Cause { code: "timeout".to_owned(), message });
         }
-        let since = self.run.unfinished().and_then(|view| view.first_attempt).unwrap_or(self.now);
+        let view = self.run.unfinished();
+        let since = view.and_then(|view| view.first_attempt.max(view.woken)).unwrap_or(self.now);
         let pause = (self.now.since(since) / LOOK_SHARE).clamp(LOOK_APART.0, LOOK_APART.1);
         let until = self.now.plus(pause.mul_f64(1.0 + LOOK_SPREAD * self.jitter.clamp(0.0, 1.0))).min(self.deadline());
         let cause = Cause { code: WAITING.to_owned(), message: stands.to_owned() };
-        Fact::Waits { state: RunState::Waiting, until, cause, at: self.now }
+        Fact::NotOver { awaited: awaited.cloned(), asked: self.attempt.started, until, cause, at: self.now }
     }
 
     fn done(&self, value: &serde_json::Value, facts: &mut Vec<Fact>) {

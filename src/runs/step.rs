@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::lanes::List;
-use super::{Attempt, StepState};
+use super::{Attempt, Awaited, AwaitedKey, StepState};
 use crate::time::Timestamp;
 
 /// A step of a run, as far as it got.
@@ -40,6 +40,12 @@ pub struct StepView {
     /// While it waits: when that is over, or given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<Timestamp>,
+    /// What it awaits, once that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<Awaited>,
+    /// When the last event came that told its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub woken: Option<Timestamp>,
     /// The elements of its list, while it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<List>,
@@ -57,9 +63,20 @@ impl StepView {
     /// It is over: neither time nor list matter any more.
     pub(super) fn close(&mut self) {
         self.awaits = None;
+        self.awaited = None;
+        self.woken = None;
         if let Some(list) = self.list.take() {
             self.total = self.total.saturating_add(list.attempts_in_all());
         }
+    }
+
+    /// An event told that something is over: whether this step awaits it.
+    pub(super) fn wake(&mut self, key: AwaitedKey, told: Timestamp) -> bool {
+        let is_it = !self.state.is_finished() && self.awaited.as_ref().is_some_and(|awaited| awaited.key() == key);
+        if is_it {
+            self.woken = self.woken.max(Some(told));
+        }
+        is_it
     }
 
     /// Attempts, those of the elements of its list included.
@@ -75,6 +92,9 @@ impl StepView {
         }
         if let Some(until) = &self.awaits {
             value["until"] = json!(until);
+        }
+        if let Some(awaited) = &self.awaited {
+            value["awaits"] = json!(awaited);
         }
         if let Some(list) = &self.list {
             value["elements"] = list.to_json();

@@ -4,6 +4,8 @@
 
 mod support;
 
+/// Items and jobs that are awaited.
+mod awaits;
 /// Changed rules over the past.
 mod backtest;
 /// The command line.

@@ -48,6 +48,31 @@ impl Owner {
         begun.into_iter().for_each(|name| self.advance(name));
     }
 
+    /// Events told the end of something that is awaited: the journal knows whose. Runs that are not worked on are due there; in
+    /// others, lanes that rest may be due now.
+    pub(super) fn look_for_woken(&mut self) {
+        if !self.woken.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.woken.borrow_and_update();
+        let rests = |active: &Active| active.lane.is_none() && matches!(active.phase, Phase::Lanes) && active.run.awaited().next().is_some();
+        let resting: Vec<RunId> = self.active.iter().filter(|(_, active)| rests(active)).map(|(id, _)| *id).collect();
+        for id in resting {
+            let stored = match self.world.journal.run(id) {
+                Ok(stored) => stored,
+                Err(error) => {
+                    tracing::error!(run = %id, %error, "cannot read a run; what it awaits is looked at when its time comes");
+                    continue;
+                }
+            };
+            if let (Some(active), Some(stored)) = (self.active.get_mut(&id), stored)
+                && active.run.wake_as(&stored)
+            {
+                self.advance(id);
+            }
+        }
+    }
+
     /// A lane is not worked on any more.
     pub(super) fn lane_over(&mut self, lane: &LaneOf) {
         let Some(active) = self.active.get_mut(&lane.run) else { return };

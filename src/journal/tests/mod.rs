@@ -1,6 +1,7 @@
 //! The journal as its users see it: what is accepted is there again after every kind of end.
 
 mod accept;
+mod awaits;
 mod damage;
 mod faults;
 mod kept;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::runs::{Cause, RunState};
+use crate::runs::{Awaited, Cause, RunState};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -27,6 +27,10 @@ enum Step {
     Clock(i32),
     /// Segments that are over the size go.
     Retire,
+    /// Some run awaits an item, asked for at this second.
+    Await(u8, u8, u8),
+    /// An item ends, as an event of this second tells.
+    Ends(u8, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -40,6 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..20_u8).prop_map(Step::Keep),
         1 => prop_oneof![Just(-1), Just(1), Just(-25), Just(87_600)].prop_map(Step::Clock),
         2 => Just(Step::Retire),
+        4 => (any::<u8>(), 0..4_u8, 0..100_u8).prop_map(|(run, item, second)| Step::Await(run, item, second)),
+        3 => (0..4_u8, 0..100_u8).prop_map(|(item, second)| Step::Ends(item, second)),
     ]
 }
 
@@ -59,6 +65,31 @@ fn fact(number: u8, run: &Run) -> Fact {
         3 => Fact::Retried { at: at(6), due: None },
         _ => Fact::Settled { state: RunState::Succeeded, cause: None, would: Vec::new(), at: at(7) },
     }
+}
+
+/// What a run records that looks at an item and finds it under way.
+pub(super) fn awaits(run: &Run, item: u8, asked: Timestamp) -> Vec<Fact> {
+    let cause = Cause { code: "waiting".into(), message: "it is New".into() };
+    let (until, next) = (at(9_000), at(1));
+    vec![
+        Fact::Awaits {
+            step: run.next_step(),
+            id: None,
+            kind: "await_item".into(),
+            until,
+            next,
+            value: json!(null),
+            cause: cause.clone(),
+            at: at(1),
+        },
+        Fact::NotOver { awaited: Some(Awaited(format!("t|queueItem|{item}"))), asked, until: at(600), cause, at: asked },
+    ]
+}
+
+/// An item came to its end.
+pub(super) fn ended(item: u8) -> Change {
+    let event_type = "queueItem.transactionFailed";
+    Change { key: Key::exact(format!("t|queueItem|{item}|{event_type}|")), event_type: event_type.into(), ..change(u32::from(item)) }
 }
 
 #[derive(Default)]
@@ -179,6 +210,23 @@ proptest! {
                         let facts = vec![fact(number, run), fact((number + 1) % 5, run)];
                         wait(journal.record(run.id(), facts.clone())).expect("kept");
                         facts.iter().for_each(|fact| run.apply(fact));
+                    }
+                }
+                Step::Await(run, item, second) => {
+                    let count = model.runs.len().max(1);
+                    if let Some(run) = model.runs.values_mut().nth(usize::from(run) % count) {
+                        let facts = awaits(run, item, at(second.into()));
+                        wait(journal.record(run.id(), facts.clone())).expect("kept");
+                        facts.iter().for_each(|fact| run.apply(fact));
+                    }
+                }
+                Step::Ends(item, second) => {
+                    let told = at(second.into());
+                    let accepted = accept(&journal, Delivery { received: told, ..delivery(vec![ended(item)]) });
+                    model.accepted(&[item + 100], &accepted);
+                    let key = Awaited(format!("t|queueItem|{item}")).key();
+                    for run in model.runs.values_mut().filter(|_| !accepted.events.is_empty()) {
+                        run.wake(key, told);
                     }
                 }
                 Step::Reopen(close) => {

@@ -107,7 +107,7 @@ fn a_long_wait_for_a_job_asks_less_and_less_often_and_ends_at_its_timeout() {
     let (mut now, mut asked, mut last) = (at(0), 0, std::time::Duration::ZERO);
     while !run.state.is_settled() {
         let Next::Perform { step, attempt: number, intent: None, .. } = decide(&run, &rule, &event(0), &json!({}), now) else { panic!() };
-        let outcome = Outcome::NotYet { stands: "job 5 is Running".to_owned() };
+        let outcome = Outcome::NotYet { stands: "job 5 is Running".to_owned(), awaited: None };
         let facts = settle(&run, &rule, step, &attempt(number, None, now), &outcome, None, now, 0.0);
         facts.iter().for_each(|fact| run.apply(fact));
         asked += 1;

@@ -190,7 +190,7 @@ fn work(daemon: &mut Daemon, world: &mut World, rule: &Rule, event: &Event, now:
                         return true;
                     }
                     Luck::Fails(class) => Outcome::Failed(failure(class)),
-                    Luck::NotYet if awaits => Outcome::NotYet { stands: "not over".to_owned() },
+                    Luck::NotYet if awaits => Outcome::NotYet { stands: "not over".to_owned(), awaited: None },
                     Luck::Fine | Luck::NotYet => world.act(&label, &request),
                     Luck::Lost => {
                         world.act(&label, &request);
