@@ -72,7 +72,7 @@ fn who_was_woken_is_due_after_every_end_and_without_checkpoints() {
         if drain {
             wait(journal.ask(Op::Drain)).expect("drains");
         }
-        let mut again = |journal: Journal| {
+        let again = |journal: Journal| {
             if close {
                 journal.close();
             }
