@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::connectors::{Access, Auth, CallRequest, CallResponse, Connector};
 use crate::http::client::{Answer, CallTrace, Client, Outgoing, plain_host, request_line, retry_after};
+use crate::http::exchange::Exchange;
 use crate::http::mask::mask;
 use crate::http::tokens::{Token, Tokens};
 use crate::journal::Journal;
@@ -151,10 +152,12 @@ impl Calls {
             };
             let secrets = secrets(tokens.as_deref(), token.as_ref());
             let shown: Vec<&str> = secrets.iter().map(Secret::expose).collect();
+            let exchange = Exchange::of(&outgoing).hiding(secrets.iter().chain(access.hidden()).cloned());
             let answer = match self.http.send(outgoing).await {
                 Ok(answer) => answer,
                 Err(failure) => {
                     trace.status = failure.status;
+                    trace.exchange = Some(Arc::new(exchange));
                     return Err(Failure { message: mask(&failure.message, &shown), ..failure });
                 }
             };
@@ -166,6 +169,7 @@ impl Calls {
             }
             trace.status = Some(answer.status);
             trace.bytes = answer.body.len() as u64;
+            trace.exchange = Some(Arc::new(exchange.answered(&answer)));
             return Ok(response(answer));
         }
     }

@@ -170,6 +170,23 @@ fn show_step(step: &Value, out: &mut Out) -> Result<(), Stop> {
         let line =
             format!("    try {number}  {}  {status}  {}  {side}{error}", to_millis(text(attempt, "started")), text(attempt, "request"));
         out.line(clean(&line).trim_end())?;
+        if let Some(recorded) = attempt.get("recorded") {
+            show_message("sent", recorded.get("request"), out)?;
+            show_message("got", recorded.get("response"), out)?;
+        }
+    }
+    Ok(())
+}
+
+/// Headers and body of a message that was recorded.
+fn show_message(what: &str, message: Option<&Value>, out: &mut Out) -> Result<(), Stop> {
+    let Some(message) = message.filter(|message| message.is_object()) else { return Ok(()) };
+    for header in message.get("headers").and_then(Value::as_array).into_iter().flatten() {
+        let part = |index: usize| header.get(index).and_then(Value::as_str).unwrap_or_default();
+        out.line(&clean(&format!("      {what:<4} {}: {}", part(0), part(1))))?;
+    }
+    if let Some(body) = message.get("body").and_then(Value::as_str) {
+        out.line(&format!("      {what:<4} {}", cut(&clean(body), VALUE_SHOWN_MAX)))?;
     }
     Ok(())
 }

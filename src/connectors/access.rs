@@ -53,6 +53,12 @@ impl Access {
         &self.config.0
     }
 
+    /// What must not be shown, the longest first.
+    #[must_use]
+    pub fn hidden(&self) -> &[Secret] {
+        &self.hidden
+    }
+
     /// A text with `***` in place of every secret in it, also where it is percent-encoded.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {

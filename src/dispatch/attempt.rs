@@ -98,7 +98,7 @@ impl Answered {
     }
 
     pub(super) fn failed(request: String, failure: Failure) -> Self {
-        Self::new(CallTrace { request, status: failure.status, bytes: 0 }, Outcome::Failed(failure))
+        Self::new(CallTrace { request, status: failure.status, ..CallTrace::default() }, Outcome::Failed(failure))
     }
 }
 

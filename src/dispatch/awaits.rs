@@ -61,9 +61,7 @@ fn judge(called: Called<Option<Value>>, what: &str, field: &str, ends: &[&str], 
     let Called { trace, result } = called;
     let outcome = match result {
         Ok(Some(value)) if ends.contains(&state(&value, field)) => Outcome::Done { value },
-        Ok(Some(value)) => {
-            Outcome::NotYet { stands: format!("{what} is {}", state(&value, field)), awaited: name(&value).map(Awaited) }
-        }
+        Ok(Some(value)) => Outcome::NotYet { stands: format!("{what} is {}", state(&value, field)), awaited: name(&value).map(Awaited) },
         Ok(None) => Outcome::Failed(missing(&trace, what)),
         Err(failure) => Outcome::Failed(failure),
     };
@@ -109,7 +107,10 @@ mod tests {
         ] {
             assert_eq!(matches!(ask("State", word, JOB_ENDS), Outcome::Done { .. }), over, "{word}");
         }
-        assert_eq!(ask("Status", "New", ITEM_ENDS), Outcome::NotYet { stands: "it is New".to_owned(), awaited: Some(Awaited("t|x|7".to_owned())) });
+        assert_eq!(
+            ask("Status", "New", ITEM_ENDS),
+            Outcome::NotYet { stands: "it is New".to_owned(), awaited: Some(Awaited("t|x|7".to_owned())) }
+        );
         let gone = judge(Called { trace: CallTrace::default(), result: Ok(None) }, "item 7", "Status", ITEM_ENDS, &|_| None).outcome;
         assert!(
             matches!(&gone, Outcome::Failed(failure) if failure.class == Class::Refused && failure.message.contains("item 7")),

@@ -23,7 +23,7 @@ pub(super) const SOURCE: &str = "tripline";
 /// The journal has ended.
 pub(super) async fn emit(world: &World, order: &Order, emit: &Emit, now: Timestamp) -> Result<Answered, AppendError> {
     let delivery = delivery(order, emit, now);
-    let trace = CallTrace { request: format!("EMIT {}", emit.event_type), status: None, bytes: delivery.body.len() as u64 };
+    let trace = CallTrace { request: format!("EMIT {}", emit.event_type), bytes: delivery.body.len() as u64, ..CallTrace::default() };
     let outcome = match world.journal.accept(delivery).await {
         Ok(accepted) => {
             if !accepted.events.is_empty() {

@@ -1,5 +1,7 @@
 //! `http` steps.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -7,6 +9,7 @@ use super::Targets;
 use super::attempt::{Answered, Order};
 use crate::clock::Clock;
 use crate::http::client::{Answer, Outgoing, refusal, request_line};
+use crate::http::exchange::Exchange;
 use crate::orchestrator::CallTrace;
 use crate::rules::HttpCall;
 use crate::runs::{Class, Failure, Outcome};
@@ -21,14 +24,20 @@ pub(super) async fn call(targets: &Targets, order: &Order, call: &HttpCall, cloc
         let message = "there is no client for `http` steps: the configuration's `egress` could not be used".to_owned();
         return Answered::failed(line, Failure { class: Class::Connect, status: None, message, retry_after: None });
     };
+    let outgoing = outgoing(order, call);
+    let exchange = Exchange::of(&outgoing);
     // One byte more than becomes the value tells a body that ends there from one that goes on.
-    match client.send_keeping(outgoing(order, call), VALUE_MAX + 1).await {
+    match client.send_keeping(outgoing, VALUE_MAX + 1).await {
         Ok((answer, bytes)) => {
-            let trace = CallTrace { request: line, status: Some(answer.status), bytes };
+            let exchange = Some(Arc::new(exchange.answered(&answer)));
+            let trace = CallTrace { request: line, status: Some(answer.status), bytes, exchange };
             let outcome = refusal(&answer, clock.now()).map_or_else(|| Outcome::Done { value: value(&answer) }, Outcome::Failed);
             Answered::new(trace, outcome)
         }
-        Err(failure) => Answered::failed(line, failure),
+        Err(failure) => {
+            let trace = CallTrace { request: line, status: failure.status, exchange: Some(Arc::new(exchange)), bytes: 0 };
+            Answered::new(trace, Outcome::Failed(failure))
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub use failure::{EXCERPT_MAX, excerpt, refusal};
 pub use retry_after::{RETRY_AFTER_MAX, RETRY_AFTER_MIN, retry_after, seconds};
 
 use crate::config::Egress;
+use crate::http::exchange::Exchange;
 use crate::runs::{Class, Failure};
 use body::{Departure, Watched};
 use resolve::{Guarded, LookUp, Trust};
@@ -116,6 +117,8 @@ pub struct CallTrace {
     pub status: Option<u16>,
     /// Bytes of its body.
     pub bytes: u64,
+    /// What went over the wire, for rules that record it.
+    pub exchange: Option<Arc<Exchange>>,
 }
 
 /// Why a client could not be made.

@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod client;
 pub mod encode;
+pub mod exchange;
 pub mod mask;
 pub mod oauth;
 pub mod server;

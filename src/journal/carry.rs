@@ -14,8 +14,8 @@ use crate::journal::events;
 use crate::journal::fold::Record;
 use crate::journal::format::{Kind, Position};
 use crate::journal::kept;
+use crate::journal::recorded;
 use crate::journal::rows::{RowKey, RunHead, kept_row};
-use crate::journal::runs::whole;
 use crate::journal::state::State;
 use crate::journal::words::{Kept, Space};
 use crate::runs::RunState;
@@ -171,7 +171,9 @@ impl Carry {
             }
         }
         if run_goes {
-            slice.add(carried::run_bytes(&whole(row, &|at| state.record(at))?)?)?;
+            let mut run = recorded::whole(row, &|at| state.record(at))?;
+            recorded::forget_older(&mut run);
+            slice.add(carried::run_bytes(&run)?)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::journal::codec::{self, EventRecord, FoldRecord, Undecodable};
 use crate::journal::format::{Frame, Kind, Position};
 use crate::journal::hole::HoleRecord;
 use crate::journal::order::{self, Ordering, Place};
+use crate::journal::recorded;
 use crate::journal::values;
 use crate::journal::words::{Kept, Plan};
 use crate::runs::{AwaitedKey, Fact, OrderKey, Run, RunState};
@@ -126,6 +127,9 @@ pub(super) struct RunRow {
     pub(super) base: Position,
     /// Steps whose value is in a `StepDone` record, or in the carried one.
     pub(super) values: Vec<(u32, Position)>,
+    /// By the names of [`values`](crate::journal::values) and the numbers of attempts: those whose headers and bodies are in an
+    /// `Attempted` record, or in the carried one.
+    pub(super) recorded: Vec<(u32, u32, Position)>,
     /// The `Settled` or carried record that holds `would`.
     pub(super) would: Option<Position>,
 }
@@ -201,7 +205,7 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
                     let row = row.get_or_insert_with(|| {
                         let turn_since = planned.order.as_ref().map_or(0, |_| at.packed());
                         let run = Run { turn_since, ..Run::new(planned.clone()) };
-                        RunRow { run, at, base: at, values: Vec::new(), would: None }
+                        RunRow { run, at, base: at, values: Vec::new(), recorded: Vec::new(), would: None }
                     });
                     ordering = Ordering::of(&row.run);
                 })?;
@@ -276,6 +280,7 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
 
 fn apply(row: &mut RunRow, at: Position, fact: &Fact) {
     row.run.apply(fact);
+    recorded::note(row, at, fact);
     match fact {
         Fact::StepDone { step, value, .. } if is_long(value) => {
             if let Some(view) = row.run.steps.get_mut(*step).filter(|view| view.value == *value) {
@@ -287,6 +292,7 @@ fn apply(row: &mut RunRow, at: Position, fact: &Fact) {
         Fact::Element { step, index, value: Some(_), .. } => {
             let lane = values::lane_key(*step, *index);
             row.values.retain(|(known, _)| known & values::LANE_MASK != lane);
+            row.recorded.retain(|(known, ..)| known & values::LANE_MASK != lane);
         }
         Fact::Element { step, index, fact, .. } => set_aside(row, at, *step, *index, fact),
         Fact::InGiveUp { fact } => set_aside(row, at, values::GIVE_UP, 0, fact),
@@ -313,6 +319,7 @@ fn set_aside(row: &mut RunRow, at: Position, step: usize, index: u32, fact: &Fac
 
 /// The row of a run whose record at `at` holds all of it.
 fn carried_row(mut run: Run, at: Position) -> RunRow {
+    let recorded = recorded::taken(&mut run, at);
     let mut kept = Vec::new();
     for (key, view) in values::all(&mut run) {
         if is_long(&view.value) {
@@ -324,7 +331,7 @@ fn carried_row(mut run: Run, at: Position) -> RunRow {
         run.would = Vec::new();
         at
     });
-    RunRow { run, at, base: at, values: kept, would }
+    RunRow { run, at, base: at, values: kept, recorded, would }
 }
 
 fn is_long(value: &serde_json::Value) -> bool {

@@ -47,6 +47,7 @@ mod prints;
 mod queue;
 mod read;
 mod rebuild;
+mod recorded;
 mod repair;
 mod replayed;
 mod reserve;
@@ -365,10 +366,10 @@ impl Journal {
         }
     }
 
-    /// A run with the values of its steps.
+    /// A run with the values of its steps, and what its attempts recorded.
     pub fn run(&self, id: RunId) -> io::Result<Option<Run>> {
         let state = self.0.shared.read();
-        state.run_row(id)?.map(|row| runs::whole(row, &|at| state.record(at))).transpose()
+        state.run_row(id)?.map(|row| recorded::whole(row, &|at| state.record(at))).transpose()
     }
 
     /// Events, newest last. May read many segments: call it off the runtime's threads.

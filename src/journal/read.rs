@@ -15,6 +15,7 @@ use crate::journal::fold::{FoldRow, Heads, Record, Rows, RunRow, fold, fold_copy
 use crate::journal::format::{HeadError, Kind, Position, SegmentHead};
 use crate::journal::index::{Block, SegmentIndex, Summary};
 use crate::journal::order::Place;
+use crate::journal::recorded;
 use crate::journal::repair;
 use crate::journal::rows::RunHead;
 use crate::journal::runs;
@@ -62,7 +63,7 @@ impl Reader {
 
     /// As [`super::Journal::run`].
     pub fn run(&self, id: RunId) -> io::Result<Option<Run>> {
-        self.fold()?.runs.remove(&id).map(|row| runs::whole(row, &|at| self.record(at))).transpose()
+        self.fold()?.runs.remove(&id).map(|row| recorded::whole(row, &|at| self.record(at))).transpose()
     }
 
     /// Runs of the whole journal.
@@ -73,9 +74,7 @@ impl Reader {
             let walked = walk(&bytes, head, |at, frame| {
                 let matters = matches!(frame.kind, Kind::Plan | Kind::Fact | Kind::Carried | Kind::Dropped)
                     || (frame.kind == Kind::Event && !rows.awaiting.is_empty());
-                if matters
-                    && let Some(record) = Record::decode(frame)?
-                {
+                if matters && let Some(record) = Record::decode(frame)? {
                     fold(&mut rows, at, &record)?;
                 }
                 Ok::<_, io::Error>(())

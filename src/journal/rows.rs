@@ -28,7 +28,8 @@
 //!
 //! run    8 position · 8 position of its first record · 8 generation · 1 state · 8 due in ms (or the smallest number) · 8 created in ms · 4 length, rule ·
 //!        1 count, 8 of each that it awaits ·
-//!        4 count, 4 step + 8 position of each value that is in the journal · 8 position of `would` or 0 · JSON of the run
+//!        4 count, 4 step + 8 position of each value that is in the journal ·
+//!        4 count, 4 step + 4 attempt + 8 position of what is recorded of it · 8 position of `would` or 0 · JSON of the run
 //! ```
 
 use crate::event::{EventId, RuleName, RunId};
@@ -232,6 +233,12 @@ fn run_bytes(row: &RunRow) -> serde_json::Result<Vec<u8>> {
         out.extend_from_slice(&step.to_le_bytes());
         out.extend_from_slice(&at.packed().to_le_bytes());
     }
+    out.extend_from_slice(&(row.recorded.len() as u32).to_le_bytes());
+    for (key, number, at) in &row.recorded {
+        out.extend_from_slice(&key.to_le_bytes());
+        out.extend_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&at.packed().to_le_bytes());
+    }
     out.extend_from_slice(&row.would.unwrap_or_default().packed().to_le_bytes());
     serde_json::to_writer(&mut out, &row.run)?;
     Ok(out)
@@ -263,8 +270,12 @@ pub(super) fn run_row(value: &[u8]) -> Result<RunRow, Undecodable> {
     for _ in 0..take.u32()? {
         values.push((take.u32()?, Position::unpacked(take.u64()?)));
     }
+    let mut recorded = Vec::new();
+    for _ in 0..take.u32()? {
+        recorded.push((take.u32()?, take.u32()?, Position::unpacked(take.u64()?)));
+    }
     let would = Some(Position::unpacked(take.u64()?)).filter(|at| *at != Position::default());
-    Ok(RunRow { run: serde_json::from_slice(take.0).map_err(|_| Undecodable)?, at, base, values, would })
+    Ok(RunRow { run: serde_json::from_slice(take.0).map_err(|_| Undecodable)?, at, base, values, recorded, would })
 }
 
 pub(super) fn fold_row(value: &[u8]) -> Result<FoldRow, Undecodable> {

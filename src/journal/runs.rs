@@ -46,7 +46,7 @@ pub(super) fn whole(row: RunRow, read: &ReadRecord<'_>) -> io::Result<Run> {
 }
 
 /// The record at a position; `None`, and a word in the log, when it is damaged.
-fn read_if_whole(run: &Run, at: Position, read: &ReadRecord<'_>) -> io::Result<Option<(Kind, Vec<u8>)>> {
+pub(super) fn read_if_whole(run: &Run, at: Position, read: &ReadRecord<'_>) -> io::Result<Option<(Kind, Vec<u8>)>> {
     match read(at) {
         Ok(record) => Ok(Some(record)),
         Err(error) if is_damage(&error) => {

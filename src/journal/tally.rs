@@ -277,7 +277,7 @@ mod tests {
         run.state = state;
         run.next_at = due.map(|due| Timestamp::from_millis(i64::from(due)));
         let at = Position { segment: 1, offset: u32::from(number) };
-        (RowKey::Run(id), Row::Run(Box::new(RunRow { run, at, base: at, values: Vec::new(), would: None })))
+        (RowKey::Run(id), Row::Run(Box::new(RunRow { run, at, base: at, values: Vec::new(), recorded: Vec::new(), would: None })))
     }
 
     fn changes() -> impl Strategy<Value = Vec<(u8, u8, Option<u8>, bool)>> {

@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     fn said(answer: &Value, count: usize) -> Vec<&'static str> {
-        let trace = CallTrace { request: "POST https://host/bulk".to_owned(), status: Some(200), bytes: 1 };
+        let trace = CallTrace { request: "POST https://host/bulk".to_owned(), status: Some(200), bytes: 1, exchange: None };
         outcomes(answer, count, &trace)
             .iter()
             .map(|one| match one {

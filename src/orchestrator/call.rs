@@ -1,5 +1,7 @@
 //! One call: token, headers, the request, once more after a 401, and the answer judged.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -8,6 +10,7 @@ use super::answer::{self, Meaning, What, judge, mask_refusal};
 use super::urls::{folder_header, odata};
 use super::{CallTrace, Inner};
 use crate::http::client::{Answer, Outgoing, request_line, retry_after};
+use crate::http::exchange::Exchange;
 use crate::http::mask::mask;
 use crate::http::tokens::Token;
 use crate::rules::FolderRef;
@@ -70,6 +73,7 @@ impl Inner {
                 body: body.clone(),
                 timeout: deadline.saturating_duration_since(Instant::now()),
             };
+            let exchange = Exchange::of(&outgoing);
             let sent = self.http.send(outgoing).await;
             let credentials = self.tokens.secrets();
             let secrets: Vec<&str> = credentials.iter().map(Secret::expose).chain([token.bare()]).collect();
@@ -78,6 +82,7 @@ impl Inner {
                 Ok(answer) => answer,
                 Err(failure) => {
                     trace.status = failure.status;
+                    trace.exchange = Some(Arc::new(exchange.hiding(credentials.iter().cloned())));
                     return (trace, Err(hide(answer::of_transport(failure, ask.what))));
                 }
             };
@@ -89,6 +94,7 @@ impl Inner {
             }
             trace.status = Some(answer.status);
             trace.bytes = answer.body.len() as u64;
+            trace.exchange = Some(Arc::new(exchange.answered(&answer).hiding(credentials.iter().cloned())));
             if self.refuses_parent(&ask, &answer) {
                 self.version.refuses_parent();
             }

@@ -42,6 +42,7 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
     let expires = hold::expires(&fields, &mut decoder);
     let order = order::order(&fields, &mut decoder);
     let limits = fields.get("limits").map_or(Some(Limits::default()), |node| order::limits(node, &mut decoder));
+    let record = fields.boolean("record", decoder.faults).unwrap_or(false);
     let steps = match fields.require("steps", "the rule", decoder.faults) {
         Some(node) => steps::steps(node, retry.as_ref().unwrap_or(&RetryPolicy::default()), &mut decoder),
         None => None,
@@ -72,6 +73,7 @@ pub(super) fn rule(node: &Node, known: &Known, read_sample: ReadSample<'_>, faul
         mode,
         retry: retry?,
         limits: limits?,
+        record,
         steps: steps?,
         on_give_up: on_give_up?,
         tests: tests?,

@@ -27,6 +27,8 @@ pub struct Rule {
     pub mode: Mode,
     /// How failed steps are tried again, unless a step says otherwise.
     pub retry: RetryPolicy,
+    /// Whether headers and bodies of its requests are kept with the attempts.
+    pub record: bool,
     /// How many requests it sends.
     pub limits: Limits,
     /// What it does.

@@ -48,11 +48,12 @@ pub(super) static RULE: Shape = Shape {
         key("ordered_by", Form::Scalar, "Runs with the same key, such as ${item.Reference}, go one after another as their events came in."),
         key("skip_if_newer", Form::Bool, "Beside `ordered_by`: an event older than one that was handled for the key is dropped."),
         key("limits", Form::Object(&LIMITS), "How many requests the rule sends."),
+        key("record", Form::Bool, "Headers and bodies of its requests are kept with the attempts, secrets masked."),
         key("steps", Form::List(&Form::Object(&STEP)), "What is done, one after the other.").required(),
         key("on_give_up", Form::List(&Form::Object(&STEP)), "What is done when a run ends dead; `error` says why."),
         key("tests", Form::List(&Form::Object(&TEST)), "Tests of the rule: `tripline test` runs them; nothing is called."),
     ],
-    later: &["record", "enabled", "priority"],
+    later: &["enabled", "priority"],
     // Not one of ours, but what people try first.
     answered: &["on"],
     ..Shape::EMPTY

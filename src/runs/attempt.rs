@@ -24,6 +24,30 @@ pub struct Attempt {
     pub error: Option<String>,
     /// Bytes of the answer's body.
     pub bytes: u64,
+    /// Headers and bodies, where the rule records them. A fact holds them; a run only where it was asked for with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Box<Recorded>>,
+}
+
+/// Headers and bodies of a request and its answer: secrets masked, what is long cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The request.
+    pub request: Message,
+    /// The answer, if there was one.
+    pub response: Option<Message>,
+}
+
+/// Headers and body of one message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Names, lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body as text, if it has one.
+    pub body: Option<String>,
+    /// Whether the body was longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 impl Attempt {

@@ -126,6 +126,7 @@ mod tests {
             class: Some(class),
             error: None,
             bytes: 0,
+            recorded: None,
         };
         run.apply(&Fact::Attempted { step: 0, id: Some("item".to_owned()), kind: "enqueue".to_owned(), attempt, unknown: false });
         let cause = Some(Cause { code: code.to_owned(), message: text.to_owned() });

@@ -26,7 +26,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{Attempt, Class, Side};
+pub use attempt::{Attempt, Class, Message, Recorded, Side};
 pub use awaited::{Awaited, AwaitedKey, WOKEN_MAX};
 pub use breaker::{BREAKER_FAILURES, Breaker};
 pub use budget::{Budget, Who};

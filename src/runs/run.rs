@@ -232,7 +232,7 @@ impl Run {
         if view.attempts.len() >= ATTEMPTS_KEPT {
             view.attempts.remove(0);
         }
-        view.attempts.push(attempt.clone());
+        view.attempts.push(Attempt { recorded: None, ..attempt.clone() });
         if !unknown {
             self.intent = None;
         }
@@ -438,6 +438,7 @@ mod tests {
             class,
             error: None,
             bytes: 0,
+            recorded: None,
         }
     }
 

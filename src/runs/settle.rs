@@ -241,6 +241,7 @@ impl Case<'_> {
                 class: Some(Class::Unknown),
                 error: Some("the daemon ended before the answer; looked up by reference".to_owned()),
                 bytes: 0,
+                recorded: None,
             };
             self.attempted(attempt, true)
         })

@@ -197,3 +197,54 @@ async fn a_run_that_is_given_up_says_so_also_after_a_kill() {
     assert_eq!(bodies(&alerts).into_keys().collect::<Vec<_>>(), ["{\"why\":\"refused\"}"]);
     assert_eq!(target.requests(), 1, "what failed for good is not tried again");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_records_shows_what_it_sent_and_got_but_no_secret_and_others_show_nothing() {
+    let target = Endpoint::start(Manner::Answer(
+        200,
+        "X-Answer: of-the-target\r\nSet-Cookie: id=canary-cookie\r\n",
+        "{\"token\": \"canary-answer\", \"n\": 7}",
+    ))
+    .await;
+    let folder = Folder::new("http://127.0.0.1:9");
+    let rule = |name: &str, extra: &str| {
+        format!(
+            "rule: {name}\nevents: queueItem.transactionFailed\n{extra}steps:\n  - http: {{method: POST, url: \"http://{}/x\", headers: {{Authorization: \"Bearer canary-bearer\", X-Own: mine}}, body: {{id: \"${{item.Id}}\", password: canary-body}}}}\n",
+            target.address
+        )
+    };
+    folder.rule("records", &rule("records", "record: true\n"));
+    folder.rule("others", &rule("others", ""));
+    let daemon = Daemon::start(&folder).await;
+    deliver(&daemon, 7, "A").await;
+    runs(&daemon, "succeeded", 2).await;
+    daemon.kill9();
+    let daemon = Daemon::start(&folder).await;
+    for run in runs(&daemon, "succeeded", 2).await {
+        let id = run["id"].as_str().expect("an id");
+        let shown = daemon.get(&format!("/api/v1/runs/{id}")).await;
+        let recorded = &shown["steps"][0]["attempts"][0]["recorded"];
+        assert!(!shown.to_string().contains("canary"), "{shown}");
+        assert!(run["steps"][0]["attempts"][0]["recorded"].is_null(), "lists are without");
+        let printed = folder.output(&["runs", "show", id]);
+        let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+        if run["rule"] == "others" {
+            assert!(recorded.is_null() && !printed.contains("x-own"), "{shown}");
+            continue;
+        }
+        let header = |message: &str, name: &str| {
+            let headers = recorded[message]["headers"].as_array().expect("headers");
+            headers.iter().find(|pair| pair[0] == name).map(|pair| pair[1].as_str().expect("text").to_owned())
+        };
+        assert_eq!((header("request", "authorization").as_deref(), header("request", "x-own").as_deref()), (Some("***"), Some("mine")));
+        assert_eq!(
+            (header("response", "set-cookie").as_deref(), header("response", "x-answer").as_deref()),
+            (Some("***"), Some("of-the-target"))
+        );
+        assert!(header("request", "idempotency-key").is_some_and(|key| key.starts_with(id)));
+        let body = |message: &str| serde_json::from_str::<Value>(recorded[message]["body"].as_str().expect("a body")).expect("json");
+        assert_eq!(body("request"), serde_json::json!({"id": 7, "password": "***"}));
+        assert_eq!(body("response"), serde_json::json!({"token": "***", "n": 7}));
+        assert!(printed.contains("sent x-own: mine") && printed.contains("got  x-answer: of-the-target"), "{printed}");
+    }
+}

@@ -36,6 +36,7 @@ impl Owner {
                 class: Some(failure.class),
                 error: Some(failure.message.clone()),
                 bytes: 0,
+                recorded: None,
             };
             let facts = settle(&active.run, &context.rule, *step, &attempt, &Outcome::Failed(failure), None, now, 0.0);
             cut.push(match &active.lane {

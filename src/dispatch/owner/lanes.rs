@@ -55,7 +55,8 @@ impl Owner {
             return;
         }
         self.woken.borrow_and_update();
-        let rests = |active: &Active| active.lane.is_none() && matches!(active.phase, Phase::Lanes) && active.run.awaited().next().is_some();
+        let rests =
+            |active: &Active| active.lane.is_none() && matches!(active.phase, Phase::Lanes) && active.run.awaited().next().is_some();
         let resting: Vec<RunId> = self.active.iter().filter(|(_, active)| rests(active)).map(|(id, _)| *id).collect();
         for id in resting {
             let stored = match self.world.journal.run(id) {

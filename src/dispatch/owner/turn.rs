@@ -100,8 +100,17 @@ impl Owner {
             Next::Perform { step, .. } => (*step, Outcome::Failed(failure)),
             _ => return,
         };
-        let attempt =
-            Attempt { number: 0, started: now, ended: now, request: String::new(), status: None, class: None, error: None, bytes: 0 };
+        let attempt = Attempt {
+            number: 0,
+            started: now,
+            ended: now,
+            request: String::new(),
+            status: None,
+            class: None,
+            error: None,
+            bytes: 0,
+            recorded: None,
+        };
         self.settle(id, step, &attempt, &outcome, None, now);
     }
 
@@ -175,6 +184,8 @@ impl Owner {
         if let Some(failure) = failure {
             tracing::debug!(run = %id, step, attempt = number, class = failure.class.as_str(), status = failure.status, "an attempt failed");
         }
+        let records = active.context.as_ref().is_some_and(|context| context.rule.record);
+        let recorded = sent.trace.exchange.as_ref().filter(|_| records).map(|exchange| Box::new(exchange.recorded()));
         let attempt = Attempt {
             number,
             started: sent.started,
@@ -184,6 +195,7 @@ impl Owner {
             class: failure.map(|failure| failure.class),
             error: failure.map(|failure| failure.message.clone()),
             bytes: sent.trace.bytes,
+            recorded,
         };
         self.settle(id, step, &attempt, &sent.outcome, sent.unique, now);
     }

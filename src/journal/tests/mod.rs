@@ -8,6 +8,7 @@ mod kept;
 mod mend;
 mod model;
 mod order;
+mod recorded;
 mod reopen;
 mod retention;
 mod single;

@@ -269,7 +269,7 @@ proptest! {
                         _ => Outcome::Done { value: json!({"Id": 1, "Key": "k"}) },
                     };
                     let class = if let Outcome::Failed(f) = &outcome { Some(f.class) } else { None };
-                    let done = Attempt { number: attempt, started: now, ended: now, request: String::new(), status: None, class, error: None, bytes: 0 };
+                    let done = Attempt { number: attempt, started: now, ended: now, request: String::new(), status: None, class, error: None, bytes: 0, recorded: None };
                     settle(&run, &rule, step, &done, &outcome, *unique, now, *jitter)
                 }
                 Next::LookUp { step, intent, .. } => {
@@ -283,7 +283,7 @@ proptest! {
                         Answer::NotFound => Outcome::NotFound,
                         Answer::Failed(class) => Outcome::NotLookedUp(Failure { class: *class, status: None, message: "no".to_owned(), retry_after: None }),
                     };
-                    let look = Attempt { number: intent.attempt, started: now, ended: now, request: String::new(), status: None, class: None, error: None, bytes: 0 };
+                    let look = Attempt { number: intent.attempt, started: now, ended: now, request: String::new(), status: None, class: None, error: None, bytes: 0, recorded: None };
                     settle(&run, &rule, step, &look, &outcome, *unique, now, *jitter)
                 }
             };

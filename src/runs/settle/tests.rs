@@ -75,6 +75,7 @@ impl Given {
             class: failed.map(|f| f.class),
             error: failed.map(|f| f.message.clone()),
             bytes: 0,
+            recorded: None,
         };
         let facts = Case {
             run,

@@ -46,7 +46,7 @@ fn fresh() -> Run {
 }
 
 fn attempt(number: u32, class: Option<Class>, now: Timestamp) -> Attempt {
-    Attempt { number, started: now, ended: now, request: String::new(), status: None, class, error: None, bytes: 0 }
+    Attempt { number, started: now, ended: now, request: String::new(), status: None, class, error: None, bytes: 0, recorded: None }
 }
 
 fn failure(class: Class) -> Failure {
