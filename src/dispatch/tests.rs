@@ -61,7 +61,7 @@ struct Bench {
     targets: Arc<ArcSwap<Targets>>,
     board: Arc<Board>,
     clock: Clock,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Bench {
@@ -77,6 +77,10 @@ impl Bench {
     fn with(rule: &str, targets: Targets, clock: Clock, dir: tempfile::TempDir) -> Self {
         let options = Options { segment_bytes: 4 << 20, clock: clock.clone(), boot_id: "boot".to_owned() };
         let (journal, _) = Journal::open(dir.path(), options).unwrap();
+        Self::of(journal, rule, targets, clock, Some(dir))
+    }
+
+    fn of(journal: Journal, rule: &str, targets: Targets, clock: Clock, dir: Option<tempfile::TempDir>) -> Self {
         let board = Board::open(journal.clone(), clock.clone()).unwrap();
         let mut bench = Self {
             board,
@@ -485,6 +489,7 @@ async fn a_dead_run_that_is_tried_again_goes_on_where_it_stood() {
     assert_eq!((peer.count("AddQueueItem"), run.attempts()), (1, 3), "{run:#?}");
 }
 
+mod model;
 #[path = "tests/together.rs"]
 mod together;
 mod waking;

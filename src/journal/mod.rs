@@ -25,6 +25,8 @@ mod codec;
 mod copies;
 mod drain;
 mod dump;
+#[cfg(test)]
+mod dying;
 mod events;
 mod files;
 mod fold;
@@ -96,6 +98,8 @@ use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
 pub use dump::{Exported, export, import};
+#[cfg(test)]
+pub use dying::Dies;
 pub use loss::rebuild;
 pub use read::Reader;
 pub use replayed::Replayed;

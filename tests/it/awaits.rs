@@ -42,7 +42,7 @@ async fn run(daemon: &Daemon, what: &str, wanted: impl Fn(&Value) -> bool) -> Va
 }
 
 /// Has the one run look again in a day, unless an event wakes it.
-fn look_tomorrow(folder: &Folder, run: &Value) {
+async fn look_tomorrow(folder: &Folder, run: &Value) {
     let boot_id = tripline::daemon::boot_id();
     let options = Options { segment_bytes: tripline::daemon::SEGMENT_BYTES, clock: Clock::system(), boot_id };
     let now = options.clock.now();
@@ -55,8 +55,7 @@ fn look_tomorrow(folder: &Folder, run: &Value) {
         cause: Cause { code: "waiting".to_owned(), message: "looked at again tomorrow".to_owned() },
         at: now,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    std::thread::scope(|scope| scope.spawn(|| runtime.block_on(journal.record(id, vec![fact]))).join()).expect("no panic").expect("kept");
+    journal.record(id, vec![fact]).await.expect("kept");
     journal.close();
 }
 
@@ -74,7 +73,7 @@ async fn a_webhook_wakes_who_would_look_tomorrow_also_when_killed_right_behind_t
     let waiting = run(&daemon, "it awaits the item", |run| run["steps"][0]["awaits"].is_string()).await;
     assert!(waiting["steps"][0]["awaits"].as_str().is_some_and(|awaits| awaits.ends_with(&format!("|queueItem|{id}"))), "{waiting}");
     daemon.kill9();
-    look_tomorrow(&folder, &waiting);
+    look_tomorrow(&folder, &waiting).await;
     let daemon = Daemon::start(&folder).await;
     ends_well(&sandbox, id).await;
     // Others' ends mean nothing to it.
@@ -103,7 +102,7 @@ async fn a_job_is_started_once_whenever_the_daemon_is_killed_and_its_webhook_end
     let daemon = Daemon::start(&folder).await;
     let waiting = run(&daemon, "the job is found and awaited", |run| run["steps"][0]["awaits"].is_string()).await;
     daemon.kill9();
-    look_tomorrow(&folder, &waiting);
+    look_tomorrow(&folder, &waiting).await;
     let job = jobs().await[0].clone();
     let (status, ended) = sandbox.post(&format!("/sandbox/jobs/{}", job["Id"]), &json!({"state": "Successful"})).await;
     assert_eq!(status, 200, "{ended}");
