@@ -302,16 +302,12 @@ async fn runs_at_work_on_a_full_disk_go_on_when_there_is_room_again() {
     sandbox.clear_faults().await;
     until_within(RECOVERY, "it is told", async || daemon.log().contains("no space to record").then_some(())).await;
     assert_eq!(daemon.runs("dead").await, Vec::<Value>::new());
-    fs_remove(&ballast);
+    std::fs::remove_file(&ballast).expect("removed");
     until_within(RECOVERY, "all succeed", async || (daemon.runs("succeeded").await.len() == 20).then_some(())).await;
     assert_eq!(target.answered().len(), 10);
     let mut items = sandbox.references("Open").await;
     items.sort();
     assert_eq!(items, (0..10).map(|id| format!("r-INV-{id}")).collect::<Vec<_>>(), "once each");
-}
-
-fn fs_remove(path: &Path) {
-    std::fs::remove_file(path).expect("removed");
 }
 
 /// All text of the files of Rust below a folder.

@@ -152,7 +152,7 @@ async fn an_hour_of_429_is_waited_out_whatever_its_retry_after_says() {
         (vec![("retry-after", ends.into()), ("date", begins.into())], told(900)),
         (vec![("retry-after", ends.into())], told(900)),
         (vec![("retry-after", "1000000000000".into())], told(900)),
-        (vec![("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT".into())], told(900)),
+        (vec![("retry-after", "Sun, 26 Dec 9999 23:59:59 GMT".into())], told(900)),
         (vec![("retry-after", "60".into()), ("retry-after", "300".into())], told(300)),
         (vec![("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT".into())], own),
         (vec![("retry-after", "-5".into())], own),
