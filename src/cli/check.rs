@@ -40,7 +40,7 @@ pub(super) fn run(config: Option<&Path>, json: bool, online: bool, out: &mut Out
         && out.verbosity() >= 0
     {
         let (rules, sources, orchestrators) =
-            (rules.rules().len(), config.sources.len() + config.polls.len() + config.watches.len(), config.orchestrators.len());
+            (rules.rules().len(), config.sources.len() + config.polls.len() + config.watches.len() + config.triggers.len(), config.orchestrators.len());
         let mut good = vec![count(rules, "rule"), count(sources, "source"), count(orchestrators, "orchestrator")];
         let of_files = connectors.of_files().count();
         if of_files > 0 {

@@ -63,7 +63,7 @@ pub(super) fn run(config: Option<&Path>, what: &What<'_>, source: Option<&str>, 
     }
     // A sample that there is none of is said before anything is asked of the configuration.
     let sample = if what.file.is_none() { Some(bytes_of(what)?) } else { None };
-    let config = setup::config(config)?;
+    let config = setup::config_with_triggers(config)?;
     let source = choose(&config, source)?;
     let mut headers = own_headers(source, what)?;
     let bytes = match sample {

@@ -38,6 +38,19 @@ pub(super) fn config(named: Option<&Path>) -> Result<Config, Stop> {
     config.ok_or_else(|| refused(&faults))
 }
 
+/// The same with the triggers of connectors found, for what is delivered to its sources.
+pub(super) fn config_with_triggers(named: Option<&Path>) -> Result<Config, Stop> {
+    let mut config = config(named)?;
+    if config.sources.values().any(|source| source.trigger.is_some()) {
+        let (connectors, mut faults) = config.connectors(&RealWorld);
+        faults.extend(config.find_triggers(&connectors));
+        if faults.any_error() {
+            return Err(refused(&faults));
+        }
+    }
+    Ok(config)
+}
+
 /// The checked configuration, if there is one, without a word about faults.
 pub(super) fn config_quietly(named: Option<&Path>) -> Option<Config> {
     load(&find(named).ok()?, &RealWorld).0
@@ -45,15 +58,16 @@ pub(super) fn config_quietly(named: Option<&Path>) -> Option<Config> {
 
 /// Configuration and rules, with every fault in them.
 pub(super) fn read(named: Option<&Path>) -> Result<Read, Stop> {
-    let (config, mut faults) = load(&find(named)?, &RealWorld);
+    let (mut config, mut faults) = load(&find(named)?, &RealWorld);
     let (mut rules, mut connectors) = (None, Connectors::default());
-    if let Some(config) = &config {
+    if let Some(config) = &mut config {
         let (files, found) = config.rule_files(&RealWorld);
         let complete = !found.any_error();
         faults.extend(found);
         let (known, of_connectors) = config.known_with_connectors(&RealWorld);
         let complete = complete && !of_connectors.any_error();
         faults.extend(of_connectors);
+        faults.extend(config.find_triggers(&known.connectors));
         let (set, found) = RuleSet::load(&files, &known, &read_sample);
         faults.extend(found);
         let watches = config.watches.values().cloned().collect();

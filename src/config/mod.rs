@@ -41,7 +41,7 @@ pub use settings::{AdminAddress, Config, Egress, Limits, Log, LogFormat, Retenti
 pub use shapes::config_schema;
 pub use sites::{folder_header, tenant_header};
 pub use sources::WebhookSource;
-pub use triggers::TriggerSource;
+pub use triggers::{TriggerRef, TriggerSource};
 #[cfg(test)]
 pub(crate) use world::FakeWorld;
 pub use world::{RealWorld, World};

@@ -1,23 +1,13 @@
 //! How the deliveries of a webhook source are signed, and whose words they use.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::fault::{Fault, Faults, Place, nearest};
-use crate::headers::is_header_name;
-use crate::normalize::is_family;
-use crate::normalize::services::{Pick, Service, ServiceView};
-use crate::signature::{Algorithm, Content, CustomScheme, Encoding, Scheme, TOLERANCE};
+use super::triggers::is_no_family;
+use crate::connectors::{read_deliveries, refuse, refuse_of_custom, scheme_name};
+use crate::fault::{Fault, Faults};
+use crate::normalize::services::ServiceView;
+use crate::signature::Scheme;
 use crate::yaml::{Fields, KeyNode};
-
-/// What a signed time may differ from ours.
-const TOLERANCES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
-
-/// The longest text before a signature.
-const PREFIX_BYTES_MAX: usize = 64;
-
-/// Keys that only a scheme of one's own has.
-const OF_CUSTOM: [&str; 7] = ["header", "algorithm", "encoding", "prefix", "content", "timestamp", "tolerance"];
 
 /// Keys that say where in a delivery something is, of all services but Orchestrator.
 const OF_SERVICES: [&str; 3] = ["type", "id", "time"];
@@ -34,175 +24,40 @@ pub(super) fn read(
     faults: &mut Faults,
 ) -> Option<(Scheme, Option<ServiceView>)> {
     let before = faults.len();
-    let name = match fields.text("scheme", faults) {
+    let name = match fields.get("scheme") {
         None => "orchestrator",
-        Some((name, _)) if Scheme::NAMES.contains(&name) => name,
-        Some((text, place)) => {
-            faults.push(unknown(text, place));
-            return None;
-        }
+        Some(_) => scheme_name(fields, &Scheme::NAMES, faults)?,
     };
-    let foreign: &[&str] = match name {
-        "custom" => &[],
-        _ => &OF_CUSTOM,
-    };
-    refuse(fields, foreign, "`scheme: custom`", faults);
     if name == "orchestrator" {
+        refuse_of_custom(name, fields, faults);
         refuse(fields, &OF_SERVICES, "the schemes of other services; Orchestrator's events say it themselves", faults);
-    } else {
-        refuse(fields, &OF_ORCHESTRATOR, "`scheme: orchestrator`", faults);
-        belongs(fields, what, key, faults);
+        return (faults.len() == before).then_some((Scheme::Orchestrator, None));
     }
-    let scheme = match Scheme::of(name) {
-        Some(scheme) => Some(scheme),
-        None => custom(fields, what, unsigned, faults).map(|own| Scheme::Custom(Box::new(own))),
-    };
-    let service = service(name);
-    let view = service.map(|service| ServiceView {
-        name: Arc::from(key.name.as_str()),
-        service,
-        event: pick(fields, "type", faults),
-        id: pick(fields, "id", faults),
-        time: pick(fields, "time", faults),
-    });
-    (faults.len() == before).then_some((scheme?, view))
-}
-
-/// Whose words go with a scheme.
-fn service(scheme: &str) -> Option<Service> {
-    Some(match scheme {
-        "standard-webhooks" => Service::StandardWebhooks,
-        "github" => Service::GitHub,
-        "stripe" => Service::Stripe,
-        "slack" => Service::Slack,
-        "shopify" => Service::Shopify,
-        "cloud-elements" => Service::CloudElements,
-        "custom" => Service::Custom,
-        _ => return None,
-    })
-}
-
-fn unknown(text: &str, place: &Place) -> Fault {
-    let fault = Fault::error("scheme", place.clone(), format!("unknown scheme `{text}`"));
-    match nearest(text, Scheme::NAMES) {
-        Some(name) => fault.help(format!("did you mean `{name}`?")),
-        None => fault.help(format!("known are: {}; `custom` is for all others", Scheme::NAMES.join(", "))),
-    }
-}
-
-fn refuse(fields: &Fields<'_>, names: &[&str], owner: &str, faults: &mut Faults) {
-    for name in names.iter().filter(|name| fields.get(name).is_some()) {
-        let place = fields.key_place(name).unwrap_or(fields.place).clone();
-        faults.push(Fault::error("scheme", place, format!("`{name}` belongs to {owner}")).help("remove it, or change `scheme`"));
-    }
+    of_service(fields, what, key, faults);
+    let read = read_deliveries(name, fields, what, unsigned, faults).filter(|_| faults.len() == before)?;
+    let view = read.view(Arc::from(key.name.as_str()));
+    Some((read.scheme, Some(view)))
 }
 
 /// That the events are of no orchestrator, and that nobody takes them for Orchestrator's.
-fn belongs(fields: &Fields<'_>, what: &str, key: &KeyNode, faults: &mut Faults) {
+pub(super) fn of_service(fields: &Fields<'_>, what: &str, key: &KeyNode, faults: &mut Faults) {
+    refuse(fields, &OF_ORCHESTRATOR, "`scheme: orchestrator`", faults);
     if let Some(place) = fields.get("orchestrator").and(fields.key_place("orchestrator")) {
         let message = format!("{what} takes another service's events, which are of no orchestrator");
         faults.push(Fault::error("scheme", place.clone(), message).help("remove `orchestrator`; steps name the one they mean"));
     }
-    if is_family(&key.name) {
-        let message = format!("the events of source `{0}` would be called `{0}.…`, as Orchestrator's own are", key.name);
-        faults.push(Fault::error("name", key.place.clone(), message).help("call the source by its service, such as `github`"));
-    }
-}
-
-fn pick(fields: &Fields<'_>, name: &str, faults: &mut Faults) -> Option<Pick> {
-    let (text, place) = fields.text(name, faults)?;
-    match Pick::parse(text) {
-        Ok(pick) => Some(pick),
-        Err(message) => {
-            let fault = Fault::error("expression", place.clone(), format!("`{name}`: {message}"));
-            faults.push(fault.help("expected one such as `body.event.id`, `headers.x-event-id`, or an expression over both"));
-            None
-        }
-    }
-}
-
-fn custom(fields: &Fields<'_>, what: &str, unsigned: bool, faults: &mut Faults) -> Option<CustomScheme> {
-    let header = header(fields, "header", faults);
-    if fields.get("header").is_none() && !unsigned {
-        let fault = Fault::error("missing-key", fields.place.clone(), format!("{what} does not say where the signature is"));
-        faults.push(fault.help("add `header: X-Signature` with the header that carries it"));
-    }
-    let algorithm = word(fields, "algorithm", &Algorithm::NAMES, faults).map(|name| Algorithm::of(name).unwrap_or(Algorithm::Sha256));
-    let encoding = word(fields, "encoding", &Encoding::NAMES, faults).map(|name| Encoding::of(name).unwrap_or(Encoding::Hex));
-    let prefix = fields.text("prefix", faults).map(|(text, place)| {
-        if text.len() > PREFIX_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
-            let message = format!("`prefix` is no text of at most {PREFIX_BYTES_MAX} ASCII characters");
-            faults.push(Fault::error("prefix", place.clone(), message));
-        }
-        text.to_owned()
-    });
-    let content = match fields.text("content", faults).map(|(text, place)| (Content::parse(text), place)) {
-        None => Content::body(),
-        Some((Ok(content), _)) => content,
-        Some((Err(message), place)) => {
-            let fault = Fault::error("content", place.clone(), format!("`content` {message}"));
-            faults.push(fault.help("what is signed, such as `${headers.x-timestamp}.${body}`"));
-            return None;
-        }
-    };
-    let stamp = header_of_time(fields, &content, faults);
-    let tolerance = fields.duration("tolerance", TOLERANCES, faults).unwrap_or(TOLERANCE);
-    if let Some(place) = fields.get("tolerance").and(fields.key_place("tolerance"))
-        && fields.get("timestamp").is_none()
-    {
-        let fault = Fault::error("tolerance", place.clone(), "`tolerance` without `timestamp` means nothing");
-        faults.push(fault.help("add `timestamp:` with the header that carries the signed time"));
-    }
-    Some(CustomScheme {
-        header: if unsigned { header.unwrap_or_default() } else { header? },
-        algorithm: algorithm.unwrap_or(Algorithm::Sha256),
-        encoding: encoding.unwrap_or(Encoding::Hex),
-        prefix: prefix.unwrap_or_default(),
-        content,
-        timestamp: stamp.map(|name| (name, tolerance)),
-    })
-}
-
-/// The header of the time, which must be signed: everybody could change it else.
-fn header_of_time(fields: &Fields<'_>, content: &Content, faults: &mut Faults) -> Option<String> {
-    let name = header(fields, "timestamp", faults)?;
-    if !content.headers().any(|signed| signed == name) {
-        let place = fields.get("timestamp").map_or(fields.place, |node| &node.place).clone();
-        let message = format!("`timestamp` names `{name}`, which is not part of `content`: whoever sends a delivery again could change it");
-        faults.push(Fault::error("timestamp", place, message).help(format!("sign it: `content: ${{headers.{name}}}.${{body}}`")));
-    }
-    Some(name)
-}
-
-fn header(fields: &Fields<'_>, name: &str, faults: &mut Faults) -> Option<String> {
-    let (text, place) = fields.text(name, faults)?;
-    if is_header_name(text) {
-        return Some(text.to_ascii_lowercase());
-    }
-    faults.push(Fault::error("header", place.clone(), format!("`{name}`: `{text}` is no name of a header")).help("such as `X-Signature`"));
-    None
-}
-
-fn word<'a>(fields: &Fields<'a>, name: &str, known: &[&'static str], faults: &mut Faults) -> Option<&'a str> {
-    let (text, place) = fields.text(name, faults)?;
-    if known.contains(&text) {
-        return Some(text);
-    }
-    let fault = Fault::error(if name == "algorithm" { "algorithm" } else { "encoding" }, place.clone(), format!("unknown {name} `{text}`"));
-    faults.push(match nearest(text, known.iter().copied()) {
-        Some(near) => fault.help(format!("did you mean `{near}`?")),
-        None => fault.help(format!("known are: {}", known.join(", "))),
-    });
-    None
+    is_no_family(key, faults);
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
     use crate::config::{Config, FakeWorld, load};
     use crate::fault::Severity;
+    use crate::signature::{Algorithm, Content, CustomScheme, Encoding};
 
     const FILE: &str = "/etc/tripline/tripline.yaml";
 

@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::decode::CONNECTIONS;
 use super::registration::SUBSCRIBE;
 use super::sources::TRUSTED_PROXIES_MAX;
-use crate::signature::{Algorithm, Encoding, Scheme};
+use crate::connectors::deliveries;
+use crate::signature::Scheme;
 use crate::yaml::secret::{A_SECRET, SECRET};
 use crate::yaml::shape::{Form, Shape, key, schema};
 
@@ -194,12 +195,14 @@ pub(super) static SOURCE: Shape = Shape {
     about: "Where events come in.",
     keys: &[
         key("webhook", Form::Object(&WEBHOOK), "Deliveries of webhooks."),
-        key("poll", Form::Object(&POLL), "Changes read by asking for them."),
+        key("poll", POLLED, "Changes read by asking for them: Orchestrator's, or those of a trigger of a connector."),
         key("watch", Form::Object(&WATCH), "What should happen, and by when: an event when it does not."),
     ],
     one_of: &["webhook", "poll", "watch"],
     ..Shape::EMPTY
 };
+
+const POLLED: Form = Form::AnyOf(&[Form::Object(&POLL), Form::Object(&POLL_TRIGGER)]);
 
 /// A watched source.
 pub(super) static WATCH: Shape = Shape {
@@ -289,17 +292,18 @@ pub(super) static WEBHOOK: Shape = Shape {
         key("register", Form::Bool, "Keep it registered and enabled in Orchestrator by API."),
         key("subscribe", Form::Words(SUBSCRIBE), "Which events it asks for: those that rules name (the default), or all."),
         key("scheme", Form::Words(&Scheme::NAMES), "How deliveries are signed, and whose events they are; orchestrator by default."),
-        key("type", Form::Text, "Where another service's name of the event is: `body.type`, `headers.x-event` or an expression."),
-        key("id", Form::Text, "Where its id of the event is, by which copies are known."),
-        key("time", Form::Text, "Where the time is at which it happened."),
-        key("header", Form::Text, "scheme custom: the header that carries the signature."),
-        key("algorithm", Form::Words(&Algorithm::NAMES), "scheme custom: the hash under the HMAC; sha256 by default."),
-        key("encoding", Form::Words(&Encoding::NAMES), "scheme custom: how the signature is spelt; hex by default."),
-        key("prefix", Form::Text, "scheme custom: what stands before the signature, such as `sha256=`."),
-        key("content", Form::Text, "scheme custom: what is signed, such as `${headers.x-timestamp}.${body}`; `${body}` by default."),
-        key("timestamp", Form::Text, "scheme custom: the header with the time, which is signed too."),
-        key("tolerance", Form::Duration, "scheme custom: how far that time may be from ours; 5m by default."),
+        deliveries::TYPE,
+        deliveries::ID,
+        deliveries::TIME,
+        deliveries::HEADER,
+        deliveries::ALGORITHM,
+        deliveries::ENCODING,
+        deliveries::PREFIX,
+        deliveries::CONTENT,
+        deliveries::TIMESTAMP,
+        deliveries::TOLERATED,
+        key("connector", Form::Text, "In place of `scheme`: the connector whose trigger says how deliveries are signed and read."),
+        key("trigger", Form::Text, "With `connector`: its trigger."),
     ],
-    later: &["connector", "trigger"],
     ..Shape::EMPTY
 };

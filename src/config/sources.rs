@@ -12,7 +12,7 @@ use super::polls::{self, PollSource};
 use super::registration::{Registration, registration};
 use super::schemes;
 use super::shapes;
-use super::triggers::{self, TriggerSource};
+use super::triggers::{self, TriggerRef, TriggerSource};
 use super::url::network;
 use super::watches;
 use crate::event::SourceName;
@@ -59,6 +59,8 @@ pub struct WebhookSource {
     pub scheme: Scheme,
     /// Whose words they use; `None` for Orchestrator.
     pub service: Option<ServiceView>,
+    /// The trigger of a connector that says both: it is found by `Config::find_triggers`.
+    pub trigger: Option<TriggerRef>,
 }
 
 /// What a source is checked against.
@@ -113,10 +115,6 @@ pub(super) fn decode(node: &Node, around: &Surroundings<'_>, faults: &mut Faults
             continue;
         }
         if let Some(inner) = fields.get("poll").filter(|inner| triggers::is_trigger(inner)) {
-            let place = inner.get("connector").or(inner.get("trigger")).map_or(&inner.place, |node| &node.place).clone();
-            let fault =
-                Fault::error("not-in-this-version", place, format!("{what} reads a trigger of a connector, which is not in this version"));
-            faults.push(fault.help("use a `webhook:` of the service, where it has one"));
             sources.triggers.extend(triggers::trigger(key, inner, faults).map(|trigger| (Arc::clone(&trigger.name), trigger)));
             continue;
         }
@@ -174,7 +172,13 @@ fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut F
     let what = format!("`webhook` of source `{}`", key.name);
     let fields = Fields::read(node, &what, &shapes::WEBHOOK, faults)?;
     let unsigned = fields.boolean("insecure_unsigned", faults).unwrap_or(false);
-    let scheme = schemes::read(&fields, &what, key, unsigned, faults);
+    let (trigger, scheme) = if triggers::is_trigger(node) {
+        let of = triggers::of_webhook(key, &fields, &what, faults);
+        let (scheme, service) = triggers::not_yet_known(&key.name);
+        (of.clone(), of.map(|_| (scheme, Some(service))))
+    } else {
+        (None, schemes::read(&fields, &what, key, unsigned, faults))
+    };
     let allow_from = networks(&fields, "allow_from", faults);
     let trusted_proxies = fields.integer("trusted_proxies", 0..=TRUSTED_PROXIES_MAX, faults).unwrap_or(0);
     let orchestrator = match &scheme {
@@ -211,6 +215,7 @@ fn webhook(key: &KeyNode, node: &Node, around: &Surroundings<'_>, faults: &mut F
         registration,
         scheme,
         service,
+        trigger,
     })
 }
 

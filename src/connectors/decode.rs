@@ -38,8 +38,6 @@ pub(super) const FOUND: &[&str] = &["config", "input", "value", "now"];
 pub(super) const CURSOR: &[&str] = &["config", "cursor", "now"];
 /// What tells of a row.
 pub(super) const ROW: &[&str] = &["config", "entry", "now"];
-/// What tells of a delivery.
-pub(super) const DELIVERY: &[&str] = &["config", "body", "headers", "now"];
 
 impl Decoder<'_> {
     /// Reads something that sees other names.

@@ -39,8 +39,6 @@ pub const LENGTH: RangeInclusive<u64> = 0..=16_777_216;
 pub const STATUS: RangeInclusive<u64> = 100..=599;
 /// Of one attempt.
 pub const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
-/// Of a signed stamp.
-pub const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 /// The methods.
 pub const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 /// Methods that do once what they are asked twice (RFC 9110, 9.2.2).

@@ -11,6 +11,7 @@ mod builtin;
 mod call;
 mod check;
 mod decode;
+pub mod deliveries;
 mod file;
 pub mod import;
 mod input;
@@ -37,6 +38,7 @@ pub use access::{Access, MASK};
 pub use auth::{Auth, AuthValue};
 pub use builtin::{FOLDER_PATH_HEADER, ORCHESTRATOR, OrchestratorSite, folder_path_value};
 pub use call::Caller;
+pub use deliveries::{Deliveries, read_deliveries, refuse, refuse_of_custom, scheme_name};
 pub use model::{ConfigField, ConfigValue, Connector, Limits, Test, TestResponse, Trigger, TriggerKind};
 pub use operation::{
     After, Before, Body, Errors, FieldKind, InputField, Lookup, Operation, Output, PageBy, PageSize, Paginate, Part, StatusMatch,

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::auth::{Auth, AuthValue};
+use super::deliveries::Deliveries;
 use super::operation::{After, Before, Errors, FieldKind, Operation};
 use crate::expr::{Expression, Template, Tree};
 use crate::fault::Place;
@@ -138,18 +138,7 @@ pub enum TriggerKind {
         created: Option<Expression>,
     },
     /// The service calls us.
-    Webhook {
-        /// How deliveries are signed: `standard-webhooks`, `github`, …
-        scheme: String,
-        /// The event's type; sees `body` and `headers`. The scheme's own where not written.
-        event_type: Option<Expression>,
-        /// The service's id of the event. The scheme's own where not written.
-        id: Option<Expression>,
-        /// When it happened. The scheme's own where not written.
-        time: Option<Expression>,
-        /// How old a signed stamp may be.
-        tolerance: Option<Duration>,
-    },
+    Webhook(Deliveries),
 }
 
 /// A test of an operation, in the file itself.

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::decode::{CALL, DELIVERY, Decoder, ROW, SETTING};
-use super::limits::{CONCURRENCY, FIELDS_MAX, HOOKS_MAX, NAME_MAX, OPERATIONS_MAX, TOLERANCE};
+use super::decode::{CALL, Decoder, ROW, SETTING};
+use super::limits::{CONCURRENCY, FIELDS_MAX, HOOKS_MAX, NAME_MAX, OPERATIONS_MAX};
 use super::model::{ConfigField, ConfigValue, Connector, Limits, Trigger, TriggerKind};
 use super::operation::{Errors, FieldKind, Operation};
-use super::{AuthValue, auth_read, check, operation_read, shapes, tests_read};
+use super::{AuthValue, auth_read, check, deliveries, operation_read, shapes, tests_read};
 use crate::expr::Expression;
 use crate::fault::{Fault, Faults, Place};
 use crate::retry::RetryWords;
+use crate::signature::Scheme;
 use crate::time::Rate;
 use crate::yaml::{Fields, Node, Yaml, secret};
 
@@ -244,7 +245,7 @@ fn triggers(fields: &Fields<'_>, decoder: &mut Decoder<'_>) -> Option<BTreeMap<A
             let description = fields.text("description", decoder.faults).map(|(text, _)| text.to_owned());
             let kind = match (fields.get("poll"), fields.get("webhook")) {
                 (Some(poll), None) => poll_trigger(poll, decoder),
-                (None, Some(webhook)) => webhook_trigger(webhook, decoder),
+                (None, Some(webhook)) => webhook_trigger(webhook, &name, decoder.faults),
                 _ => {
                     decoder.error("bad-value", fields.place, format!("trigger `{name}` needs exactly one of `poll` and `webhook`"));
                     None
@@ -281,16 +282,12 @@ fn poll_trigger(node: &Node, decoder: &mut Decoder<'_>) -> Option<TriggerKind> {
     })
 }
 
-fn webhook_trigger(node: &Node, decoder: &mut Decoder<'_>) -> Option<TriggerKind> {
-    let fields = Fields::read(node, "`webhook`", &shapes::WEBHOOK, decoder.faults)?;
-    let scheme = fields.require("scheme", "`webhook`", decoder.faults).and_then(|_| fields.text("scheme", decoder.faults));
-    let tolerance = fields.duration("tolerance", TOLERANCE, decoder.faults);
-    decoder.seeing(DELIVERY, |decoder| {
-        let event_type = optional(&fields, "type", decoder);
-        let id = optional(&fields, "id", decoder);
-        let time = optional(&fields, "time", decoder);
-        Some(TriggerKind::Webhook { scheme: scheme?.0.to_owned(), event_type: event_type?, id: id?, time: time?, tolerance })
-    })
+fn webhook_trigger(node: &Node, name: &str, faults: &mut Faults) -> Option<TriggerKind> {
+    let what = format!("`webhook` of trigger `{name}`");
+    let fields = Fields::read(node, &what, &shapes::WEBHOOK, faults)?;
+    fields.require("scheme", &what, faults)?;
+    let scheme = deliveries::scheme_name(&fields, &Scheme::OF_SERVICES, faults)?;
+    deliveries::read_deliveries(scheme, &fields, &what, false, faults).map(TriggerKind::Webhook)
 }
 
 /// `Some(None)` where the key is not written, `None` where it is wrong.

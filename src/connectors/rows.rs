@@ -45,6 +45,8 @@ pub struct RowCursor {
     floor: Option<Value>,
     /// What was taken at and above the floor, ascending: value of `cursor`, fingerprint of id and version.
     taken: Vec<(Value, String)>,
+    /// Where the pass began that is not at its end.
+    unfinished: Option<Since>,
 }
 
 /// Where a pass begins.
@@ -71,19 +73,48 @@ impl RowCursor {
         let taken = value.get("taken")?.as_array()?;
         let one = |item: &Value| Some((item.get(0)?.clone(), item.get(1)?.as_str()?.to_owned()));
         let some = |name: &str| value.get(name).filter(|value| !value.is_null()).cloned();
-        Some(Self { started: true, newest: some("newest"), floor: some("floor"), taken: taken.iter().map(one).collect::<Option<_>>()? })
+        let since = |value: &Value| Some(Since { first: value.get("first")?.as_bool()?, newest: value.get("newest").filter(|v| !v.is_null()).cloned() });
+        Some(Self {
+            started: true,
+            newest: some("newest"),
+            floor: some("floor"),
+            taken: taken.iter().map(one).collect::<Option<_>>()?,
+            unfinished: some("unfinished").as_ref().and_then(since),
+        })
     }
 
     /// For keeping.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!({"newest": self.newest, "floor": self.floor, "taken": self.taken})
+        let mut kept = json!({"newest": self.newest, "floor": self.floor, "taken": self.taken});
+        if let Some(Since { first, newest }) = &self.unfinished {
+            kept["unfinished"] = json!({"first": first, "newest": newest});
+        }
+        kept
     }
 
-    /// Where a pass begins that reads from here on.
+    /// Where a pass begins that reads from here on. One that was cut short begins where it began before: its rows mean the same.
     #[must_use]
     pub fn since(&self) -> Since {
-        Since { first: !self.started, newest: self.newest.clone() }
+        self.unfinished.clone().unwrap_or_else(|| Since { first: !self.started, newest: self.newest.clone() })
+    }
+
+    /// Whether it knows of no other rows than another one did.
+    #[must_use]
+    pub fn says_as(&self, other: &Self) -> bool {
+        let (Self { started, newest, floor, taken, unfinished: _ }, o) = (self, other);
+        *started == o.started && *newest == o.newest && *floor == o.floor && *taken == o.taken
+    }
+
+    /// Whether a pass is not at its end.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// All rows of the pass are taken.
+    pub fn finish(&mut self) {
+        self.unfinished = None;
     }
 
     /// The value that `with` sees as `cursor`: the newest one, less what may become visible late where it is a time.
@@ -232,6 +263,7 @@ pub fn changes(
         }
     }
     cursor.started = true;
+    cursor.unfinished = Some(since.clone());
     cursor.prune();
     Ok(changes)
 }
@@ -328,6 +360,7 @@ triggers:
         let since = cursor.since();
         let rows = connector.read_rows(trigger, rows, &json!({}), at(now))?;
         let told = changes("crm", &rows, &since, cursor, Duration::from_secs(look_back), at(now))?;
+        cursor.finish();
         // What is kept is what is read again.
         assert_eq!(RowCursor::from_json(&cursor.to_json()).as_ref(), Some(&*cursor));
         Ok(told.into_iter().map(|change| format!("{} {}", change.event_type, change.key.text)).collect())
@@ -367,6 +400,30 @@ triggers:
         assert_eq!(pass("contact", &mut cursor, vec![contact(3, 1000, 1000)], 1010, 0).expect("rows").len(), 1);
         assert_eq!(pass("contact", &mut cursor, vec![contact(4, 60, 60)], 1020, 0), Ok(vec![]), "long before what is settled");
         assert_eq!(cursor.taken.len(), 1, "what is settled is forgotten");
+    }
+
+    /// A pass whose last rows were not taken, and what is kept of it.
+    fn cut_pass(cursor: &mut RowCursor, rows: Vec<Value>, now: i64) -> usize {
+        let (connector, since) = (crm(), cursor.since());
+        let rows = connector.read_rows(&connector.triggers["contact"], rows, &json!({}), at(now)).expect("rows");
+        let told = changes("crm", &rows, &since, cursor, Duration::ZERO, at(now)).expect("changes").len();
+        *cursor = RowCursor::from_json(&cursor.to_json()).expect("read again");
+        told
+    }
+
+    #[test]
+    fn a_pass_that_was_cut_short_goes_on_as_it_began() {
+        let rows: Vec<Value> = (0..6).map(|n| contact(n, -5000, -4000 + i64::try_from(n).expect("small"))).collect();
+        let mut cursor = RowCursor::default();
+        assert_eq!(cut_pass(&mut cursor, rows[..3].to_vec(), 0), 0);
+        assert_eq!(pass("contact", &mut cursor, rows.clone(), 1, 0), Ok(vec![]), "it is still the first pass");
+        // Made and changed since the pass before: both are told, though the cut pass got beyond the time when it was made.
+        let later = vec![contact(7, 10, 300), contact(8, 20, 310)];
+        assert_eq!(cut_pass(&mut cursor, later[..1].to_vec(), 400), 2);
+        let told = pass("contact", &mut cursor, later, 401, 0).expect("rows");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], "crm.created source:crm|row|8||created");
+        assert_eq!(pass("contact", &mut cursor, vec![contact(9, 30, 500)], 501, 0).expect("rows").len(), 1, "which pass it is ends with it");
     }
 
     #[test]

@@ -19,6 +19,8 @@ const SECRET_KEYS: [&str; 8] = ["bearer", "password", "secret", "client_secret",
 pub struct Connectors {
     all: Arc<BTreeMap<Arc<str>, Arc<Connector>>>,
     files: Arc<[Arc<SourceText>]>,
+    /// Names of those with an error, which are left out.
+    broken: Arc<[String]>,
 }
 
 impl PartialEq for Connectors {
@@ -44,7 +46,11 @@ impl Connectors {
                     broken.extend(node.get("connector").and_then(Node::as_text).map(str::to_owned));
                     continue;
                 };
-                let Some(connector) = settle(connector, settings, &mut faults) else { continue };
+                let name = Arc::clone(&connector.name);
+                let Some(connector) = settle(connector, settings, &mut faults) else {
+                    broken.push(name.to_string());
+                    continue;
+                };
                 if let Some(other) = all.get(&connector.name) {
                     let message = format!(
                         "connector `{}` is there twice; the other one is in {}:{}",
@@ -72,7 +78,7 @@ impl Connectors {
             }
         }
         let files = files.iter().map(|file| without_secrets(file, &all)).collect();
-        (Self { all: Arc::new(all), files }, faults)
+        (Self { all: Arc::new(all), files, broken: broken.into() }, faults)
     }
 
     /// The texts they were read from, with stars in place of secrets that are written out: what a generation keeps.
@@ -85,13 +91,19 @@ impl Connectors {
     pub(super) fn and(self, more: impl Iterator<Item = Arc<Connector>>) -> Self {
         let mut all = BTreeMap::clone(&self.all);
         all.extend(more.map(|connector| (Arc::clone(&connector.name), connector)));
-        Self { all: Arc::new(all), files: self.files }
+        Self { all: Arc::new(all), files: self.files, broken: self.broken }
     }
 
     /// A connector by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Connector>> {
         self.all.get(name)
+    }
+
+    /// Whether there is one of this name that was left out for its faults: nothing more is to be said of it.
+    #[must_use]
+    pub fn is_broken(&self, name: &str) -> bool {
+        !self.all.contains_key(name) && self.broken.iter().any(|broken| broken == name)
     }
 
     /// All of them, by name.

@@ -4,9 +4,11 @@
 use serde_json::Value;
 
 use super::auth_shapes::AUTH;
+use super::deliveries;
 use super::limits::{CONCURRENCY, LENGTH, PAGES, ROWS, STATUS};
 use super::operation::FieldKind;
 use crate::retry::RETRY;
+use crate::signature::Scheme;
 use crate::yaml::secret::SECRET;
 use crate::yaml::shape::{Form, Key, Shape, key, schema};
 
@@ -301,11 +303,17 @@ pub(super) static WEBHOOK: Shape = Shape {
     name: "trigger-webhook",
     about: "The service calls us.",
     keys: &[
-        key("scheme", Form::Text, "How deliveries are signed: standard-webhooks, github, …").required(),
-        key("type", Form::Text, "The event's type, in CEL over `body` and `headers`."),
-        key("id", Form::Text, "The service's id of the event, in CEL."),
-        key("time", Form::Text, "When it happened, in CEL."),
-        key("tolerance", Form::Duration, "How old a signed stamp may be."),
+        key("scheme", Form::Words(&Scheme::OF_SERVICES), "How deliveries are signed, and whose words they use.").required(),
+        deliveries::TYPE,
+        deliveries::ID,
+        deliveries::TIME,
+        deliveries::HEADER,
+        deliveries::ALGORITHM,
+        deliveries::ENCODING,
+        deliveries::PREFIX,
+        deliveries::CONTENT,
+        deliveries::TIMESTAMP,
+        deliveries::TOLERATED,
     ],
     ..Shape::EMPTY
 };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::{self, Config, OrchestratorConfig, Secrets, Subscribe, World};
-use crate::connectors::Access;
+use crate::connectors::{Access, Connectors};
 use crate::dispatch::Targets;
 use crate::event::SourceName;
 use crate::fault::{Fault, Faults, Severity, SourceText};
@@ -17,7 +17,7 @@ use crate::intake::ReadySource;
 use crate::journal::RuleTexts;
 use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
-use crate::poll::{Arguments, Polled};
+use crate::poll::{Arguments, Polled, Sources, Triggered};
 use crate::register::{Hook, Ours};
 use crate::rules::RuleSet;
 use crate::secret::Secret;
@@ -28,7 +28,7 @@ pub(super) struct Assembled {
     pub secrets: Secrets,
     pub routes: BTreeMap<String, Arc<ReadySource>>,
     pub targets: Targets,
-    pub polls: Arc<Vec<Arc<Polled>>>,
+    pub polls: Sources,
     pub hooks: Arc<Vec<Arc<Hook>>>,
     pub rules: Arc<RuleSet>,
     pub texts: RuleTexts,
@@ -38,13 +38,14 @@ pub(super) struct Assembled {
 /// Reads and checks everything; all faults at once.
 pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faults> {
     let (config, mut faults) = config::load(file, world);
-    let Some(config) = config else { return Err(faults) };
-    let (secrets, secret_faults) = config.resolve(world);
-    faults.extend(secret_faults);
+    let Some(mut config) = config else { return Err(faults) };
     let (files, file_faults) = config.rule_files(world);
     faults.extend(file_faults);
     let (known, connector_faults) = config.known_with_connectors(world);
     faults.extend(connector_faults);
+    faults.extend(config.find_triggers(&known.connectors));
+    let (secrets, secret_faults) = config.resolve(world);
+    faults.extend(secret_faults);
     let (accesses, access_faults) = config::accesses(&known.connectors, world);
     faults.extend(access_faults);
     let (rules, rule_faults) = RuleSet::load(&files, &known, &|path| {
@@ -65,7 +66,10 @@ pub(super) fn assemble(file: &Path, world: &dyn World) -> Result<Assembled, Faul
             let eyes: Eyes = config.sources.keys().map(|name| (Arc::clone(name), Arc::default())).collect();
             Ok(Assembled {
                 routes: routes(&config, &secrets, &eyes),
-                polls: polls(&config, &targets, &eyes, arguments(&files)),
+                polls: Sources {
+                    polled: polls(&config, &targets, &eyes, arguments(&files)),
+                    triggered: triggers(&config, &targets, &known.connectors),
+                },
                 hooks: hooks(&config, &secrets, &targets, &rules, &eyes),
                 targets,
                 rules: Arc::new(rules),
@@ -168,7 +172,7 @@ fn arguments(files: &[Arc<SourceText>]) -> Arguments {
     Arguments { input: named("InputArguments"), output: named("OutputArguments") }
 }
 
-fn polls(config: &Config, targets: &Targets, eyes: &Eyes, arguments: Arguments) -> Arc<Vec<Arc<Polled>>> {
+fn polls(config: &Config, targets: &Targets, eyes: &Eyes, arguments: Arguments) -> Vec<Arc<Polled>> {
     let polls = config.polls.values().filter_map(|source| {
         // A client shares token and budget with the steps that use the same orchestrator.
         let orchestrator = targets.orchestrators.get(&source.orchestrator)?.clone();
@@ -177,5 +181,16 @@ fn polls(config: &Config, targets: &Targets, eyes: &Eyes, arguments: Arguments) 
         let eye = source.reconciles.as_ref().and_then(|hook| eyes.get(hook)).cloned();
         Some(Arc::new(Polled { config: source.clone(), orchestrator, view, eye, arguments }))
     });
-    Arc::new(polls.collect())
+    polls.collect()
+}
+
+/// What polls triggers of connectors, with the values and secrets that steps use too.
+fn triggers(config: &Config, targets: &Targets, connectors: &Connectors) -> Vec<Arc<Triggered>> {
+    let triggers = config.triggers.values().filter_map(|source| {
+        let (connector, trigger) = source.find(connectors)?;
+        let (access, calls) = (targets.connectors.get(&connector.name)?.clone(), targets.calls.clone()?);
+        let (connector, trigger) = (Arc::clone(connector), trigger.clone());
+        Some(Arc::new(Triggered { config: source.clone(), connector, trigger, access, calls }))
+    });
+    triggers.collect()
 }

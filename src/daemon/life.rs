@@ -159,7 +159,7 @@ pub(super) async fn live(
         calls.keep_in(journal.clone());
     }
     let targets = Arc::new(ArcSwap::from_pointee(assembled.targets));
-    let (polls, polls_in_force) = watch::channel(assembled.polls);
+    let (polls, polls_in_force) = watch::channel(Arc::new(assembled.polls));
     let (hooks, hooks_in_force) = watch::channel(assembled.hooks);
     let marks = Marks::of(&assembled.config.watched());
     let reloader = Arc::new(Reloader {

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::dispatch::{Board, NotPaused, Targets};
 use crate::fault::nearest;
 use crate::journal::{AppendError, Journal};
-use crate::poll::{Backfills, NotBackfilled, Past, Polled};
+use crate::poll::{Backfills, NotBackfilled, Past, Sources};
 use crate::router::{self, NotReplayed};
 use crate::rules::RulesInForce;
 use crate::runs::{Pace, Paused};
@@ -23,7 +23,7 @@ pub(super) struct Operator {
     pub rules: Arc<ArcSwap<RulesInForce>>,
     pub targets: Arc<ArcSwap<Targets>>,
     pub clock: Clock,
-    pub polls: watch::Receiver<Arc<Vec<Arc<Polled>>>>,
+    pub polls: watch::Receiver<Arc<Sources>>,
     pub backfills: Backfills,
 }
 
@@ -149,7 +149,7 @@ impl Operate for Operator {
 
     fn backfill(&self, source: String, asked: BackfillAsked) -> Operated<'_> {
         Box::pin(async move {
-            let names: Vec<String> = self.polls.borrow().iter().map(|poll| poll.config.name.to_string()).collect();
+            let names: Vec<String> = self.polls.borrow().polled.iter().map(|poll| poll.config.name.to_string()).collect();
             if !names.contains(&source) {
                 return Err(not_backfilled(NotBackfilled::Unknown(names)));
             }

@@ -24,7 +24,7 @@ use crate::fault::{Fault, Faults};
 use crate::intake::Routes;
 use crate::journal::{AppendError, Journal};
 use crate::metric;
-use crate::poll::{Polled, Statuses};
+use crate::poll::{Sources, Statuses};
 use crate::register::{Hook, Shown};
 use crate::rules::RulesInForce;
 use crate::secret::Secret;
@@ -40,7 +40,7 @@ pub(super) struct Reloader {
     pub running: Mutex<Running>,
     pub routes: Arc<Routes>,
     pub targets: Arc<ArcSwap<Targets>>,
-    pub polls: watch::Sender<Arc<Vec<Arc<Polled>>>>,
+    pub polls: watch::Sender<Arc<Sources>>,
     pub hooks: watch::Sender<Arc<Vec<Arc<Hook>>>>,
     pub rules: Arc<ArcSwap<RulesInForce>>,
     pub book: Arc<RuleBook>,
@@ -118,14 +118,16 @@ impl Reloader {
             .await
             .map_err(|e| one(Fault::general("journal", e.to_string()).help("try again when the journal can write")))?;
         self.routes.store(Arc::new(assembled.routes));
-        let mut targets = assembled.targets;
+        let (mut targets, mut polls) = (assembled.targets, assembled.polls);
         // Tokens and budgets outlive the reload.
         if let (Some(calls), Some(http)) = (&self.targets.load().calls, &targets.http) {
-            targets.calls = Some(calls.with_client(http.clone()));
+            let calls = calls.with_client(http.clone());
+            polls = polls.with_calls(&calls);
+            targets.calls = Some(calls);
             targets.share_tokens();
         }
         self.targets.store(Arc::new(targets));
-        self.polls.send_replace(assembled.polls);
+        self.polls.send_replace(Arc::new(polls));
         self.hooks.send_replace(assembled.hooks);
         let connections = descriptors::prepare(assembled.config.limits.connections).unwrap_or(assembled.config.limits.connections);
         self.limits.send_replace(Limits { connections, ..assembled.config.limits.clone() });

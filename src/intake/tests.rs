@@ -44,6 +44,7 @@ fn source(name: &str) -> ReadySource {
             registration: crate::config::Registration::default(),
             scheme: crate::signature::Scheme::Orchestrator,
             service: None,
+            trigger: None,
         },
         secrets: vec![secret("env:NEW", NEW_SECRET), secret("env:OLD", OLD_SECRET)],
         view: SourceView { name: name.into(), tenant_url: Some("https://orchestrator.test/acme".into()) },

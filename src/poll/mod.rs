@@ -29,9 +29,10 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::calls::Calls;
 use crate::clock::{Clock, chance};
 use crate::config::{PollKind, PollSource};
-use crate::event::EventId;
+use crate::event::{EventId, SourceName};
 use crate::hooks::Eye;
 use crate::journal::Journal;
 use crate::normalize::SourceView;
@@ -40,7 +41,7 @@ use crate::time::Timestamp;
 
 pub use backfill::{BackfillState, Backfills, NotBackfilled, Past, Standing};
 pub use status::Statuses;
-pub use triggers::{ROWS_MAX, TriggerPoll, Triggered, run_triggers};
+pub use triggers::{ROWS_MAX, Triggered};
 
 /// The longest pause of a source that cannot be read.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -50,6 +51,9 @@ const SOONER: u32 = 4;
 
 /// But never sooner than this.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
+
+/// How long a source is left alone whose task panicked.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// How often a source that is read at a time of day looks at the clock.
 const TURN_LOOK: Duration = Duration::from_secs(30);
@@ -93,13 +97,52 @@ pub struct Arguments {
     pub output: bool,
 }
 
+/// All sources that are read.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Of orchestrators.
+    pub polled: Vec<Arc<Polled>>,
+    /// Of triggers of connectors.
+    pub triggered: Vec<Arc<Triggered>>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+enum Source {
+    Polled(Arc<Polled>),
+    Triggered(Arc<Triggered>),
+}
+
+impl Sources {
+    fn each(&self) -> impl Iterator<Item = Source> {
+        let polled = self.polled.iter().cloned().map(Source::Polled);
+        polled.chain(self.triggered.iter().cloned().map(Source::Triggered))
+    }
+
+    /// Sent by these from now on: tokens and budgets are those of everybody.
+    #[must_use]
+    pub fn with_calls(self, calls: &Calls) -> Self {
+        let with = |source: Arc<Triggered>| Arc::new(Triggered { calls: calls.clone(), ..Arc::unwrap_or_clone(source) });
+        Self { triggered: self.triggered.into_iter().map(with).collect(), ..self }
+    }
+}
+
+impl Source {
+    fn name(&self) -> &SourceName {
+        match self {
+            Self::Polled(source) => &source.config.name,
+            Self::Triggered(source) => &source.config.name,
+        }
+    }
+}
+
 /// What polling works with.
 #[derive(Clone, Debug)]
 pub struct Poll {
     /// Where events go, and cursors are.
     pub journal: Journal,
     /// The sources; a reload changes them.
-    pub sources: watch::Receiver<Arc<Vec<Arc<Polled>>>>,
+    pub sources: watch::Receiver<Arc<Sources>>,
     /// The time.
     pub clock: Clock,
     /// What is shown of them.
@@ -119,20 +162,13 @@ pub async fn run(poll: Poll, stop: CancellationToken) {
                 // What is in the middle of a pass is repeated: its cursor stands where its events end.
                 tasks.shutdown().await;
                 poll.statuses.keep_only(&sources);
-                for source in sources.iter() {
-                    let (poll, source) = (poll.clone(), Arc::clone(source));
-                    tasks.spawn(async move { follow(poll, source).await });
-                }
+                begin(&poll, &sources, &mut tasks, Duration::ZERO);
             }
             Some(ended) = tasks.join_next() => {
                 if let Err(error) = ended && error.is_panic() {
-                    tracing::error!("reading a source panicked; all sources are begun again");
-                    for source in poll.sources.borrow().iter() {
-                        let (poll, source) = (poll.clone(), Arc::clone(source));
-                        if !poll.statuses.is_followed(&source.config.name) {
-                            tasks.spawn(async move { follow(poll, source).await });
-                        }
-                    }
+                    tracing::error!("reading a source panicked; it is begun again in {} s", AFTER_PANIC.as_secs());
+                    let sources = poll.sources.borrow().clone();
+                    begin(&poll, &sources, &mut tasks, AFTER_PANIC);
                 }
             }
         }
@@ -140,12 +176,27 @@ pub async fn run(poll: Poll, stop: CancellationToken) {
     tasks.shutdown().await;
 }
 
+/// Follows each source that nobody follows, after a while.
+fn begin(poll: &Poll, sources: &Sources, tasks: &mut JoinSet<()>, after: Duration) {
+    for source in sources.each() {
+        let Some(followed) = poll.statuses.follow(source.name()) else { continue };
+        let poll = poll.clone();
+        tasks.spawn(async move {
+            let _followed = followed;
+            tokio::time::sleep(after).await;
+            follow(&poll, &source).await;
+        });
+    }
+}
+
 /// Reads one source, and its past where somebody asks for that.
-async fn follow(poll: Poll, source: Arc<Polled>) {
-    let _followed = poll.statuses.follow(&source.config.name);
-    tokio::select! {
-        () = Box::pin(read(&poll, &source)) => {}
-        () = Box::pin(backfill::attend(&poll, &source)) => {}
+async fn follow(poll: &Poll, source: &Source) {
+    match source {
+        Source::Polled(source) => tokio::select! {
+            () = Box::pin(read(poll, source)) => {}
+            () = Box::pin(backfill::attend(poll, source)) => {}
+        },
+        Source::Triggered(source) => triggers::read_on(poll, source).await,
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::pass::{FolderView, Pass};
 use super::triggers::TriggerPass;
-use super::{Polled, Triggered, interval};
+use super::{Polled, Sources, Triggered, interval};
 use crate::event::SourceName;
 use crate::metric::{COVERAGE_GAP, POLL_CURSOR_AGE};
 use crate::runs::Failure;
@@ -30,6 +30,7 @@ struct TriggerStatus {
     connector: String,
     trigger: String,
     every: String,
+    first_pass: Option<Timestamp>,
     last_pass: Option<Timestamp>,
     known_until: Option<Timestamp>,
     failure: Option<String>,
@@ -67,17 +68,15 @@ impl Statuses {
     }
 
     /// Forgets sources that are no more.
-    pub(super) fn keep_only(&self, sources: &[Arc<Polled>]) {
-        self.lock().sources.retain(|name, _| sources.iter().any(|source| source.config.name == *name));
+    pub(super) fn keep_only(&self, sources: &Sources) {
+        let mut inner = self.lock();
+        inner.sources.retain(|name, _| sources.polled.iter().any(|source| source.config.name == *name));
+        inner.triggers.retain(|name, _| sources.triggered.iter().any(|source| source.config.name == *name));
     }
 
-    pub(super) fn follow(&self, name: &SourceName) -> Followed {
-        self.lock().followed.insert(Arc::clone(name));
-        Followed(self.clone(), Arc::clone(name))
-    }
-
-    pub(super) fn is_followed(&self, name: &SourceName) -> bool {
-        self.lock().followed.contains(name)
+    /// Nothing for a source that is followed already.
+    pub(super) fn follow(&self, name: &SourceName) -> Option<Followed> {
+        self.lock().followed.insert(Arc::clone(name)).then(|| Followed(self.clone(), Arc::clone(name)))
     }
 
     /// After a pass.
@@ -115,19 +114,15 @@ impl Statuses {
         metrics::gauge!(COVERAGE_GAP, "source" => source.config.name.to_string()).set(gap);
     }
 
-    /// Forgets triggers that are no more.
-    pub(super) fn keep_only_triggers(&self, sources: &[Arc<Triggered>]) {
-        self.lock().triggers.retain(|name, _| sources.iter().any(|source| source.config.name == *name));
-    }
-
     /// After a pass over a trigger.
     pub(super) fn trigger_passed(&self, source: &Triggered, pass: &TriggerPass, failure: Option<&Failure>, now: Timestamp) {
         let mut inner = self.lock();
         let config = &source.config;
         let status = inner.triggers.entry(Arc::clone(&config.name)).or_default();
-        status.connector = config.connector.clone();
-        status.trigger = config.trigger.clone();
+        status.connector = config.of.connector.clone();
+        status.trigger = config.of.trigger.clone();
         status.every = format_duration(config.every);
+        let first = *status.first_pass.get_or_insert(now);
         status.last_pass = Some(now);
         let why = failure.map(|failure| failure.message.clone());
         if why != status.failure {
@@ -142,7 +137,8 @@ impl Statuses {
         status.failure = why;
         status.brought += pass.brought;
         status.confirmed += pass.confirmed;
-        let age = status.known_until.map_or(0.0, |known| now.since(known).as_secs_f64());
+        // Before the first good pass it is only known since when nothing is.
+        let age = now.since(status.known_until.unwrap_or(first)).as_secs_f64();
         metrics::gauge!(POLL_CURSOR_AGE, "source" => config.name.to_string()).set(age);
         metrics::gauge!(COVERAGE_GAP, "source" => config.name.to_string()).set(if status.failure.is_some() { age } else { 0.0 });
     }

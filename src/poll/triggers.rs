@@ -1,4 +1,4 @@
-//! Polling triggers of connectors: one task for each source, each starting again by itself.
+//! Polling triggers of connectors.
 //!
 //! A pass asks the trigger's operation for rows, page by page, and keeps the events they tell together with how far it came: a
 //! crash repeats at most, and what is repeated folds. A row that does not say what it has to stops its source: nothing is
@@ -9,20 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::WatchStream;
-use tokio_util::sync::CancellationToken;
 
-use super::{Statuses, pause};
+use super::{Poll, pause};
 use crate::calls::{Asked, Bounds, Calls, Ended};
 use crate::clock::{Clock, chance};
 use crate::config::TriggerSource;
 use crate::connectors::{Access, Caller, Connector, RowCursor, Trigger, TriggerKind, changes};
 use crate::event::{Change, Verified, Via};
 use crate::expr::At;
-use crate::journal::{AppendError, Delivery, Journal, Kept, Space};
+use crate::journal::{AppendError, Delivery, Kept, Space};
 use crate::metric::POLL_REQUESTS;
 use crate::runs::{Class, Failure, Who};
 use crate::time::Timestamp;
@@ -54,19 +49,6 @@ pub struct Triggered {
     pub calls: Calls,
 }
 
-/// What polling triggers works with.
-#[derive(Clone, Debug)]
-pub struct TriggerPoll {
-    /// Where events go, and cursors are.
-    pub journal: Journal,
-    /// The sources; a reload changes them.
-    pub sources: watch::Receiver<Arc<Vec<Arc<Triggered>>>>,
-    /// The time.
-    pub clock: Clock,
-    /// What is shown of them.
-    pub statuses: Statuses,
-}
-
 /// What a pass gave.
 #[derive(Debug, Default)]
 pub(super) struct TriggerPass {
@@ -78,36 +60,11 @@ pub(super) struct TriggerPass {
     pub(super) confirmed: u64,
 }
 
-/// Reads all sources until `stop`.
-pub async fn run_triggers(poll: TriggerPoll, stop: CancellationToken) {
-    let mut sets = WatchStream::new(poll.sources.clone());
-    let mut tasks = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(sources) = sets.next() => {
-                tasks.shutdown().await;
-                poll.statuses.keep_only_triggers(&sources);
-                for source in sources.iter() {
-                    let (poll, source) = (poll.clone(), Arc::clone(source));
-                    tasks.spawn(async move { follow(poll, source).await });
-                }
-            }
-            Some(ended) = tasks.join_next() => {
-                if let Err(error) = ended && error.is_panic() {
-                    tracing::error!("reading a trigger panicked; it is read again when the configuration is loaded again");
-                }
-            }
-        }
-    }
-    tasks.shutdown().await;
-}
-
 /// Reads one source, pass by pass.
-async fn follow(poll: TriggerPoll, source: Arc<Triggered>) {
+pub(super) async fn read_on(poll: &Poll, source: &Triggered) {
     let mut failures = 0_u32;
     loop {
-        let result = Box::pin(pass(&poll, &source)).await;
+        let result = Box::pin(pass(poll, source)).await;
         let failure = match &result {
             Ok(_) => None,
             Err(Stopped::Service(failure)) => Some(failure.clone()),
@@ -117,7 +74,7 @@ async fn follow(poll: TriggerPoll, source: Arc<Triggered>) {
         };
         failures = if failure.is_some() { failures.saturating_add(1) } else { 0 };
         let pass = result.unwrap_or_default();
-        poll.statuses.trigger_passed(&source, &pass, failure.as_ref(), poll.clock.now());
+        poll.statuses.trigger_passed(source, &pass, failure.as_ref(), poll.clock.now());
         let retry_after = failure.and_then(|failure| failure.retry_after);
         let new = usize::try_from(pass.brought).unwrap_or(usize::MAX);
         tokio::time::sleep(pause(source.config.every, new, failures, retry_after, chance())).await;
@@ -143,14 +100,20 @@ fn wrong(message: String) -> Failure {
 }
 
 /// Reads everything that is new, and keeps it.
-async fn pass(poll: &TriggerPoll, source: &Triggered) -> Result<TriggerPass, Stopped> {
+async fn pass(poll: &Poll, source: &Triggered) -> Result<TriggerPass, Stopped> {
     let key = cursor_key(&source.config);
     let kept = poll.journal.kept(Space::Cursor, &key).map_err(|error| {
         tracing::error!(%error, source = &*source.config.name, "cannot read what is kept of a source");
         Stopped::Journal(false)
     })?;
-    let kept = kept.and_then(|value| serde_json::from_slice::<Value>(&value).ok());
-    let mut cursor = kept.and_then(|value| RowCursor::from_json(&value)).unwrap_or_default();
+    let mut cursor = match kept {
+        None => RowCursor::default(),
+        // To begin anew would pass over what came since.
+        Some(value) => serde_json::from_slice::<Value>(&value)
+            .ok()
+            .and_then(|value| RowCursor::from_json(&value))
+            .ok_or_else(|| wrong("what is kept of how far the source is cannot be read".to_owned()))?,
+    };
     let since = cursor.since();
     let mask = |why: String| wrong(source.access.mask(&why));
     let now = poll.clock.now();
@@ -159,12 +122,19 @@ async fn pass(poll: &TriggerPoll, source: &Triggered) -> Result<TriggerPass, Sto
     let mut pass = TriggerPass { rows: rows.len(), ..TriggerPass::default() };
     // An empty first pass is kept too: what comes later is new.
     let chunks: Vec<_> = if rows.is_empty() { vec![&rows[..]] } else { rows.chunks(ROWS_AT_ONCE).collect() };
-    for chunk in chunks {
+    let last = chunks.len().saturating_sub(1);
+    let mut open = cursor.is_unfinished();
+    for (index, chunk) in chunks.into_iter().enumerate() {
         let before = cursor.clone();
         let changes = changes(&source.config.name, chunk, &since, &mut cursor, source.config.look_back, now).map_err(mask)?;
-        if changes.is_empty() && cursor == before {
+        if index == last {
+            cursor.finish();
+        }
+        let ends = open && index == last;
+        if changes.is_empty() && cursor.says_as(&before) && !ends {
             continue;
         }
+        open = index < last;
         let kept = Kept { space: Space::Cursor, key: key.clone(), value: Some(Bytes::from(cursor.to_json().to_string())) };
         let done = if changes.is_empty() {
             poll.journal.keep(vec![kept]).await
@@ -182,7 +152,7 @@ async fn pass(poll: &TriggerPoll, source: &Triggered) -> Result<TriggerPass, Sto
 
 /// The name under which a source's cursor is kept: another trigger is begun anew.
 fn cursor_key(source: &TriggerSource) -> String {
-    format!("{}/trigger:{}.{}", source.name, source.connector, source.trigger)
+    format!("{}/trigger:{}.{}", source.name, source.of.connector, source.of.trigger)
 }
 
 fn delivery(source: &Triggered, changes: Vec<Change>, now: Timestamp) -> Delivery {

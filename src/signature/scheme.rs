@@ -60,6 +60,9 @@ impl Scheme {
     /// The names of all schemes in the configuration.
     pub const NAMES: [&str; 8] = ["orchestrator", "standard-webhooks", "github", "stripe", "slack", "shopify", "cloud-elements", "custom"];
 
+    /// The same without Orchestrator's own.
+    pub const OF_SERVICES: [&str; 7] = ["standard-webhooks", "github", "stripe", "slack", "shopify", "cloud-elements", "custom"];
+
     /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -68,6 +68,8 @@ mod steps;
 mod store;
 /// Targets that hang, throttle or are gone.
 mod targets;
+/// Triggers of connectors as sources.
+mod triggers;
 /// What did not happen.
 mod watch;
 /// Webhooks registered by API.

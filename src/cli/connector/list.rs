@@ -86,7 +86,7 @@ pub(in crate::cli) fn show(config: Option<&Path>, name: &str, operation: Option<
     for trigger in connector.triggers.values() {
         let kind = match &trigger.kind {
             TriggerKind::Poll { operation, .. } => format!("polls `{operation}`"),
-            TriggerKind::Webhook { scheme, .. } => format!("webhook, {scheme}"),
+            TriggerKind::Webhook(deliveries) => format!("webhook, {}", deliveries.scheme.name()),
         };
         out.line(&format!("{} {}", paint(STRONG, &format!("trigger {}", trigger.name)), paint(DIM, &clean(&kind))))?;
     }

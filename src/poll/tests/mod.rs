@@ -98,7 +98,7 @@ impl Bench {
     fn poll(&self) -> Poll {
         Poll {
             journal: self.journal().clone(),
-            sources: watch::channel(Arc::new(Vec::new())).1,
+            sources: watch::channel(Arc::default()).1,
             clock: self.clock.clone(),
             statuses: self.statuses.clone(),
             backfills: Backfills::new(self.journal().clone()),
