@@ -251,7 +251,7 @@ fn every_mistake_has_its_answer() {
         (format!("{orchestrator}sources: {{job: {{poll: {{connector: crm, trigger: made}}}}}}\n"), "name", "as Orchestrator's own"),
         (wrong_source("secrets: [{env: S}], trigger: made"), "missing-key", "no `connector`"),
         (wrong_source("secrets: [{env: S}], connector: crm, trigger: made, scheme: github"), "scheme", "said by the trigger"),
-        (wrong_source("secrets: [{env: S}], connector: crm, trigger: made, register: true"), "scheme", "belongs to"),
+        (wrong_source("secrets: [{env: S}], connector: crm, trigger: made, subscribe: all"), "scheme", "belongs to"),
         (wrong_source("secrets: [{env: S}], connector: crm, trigger: made, orchestrator: o"), "scheme", "of no orchestrator"),
         (wrong_source("connector: crm, trigger: made"), "missing-key", "no `secrets`"),
         (wrong_source("secrets: [{env: S}], register: true"), "public-url", "public_url: https"),

@@ -241,7 +241,7 @@ triggers: {told: {webhook: {scheme: slack}}}
     #[test]
     fn what_is_not_there_or_is_of_the_other_kind_is_said_with_its_place() {
         let table: &[(&str, &[&str])] = &[
-            ("poll: {connector: crn, trigger: changed}", &["unknown-connector", ":2:36", "did you mean `crm`?"]),
+            ("poll: {connector: crn, trigger: changed}", &["unknown-connector", ":2:33", "did you mean `crm`?"]),
             ("poll: {connector: crm, trigger: chanegd}", &["unknown-trigger", "no trigger `chanegd`", "did you mean `changed`?"]),
             ("poll: {connector: crm, trigger: x}", &["unknown-trigger", "known are: changed, spoken, told"]),
             ("poll: {connector: orchestrator, trigger: x}", &["unknown-connector", "which is not there"]),

@@ -50,6 +50,7 @@ pub(super) fn within(connector: &Connector, url: &Place, faults: &mut Faults) {
             inputs(target, with.iter().map(|(name, _)| name.as_str()), &trigger.place, faults);
         }
     }
+    connector.check_samples(faults);
 }
 
 /// Inputs that an operation does not have, or needs and does not get.

@@ -35,7 +35,7 @@ pub(super) const ENTRY: &[&str] = &["config", "input", "entry", "response", "now
 /// What a look-up sees.
 pub(super) const FOUND: &[&str] = &["config", "input", "value", "now"];
 /// What a polling trigger's input sees.
-pub(super) const CURSOR: &[&str] = &["config", "cursor", "now"];
+pub(super) const CURSOR: &[&str] = &["config", "cursor", "start", "now"];
 /// What tells of a row.
 pub(super) const ROW: &[&str] = &["config", "entry", "now"];
 

@@ -29,6 +29,7 @@ mod rows;
 mod set;
 mod shapes;
 mod testing;
+mod testing_triggers;
 mod tests_read;
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub use auth::{Auth, AuthValue};
 pub use builtin::{FOLDER_PATH_HEADER, ORCHESTRATOR, OrchestratorSite, folder_path_value};
 pub use call::Caller;
 pub use deliveries::{Deliveries, read_deliveries, refuse, refuse_of_custom, scheme_name};
-pub use model::{ConfigField, ConfigValue, Connector, Limits, Test, TestResponse, Trigger, TriggerKind};
+pub use model::{ConfigField, ConfigValue, Connector, Delivered, Limits, Test, TestResponse, Tested, Trigger, TriggerKind};
 pub use operation::{
     After, Before, Body, Errors, FieldKind, InputField, Lookup, Operation, Output, PageBy, PageSize, Paginate, Part, StatusMatch,
 };

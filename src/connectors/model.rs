@@ -141,15 +141,13 @@ pub enum TriggerKind {
     Webhook(Deliveries),
 }
 
-/// A test of an operation, in the file itself.
+/// A test of an operation or a trigger, in the file itself.
 #[derive(Clone, Debug)]
 pub struct Test {
     /// What it shows.
     pub name: String,
-    /// The operation (`call`).
-    pub call: Arc<str>,
-    /// Its input.
-    pub with: Value,
+    /// What is tested.
+    pub what: Tested,
     /// In place of what the configuration sets.
     pub config: Value,
     /// The answer of the service, where there is one.
@@ -158,6 +156,26 @@ pub struct Test {
     pub expect: Value,
     /// Where it stands.
     pub place: Place,
+}
+
+/// What a test is of.
+#[derive(Clone, Debug)]
+pub enum Tested {
+    /// An operation (`call`), with its input.
+    Call(Arc<str>, Value),
+    /// A polling trigger, and up to where everything is known.
+    Poll(Arc<str>, Value),
+    /// The webhook of a trigger, and what is delivered.
+    Delivery(Arc<str>, Delivered),
+}
+
+/// A delivery as a test writes it.
+#[derive(Clone, Debug, Default)]
+pub struct Delivered {
+    /// Headers.
+    pub headers: BTreeMap<String, String>,
+    /// The body: a string as it stands, anything else as JSON.
+    pub body: Value,
 }
 
 /// An answer as a test writes it.

@@ -45,7 +45,7 @@ pub(super) fn connector(node: &Node, base: &Path, faults: &mut Faults) -> Option
     let errors = fields.get("errors").map_or(Some(Errors::default()), |node| operation_read::errors(node, &mut decoder));
     let operations = operations(&fields, &mut decoder);
     let triggers = triggers(&fields, &mut decoder);
-    let tests = tests_read::tests(fields.get("tests"), &operations, decoder.faults);
+    let tests = tests_read::tests(fields.get("tests"), operations.as_ref(), triggers.as_ref(), decoder.faults);
     for key in ["title", "description", "vendor_docs", "icon"] {
         fields.text(key, faults);
     }

@@ -47,6 +47,8 @@ pub struct RowCursor {
     taken: Vec<(Value, String)>,
     /// Where the pass began that is not at its end.
     unfinished: Option<Since>,
+    /// From when on changes are to be told: when it was first read, less how far it looks back.
+    start: Option<Timestamp>,
 }
 
 /// Where a pass begins.
@@ -80,17 +82,30 @@ impl RowCursor {
             floor: some("floor"),
             taken: taken.iter().map(one).collect::<Option<_>>()?,
             unfinished: some("unfinished").as_ref().and_then(since),
+            start: value.get("start").and_then(Value::as_str).and_then(Timestamp::parse_lenient),
         })
     }
 
     /// For keeping.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut kept = json!({"newest": self.newest, "floor": self.floor, "taken": self.taken});
+        let mut kept = json!({"newest": self.newest, "floor": self.floor, "taken": self.taken, "start": self.start});
         if let Some(Since { first, newest }) = &self.unfinished {
             kept["unfinished"] = json!({"first": first, "newest": newest});
         }
         kept
+    }
+
+    /// One that stands at a value, as if all before it were known.
+    #[must_use]
+    pub fn at(newest: Value) -> Self {
+        let newest = Some(newest).filter(|newest| !newest.is_null());
+        Self { started: newest.is_some(), newest, ..Self::default() }
+    }
+
+    /// Before the first pass: from when on changes are to be told.
+    pub fn begin(&mut self, look_back: Duration, now: Timestamp) {
+        self.start.get_or_insert_with(|| now.minus(look_back));
     }
 
     /// Where a pass begins that reads from here on. One that was cut short begins where it began before: its rows mean the same.
@@ -102,7 +117,7 @@ impl RowCursor {
     /// Whether it knows of no other rows than another one did.
     #[must_use]
     pub fn says_as(&self, other: &Self) -> bool {
-        let (Self { started, newest, floor, taken, unfinished: _ }, o) = (self, other);
+        let (Self { started, newest, floor, taken, unfinished: _, start: _ }, o) = (self, other);
         *started == o.started && *newest == o.newest && *floor == o.floor && *taken == o.taken
     }
 
@@ -174,8 +189,8 @@ impl Connector {
         now: Timestamp,
     ) -> Result<Map<String, Value>, String> {
         let TriggerKind::Poll { with, .. } = &trigger.kind else { return Ok(Map::new()) };
-        let asked = cursor.asked();
-        let scope = Scope::new().bind("config", config).bind("cursor", &asked).at(now);
+        let (asked, start) = (cursor.asked(), json!(cursor.start.unwrap_or(now)));
+        let scope = Scope::new().bind("config", config).bind("cursor", &asked).bind("start", &start).at(now);
         let at = At::root("with");
         let one = |(name, tree): &(String, crate::expr::Tree)| Ok((name.clone(), tree.render(&scope, &at.field(name))?));
         with.iter().map(one).collect::<Result<_, crate::expr::ExpressionFault>>().map_err(|fault| fault.to_string())
@@ -335,6 +350,7 @@ operations:
   list: {method: GET, path: /contacts, input: {since: {type: string}}}
 triggers:
   contact: {poll: {operation: list, with: {since: '${cursor}'}, cursor: entry.updated, id: entry.id, created: entry.?created.orValue(null)}}
+  begun: {poll: {operation: list, with: {since: '${cursor == null ? start : cursor}'}, cursor: entry.updated, id: entry.id}}
   plain: {poll: {operation: list, cursor: entry.n, id: entry.id, version: entry.v}}
 ";
 
@@ -488,5 +504,12 @@ triggers:
             at(0),
         );
         assert_eq!(input, Ok(Map::from_iter([("since".to_owned(), json!("k1"))])));
+        // What the first pass asks for, and every pass until there is a row: also after a restart.
+        let mut cursor = RowCursor::default();
+        cursor.begin(Duration::from_secs(60), at(100));
+        let mut kept = RowCursor::from_json(&cursor.to_json()).expect("read again");
+        kept.begin(Duration::from_secs(60), at(500));
+        let input = crm().trigger_input(&crm().triggers["begun"], &kept, &json!({}), at(500));
+        assert_eq!(input, Ok(Map::from_iter([("since".to_owned(), json!(at(40)))])));
     }
 }

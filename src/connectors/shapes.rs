@@ -289,7 +289,7 @@ pub(super) static POLL: Shape = Shape {
     about: "Rows are asked for from time to time.",
     keys: &[
         key("operation", Form::Text, "The operation that lists rows.").required(),
-        key("with", VALUES, "Its input; sees `cursor`, null at first."),
+        key("with", VALUES, "Its input; sees `cursor`, null at first, and `start`, from when on changes are to be told."),
         key("cursor", Form::Text, "Of a row, in CEL over `entry`: when it was last changed.").required(),
         key("id", Form::Text, "Of a row, in CEL: what identifies the thing.").required(),
         key("version", Form::Text, "Of a row, in CEL: what differs between two states; the cursor by default."),
@@ -321,15 +321,27 @@ pub(super) static WEBHOOK: Shape = Shape {
 /// A test.
 pub(super) static TEST: Shape = Shape {
     name: "connector-test",
-    about: "A call, and what must come of it. Nothing is sent.",
+    about: "A call or a trigger, and what must come of it. Nothing is sent.",
     keys: &[
         key("name", Form::Text, "What it shows.").required(),
-        key("call", Form::Text, "The operation.").required(),
+        key("call", Form::Text, "The operation that is called."),
         key("with", VALUES, "Its input."),
+        key("trigger", Form::Text, "The trigger that is listened to."),
+        key("cursor", Form::Scalar, "Of a polling trigger: up to where everything is known."),
+        key("delivery", Form::Object(&DELIVERY), "Of a webhook: what the service sends."),
         key("config", VALUES, "In place of what the configuration sets."),
         key("response", Form::Object(&RESPONSE), "The answer of the service."),
         key("expect", Form::Object(&EXPECTED), "What must come of it, as far as written.").required(),
     ],
+    one_of: &["call", "trigger"],
+    ..Shape::EMPTY
+};
+
+/// `delivery` of a test.
+pub(super) static DELIVERY: Shape = Shape {
+    name: "test-delivery",
+    about: "What the service sends; its signature is not looked at.",
+    keys: &[HEADERS, key("body", Form::Any, "The body: a string as it stands, anything else as JSON.").required()],
     ..Shape::EMPTY
 };
 
@@ -348,7 +360,7 @@ pub(super) static RESPONSE: Shape = Shape {
 /// `expect` of a test.
 pub(super) static EXPECTED: Shape = Shape {
     name: "expected-call",
-    about: "Of the request `method`, `url`, `query`, `headers` and a body; of the answer `output` or `error`.",
-    more: &["method", "url", "query", "headers", "body", "form", "multipart", "raw", "output", "error", "retry"],
+    about: "Of the request `method`, `url`, `query`, `headers` and a body; of the answer `output` or `error`; of a trigger `events`.",
+    more: &["method", "url", "query", "headers", "body", "form", "multipart", "raw", "output", "error", "retry", "events"],
     ..Shape::EMPTY
 };

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::call::Caller;
-use super::model::{ConfigValue, Connector, Test};
+use super::model::{ConfigValue, Connector, Test, TestResponse, Tested};
 use super::outcome::Meaning;
-use super::request::CallResponse;
+use super::request::{CallRequest, CallResponse};
 use super::{Access, MASK};
 use crate::expr::At;
 use crate::time::Timestamp;
@@ -40,13 +40,21 @@ impl Connector {
     }
 
     fn why_not(&self, test: &Test, now: Timestamp) -> Option<String> {
-        let Some(operation) = self.operations.get(&test.call) else { return Some(format!("there is no operation `{}`", test.call)) };
+        let lines = match &test.what {
+            Tested::Call(call, with) => return self.call_fails(test, call, with, now),
+            Tested::Poll(trigger, cursor) => self.poll_differs(test, trigger, cursor, now),
+            Tested::Delivery(trigger, delivered) => self.delivery_differs(test, trigger, delivered, now),
+        };
+        lines.map_or_else(Some, |lines| (!lines.is_empty()).then(|| lines.join("\n")))
+    }
+
+    fn call_fails(&self, test: &Test, call: &str, with: &Value, now: Timestamp) -> Option<String> {
+        let Some(operation) = self.operations.get(call) else { return Some(format!("there is no operation `{call}`")) };
         let config = self.tested_config(test);
         let access = Access::new(self.name.clone(), config.clone(), BTreeMap::new(), Vec::new());
-        let caller = Caller { run: "test".to_owned(), rule: "test".to_owned(), idempotency_key: Some("test:1".to_owned()), now };
-        let said = test.with.as_object().cloned().unwrap_or_default();
+        let said = with.as_object().cloned().unwrap_or_default();
         let rendered = operation.input(&said, &config, &At::root("with")).and_then(|input| {
-            let request = self.request(operation, &input, &config, &caller)?;
+            let request = self.request(operation, &input, &config, &caller(now))?;
             Ok((input, request))
         });
         let (input, request) = match (rendered, test.expect.get("error")) {
@@ -57,14 +65,9 @@ impl Connector {
         let expected = test.expect.as_object().cloned().unwrap_or_default();
         let (of_answer, of_request): (Map<_, _>, Map<_, _>) =
             expected.into_iter().partition(|(key, _)| matches!(key.as_str(), "output" | "error" | "retry"));
-        let mut found = request.to_json(None);
-        // `url` may be written with its query.
-        if of_request.get("url").and_then(Value::as_str).is_some_and(|url| url.contains('?')) {
-            found["url"] = json!(request.full_url());
-        }
-        let mut lines = differences(&Value::Object(lower_headers(of_request)), &found);
+        let mut lines = request_differs(of_request, &request);
         if let Some(response) = &test.response {
-            let response = CallResponse { status: response.status, headers: response.headers.clone(), body: response.body.clone() };
+            let response = response.as_call();
             lines.extend(answer(&of_answer, self.outcome(operation, &input, &access, &response, now), response.status));
         } else if of_answer.contains_key("error") {
             lines.push("error: expected that nothing can be sent, got a request".to_owned());
@@ -73,7 +76,7 @@ impl Connector {
     }
 
     /// `config` as the test sees it: what it says itself, else what is set; secrets are not read.
-    fn tested_config(&self, test: &Test) -> Value {
+    pub(super) fn tested_config(&self, test: &Test) -> Value {
         let own = |name: &str| test.config.get(name).cloned();
         let set = |value: &Option<ConfigValue>| match value {
             Some(ConfigValue::Plain(value)) => value.clone(),
@@ -82,6 +85,27 @@ impl Connector {
         };
         Value::Object(self.config.iter().map(|f| (f.name.to_string(), own(&f.name).unwrap_or_else(|| set(&f.value)))).collect())
     }
+}
+
+impl TestResponse {
+    pub(super) fn as_call(&self) -> CallResponse {
+        CallResponse { status: self.status, headers: self.headers.clone(), body: self.body.clone() }
+    }
+}
+
+/// Who calls in a test.
+pub(super) fn caller(now: Timestamp) -> Caller {
+    Caller { run: "test".to_owned(), rule: "test".to_owned(), idempotency_key: Some("test:1".to_owned()), now }
+}
+
+/// What differs between the request and what it should be.
+pub(super) fn request_differs(expected: Map<String, Value>, request: &CallRequest) -> Vec<String> {
+    let mut found = request.to_json(None);
+    // `url` may be written with its query.
+    if expected.get("url").and_then(Value::as_str).is_some_and(|url| url.contains('?')) {
+        found["url"] = json!(request.full_url());
+    }
+    differences(&Value::Object(lower_headers(expected)), &found)
 }
 
 /// What differs between what an answer means and what it should.

@@ -63,7 +63,7 @@ triggers:
   image_ready:
     poll: {operation: list_images, with: {after: "${cursor}"}, cursor: entry.created, id: entry.id, version: entry.updated}
   hooked:
-    webhook: {scheme: standard-webhooks, type: body.type, id: body.id, tolerance: 5m}
+    webhook: {scheme: standard-webhooks, type: body.type, id: body.id}
 tests:
   - name: builds the request
     call: generate_image
@@ -331,6 +331,42 @@ fn every_fault_has_its_place() {
             (4, 25),
         ),
         ("connector: a\nbase_url: https://h\nlimits: {rate: often}\n", "rate", (3, 16)),
+        ("connector: a\nbase_url: https://h\ntriggers: {t: {webhook: {scheme: slak}}}\n", "scheme", (3, 34)),
+        ("connector: a\nbase_url: https://h\ntriggers: {t: {webhook: {scheme: orchestrator}}}\n", "scheme", (3, 34)),
+        ("connector: a\nbase_url: https://h\ntriggers: {t: {webhook: {scheme: slack, tolerance: 1m}}}\n", "scheme", (3, 41)),
+        ("connector: a\nbase_url: https://h\ntriggers: {t: {webhook: {scheme: custom}}}\n", "missing-key", (3, 25)),
+        ("connector: a\nbase_url: https://h\ntriggers: {t: {webhook: {scheme: github, type: entry.x}}}\n", "expression", (3, 48)),
+        (
+            "connector: a\nbase_url: https://h\noperations: {x: {method: GET, path: /x}}\ntriggers:\n  t: {poll: {operation: x, cursor: entry.at, id: entry.id}}\ntests:\n  - {name: rows, call: x, response: {body: [{id: 1, at: 1}, {id: 2}]}, expect: {method: GET}}\n",
+            "trigger-sample",
+            (5, 3),
+        ),
+        (
+            "connector: a\nbase_url: https://h\ntriggers: {t: {webhook: {scheme: github}}}\ntests: [{name: a, trigger: s, delivery: {body: {}}, expect: {events: []}}]\n",
+            "unknown-trigger",
+            (4, 28),
+        ),
+        (
+            "connector: a\nbase_url: https://h\ntriggers: {t: {webhook: {scheme: github}}}\ntests: [{name: a, trigger: t, delivery: {body: {}}, expect: {output: 1}}]\n",
+            "test",
+            (4, 62),
+        ),
+        (
+            "connector: a\nbase_url: https://h\ntriggers: {t: {webhook: {scheme: github}}}\ntests: [{name: a, trigger: t, expect: {events: []}}]\n",
+            "missing-key",
+            (4, 9),
+        ),
+        (
+            "connector: a\nbase_url: https://h\noperations: {x: {method: GET, path: /x}}\ntests: [{name: a, call: x, cursor: 1, expect: {method: GET}}]\n",
+            "test",
+            (4, 28),
+        ),
+        (
+            "connector: a\nbase_url: https://h\noperations: {x: {method: GET, path: /x}}\ntests: [{name: a, call: x, expect: {events: []}}]\n",
+            "test",
+            (4, 37),
+        ),
+        ("connector: a\nbase_url: https://h\noperations: {x: {method: GET, path: /x}}\ntests: [{name: a, expect: {method: GET}}]\n", "missing-key", (4, 9)),
         ("connector: a\nbase_url: https://h\nretry: {attempts: 0}\n", "out-of-range", (3, 19)),
     ] {
         let (all, faults) = load(text);

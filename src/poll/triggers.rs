@@ -115,6 +115,7 @@ async fn pass(poll: &Poll, source: &Triggered) -> Result<TriggerPass, Stopped> {
             .ok_or_else(|| wrong("what is kept of how far the source is cannot be read".to_owned()))?,
     };
     let since = cursor.since();
+    cursor.begin(source.config.look_back, poll.clock.now());
     let mask = |why: String| wrong(source.access.mask(&why));
     let now = poll.clock.now();
     let rows = read(source, &cursor, &poll.clock).await?;

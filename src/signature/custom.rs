@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::list::CANDIDATES_MAX;
 use super::mac::{Algorithm, Encoding, Mac};
 use crate::headers::{Found, Headers, is_header_name};
 
@@ -26,10 +27,19 @@ pub struct CustomScheme {
 }
 
 impl CustomScheme {
-    /// The MAC that the header's value spells.
-    pub(super) fn read(&self, value: &[u8]) -> Result<Mac, &'static str> {
-        let text = value.strip_prefix(self.prefix.as_bytes()).ok_or("the prefix is not before it")?;
-        self.encoding.read(text.trim_ascii(), self.algorithm.bytes())
+    /// The MACs that the header's value spells: one, or several with commas between them, as while a secret is changed.
+    pub(super) fn read(&self, value: &[u8]) -> Result<Vec<Mac>, &'static str> {
+        let (mut macs, mut wrong) = (Vec::new(), None);
+        // No encoding has commas.
+        let several = if self.prefix.contains(',') { 1 } else { CANDIDATES_MAX };
+        for text in value.splitn(several, |byte| *byte == b',') {
+            let read = text.trim_ascii().strip_prefix(self.prefix.as_bytes()).ok_or("the prefix is not before it");
+            match read.and_then(|text| self.encoding.read(text.trim_ascii(), self.algorithm.bytes())) {
+                Ok(mac) => macs.push(mac),
+                Err(why) => wrong = wrong.or(Some(why)),
+            }
+        }
+        if macs.is_empty() { Err(wrong.unwrap_or("it is empty")) } else { Ok(macs) }
     }
 }
 

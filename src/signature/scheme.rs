@@ -170,7 +170,7 @@ fn custom_verdict(
         None => None,
     };
     let parts = custom.content.parts(headers, body).map_err(|_| LACK)?;
-    let found = find(&[claimed], secrets, |secret| Some(custom.algorithm.mac(secret.value.expose().as_bytes(), &parts)));
+    let found = find(&claimed, secrets, |secret| Some(custom.algorithm.mac(secret.value.expose().as_bytes(), &parts)));
     Ok(match (found, stamp) {
         (None, _) => Verdict::Mismatch,
         (Some(index), None) => Verdict::Genuine(index),

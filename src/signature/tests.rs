@@ -119,6 +119,26 @@ fn with(headers: &HeaderList, name: &str, change: impl Fn(&str) -> String) -> He
 }
 
 #[test]
+fn one_of_several_signatures_of_a_scheme_of_ones_own_is_enough() {
+    let known = published().pop().expect("the last one is custom");
+    let other = "sig:AAAA7M7tYermVHSZNghCd5pC8tCHz2GbcbCeyX4ZhQH9BqcWsyd34-fk1CUBBRU-AG4DpWvPiLasw8d_Htcdug";
+    for (value, verdict) in [
+        (format!("{other}, GOOD"), Verdict::Genuine(0)),
+        (format!("GOOD,{other}"), Verdict::Genuine(0)),
+        (format!("GOOD,v9={other}"), Verdict::Genuine(0)),
+        (format!("{other},{other}"), Verdict::Mismatch),
+        (vec![other; CANDIDATES_MAX].join(",") + ",GOOD", Verdict::Mismatch),
+    ] {
+        let headers = with(&known.headers, "x-sig", |good| value.replace("GOOD", good));
+        assert_eq!(verify(&known, &headers, known.body, &[known.secret], known.sent), verdict, "{value}");
+    }
+    for value in ["", ",", "v9=x,v8=y"] {
+        let headers = with(&known.headers, "x-sig", |_| value.to_owned());
+        assert!(matches!(verify(&known, &headers, known.body, &[known.secret], known.sent), Verdict::Malformed(_)), "{value}");
+    }
+}
+
+#[test]
 fn published_answers_verify_and_nothing_near_them_does() {
     for known in published() {
         let name = known.scheme.name();

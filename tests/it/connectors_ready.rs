@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tripline::connectors::Connectors;
+use tripline::connectors::{Connectors, Test, Tested};
 use tripline::fault::SourceText;
 use tripline::time::Timestamp;
 
@@ -53,7 +53,7 @@ fn each_has_operations_a_word_on_errors_and_tests_of_them() {
         let mapped = connector.errors.message.is_some() || !connector.after.is_empty();
         assert!(mapped, "{name} says nothing of the service's errors");
         assert!(connector.vendor_docs.as_deref().is_some_and(|docs| docs.starts_with("https://")), "{name}");
-        let tested: BTreeSet<&str> = connector.tests.iter().map(|test| &*test.call).collect();
+        let tested: BTreeSet<&str> = connector.tests.iter().filter_map(call_of).collect();
         assert!(tested.len() >= 3, "{name}: tests of {tested:?} only");
         let refused = connector.tests.iter().any(|test| test.expect.get("error").is_some());
         assert!(refused, "{name} has no test of an error");
@@ -64,6 +64,37 @@ fn each_has_operations_a_word_on_errors_and_tests_of_them() {
     }
 }
 
+/// The operation that a test is of.
+fn call_of(test: &Test) -> Option<&str> {
+    if let Tested::Call(call, _) = &test.what { Some(call) } else { None }
+}
+
+/// The trigger that a test is of.
+fn trigger_of(test: &Test) -> Option<&str> {
+    match &test.what {
+        Tested::Call(..) => None,
+        Tested::Poll(trigger, _) | Tested::Delivery(trigger, _) => Some(trigger),
+    }
+}
+
+#[test]
+fn each_trigger_has_a_test_and_a_word_on_what_it_is() {
+    let (connectors, _) = Connectors::load(&files(), None);
+    let mut with = Vec::new();
+    for connector in connectors.iter() {
+        for trigger in connector.triggers.values() {
+            let name = format!("{}.{}", connector.name, trigger.name);
+            assert!(connector.tests.iter().any(|test| trigger_of(test) == Some(&trigger.name)), "{name} has no test");
+            assert!(trigger.description.is_some(), "{name}");
+            with.push(name);
+        }
+    }
+    assert_eq!(
+        with,
+        ["github.events", "github.issue_changed", "jira.events", "jira.issue_changed", "pagerduty.events", "servicenow.incident_changed", "slack.events"]
+    );
+}
+
 #[test]
 fn the_list_of_them_is_complete() {
     let page = include_str!("../../connectors/README.md");
@@ -71,6 +102,9 @@ fn the_list_of_them_is_complete() {
     for connector in connectors.iter() {
         for operation in connector.operations.keys() {
             assert!(page.contains(&**operation), "connectors/README.md does not name {}.{operation}", connector.name);
+        }
+        for trigger in connector.triggers.keys() {
+            assert!(page.contains(&**trigger), "connectors/README.md does not name {}.{trigger}", connector.name);
         }
     }
     for file in files() {
