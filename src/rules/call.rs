@@ -9,7 +9,7 @@ use super::decode::Decoder;
 use super::request::OperationCall;
 use super::shapes::CALL;
 use super::values::object;
-use crate::connectors::{Connector, Operation};
+use crate::connectors::{Connector, ORCHESTRATOR, Operation};
 use crate::expr::{At, Scope, Tree};
 use crate::fault::{Fault, nearest};
 use crate::yaml::{Fields, Node};
@@ -18,13 +18,18 @@ use crate::yaml::{Fields, Node};
 #[derive(Debug)]
 pub(super) struct CallAction {
     pub(super) connector: Arc<Connector>,
+    /// Where `orchestrator` is called and there are several: that of the event's own.
+    pub(super) of_orchestrators: Vec<Arc<Connector>>,
     pub(super) operation: Arc<Operation>,
     pub(super) with: Tree,
 }
 
 /// The connector that a step names, where there is one: without a word about faults.
 pub(super) fn connector_of<'k>(step: &Node, decoder: &'k Decoder<'_>) -> Option<&'k Arc<Connector>> {
-    decoder.known.connectors.get(step.get("call")?.get("connector")?.as_text()?)
+    let name = step.get("call")?.get("connector")?.as_text()?;
+    let connectors = &decoder.known.connectors;
+    // They differ in where they are and who asks, not in what they offer.
+    connectors.get(name).or_else(|| connectors.iter().find(|one| name == ORCHESTRATOR && one.orchestrator().is_some()))
 }
 
 /// Reads the step.
@@ -35,7 +40,11 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<CallAction>
     let (name, operation) = (fields.text("connector", decoder.faults), fields.text("operation", decoder.faults));
     let with = fields.get("with").map_or(Some(Tree::Map(Vec::new())), |node| object(node, "with", decoder));
     let (name, place) = name?;
-    let Some(connector) = decoder.known.connectors.get(name).cloned() else {
+    let mut of_orchestrators = Vec::new();
+    if name == ORCHESTRATOR && decoder.known.connectors.get(name).is_none() {
+        of_orchestrators.extend(decoder.known.connectors.iter().filter(|one| one.orchestrator().is_some()).cloned());
+    }
+    let Some(connector) = decoder.known.connectors.get(name).or(of_orchestrators.first()).cloned() else {
         let fault = Fault::error("unknown-connector", place.clone(), format!("no connector is named `{name}`"));
         let known = || decoder.known.connectors.iter().map(|connector| &*connector.name);
         let help = match nearest(name, known()) {
@@ -57,7 +66,7 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<CallAction>
         return None;
     };
     let with = with?;
-    inputs(&operation, &with, &fields, decoder).then_some(CallAction { connector, operation, with })
+    inputs(&operation, &with, &fields, decoder).then_some(CallAction { connector, of_orchestrators, operation, with })
 }
 
 /// What can be said of the input before it is rendered.
@@ -92,10 +101,25 @@ fn inputs(operation: &Operation, with: &Tree, fields: &Fields<'_>, decoder: &mut
     fine
 }
 
-/// Renders the step. Its defaults are filled in when it is sent.
-pub(super) fn render(action: &CallAction, scope: &Scope<'_>, at: &At<'_>) -> Result<OperationCall, ExpressionFault> {
+/// Renders the step for an event of this orchestrator. Its defaults are filled in when it is sent.
+pub(super) fn render(
+    action: &CallAction,
+    scope: &Scope<'_>,
+    at: &At<'_>,
+    orchestrator: Option<&str>,
+) -> Result<OperationCall, ExpressionFault> {
+    let own = || action.of_orchestrators.iter().find(|one| orchestrator.is_some_and(|name| one.orchestrator() == Some(name)));
+    let connector = match action.of_orchestrators.first() {
+        None => &action.connector,
+        Some(first) => own().ok_or_else(|| {
+            at.field("connector").fault(match orchestrator {
+                Some(name) => format!("the event is of orchestrator `{name}`, which is not in the configuration"),
+                None => format!("the event is of no orchestrator: name the one that is meant, such as `{}`", first.name),
+            })
+        })?,
+    };
     let at = at.field("with");
     let Value::Object(input) = action.with.render(scope, &at)? else { return Err(at.fault("expected a mapping")) };
     action.operation.check_input(&input, &at)?;
-    Ok(OperationCall { connector: Arc::clone(&action.connector), operation: Arc::clone(&action.operation), input })
+    Ok(OperationCall { connector: Arc::clone(connector), operation: Arc::clone(&action.operation), input })
 }

@@ -109,7 +109,7 @@ impl Rule {
             Kind::StartJob(action) => Request::StartJob(start_job(action, &scope, &at, derived)?),
             Kind::GetItem(action) => Request::GetItem(get_item(action, &scope, &at)?),
             Kind::Http(action) => Request::Http(http::render(action, &scope, &at)?),
-            Kind::Call(action) => Request::Call(call::render(action, &scope, &at)?),
+            Kind::Call(action) => Request::Call(call::render(action, &scope, &at, input.event.orchestrator.as_deref())?),
             Kind::Emit(action) => Request::Emit(emit(action, &scope, &at)?),
             Kind::AwaitItem(action) => Request::AwaitItem(get_item(action, &scope, &at)?),
             Kind::AwaitJob(action) => Request::AwaitJob(waits::render_job(action, &scope, &at)?),

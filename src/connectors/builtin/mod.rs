@@ -56,6 +56,14 @@ impl Connectors {
     }
 }
 
+impl Connector {
+    /// The orchestrator whose connector this is, where it is named.
+    #[must_use]
+    pub fn orchestrator(&self) -> Option<&str> {
+        self.name.strip_prefix(ORCHESTRATOR)?.strip_prefix(':')
+    }
+}
+
 /// The connector before it knows an orchestrator; read once.
 fn form() -> Option<&'static Connector> {
     static FORM: OnceLock<Option<Connector>> = OnceLock::new();

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::connectors::{Connectors, OrchestratorSite};
 use crate::rules::{Doubt, RetryPolicy};
 
 const RULE: &str = "
@@ -55,4 +56,41 @@ fn an_input_that_does_not_fit_makes_the_run_dead_before_anything_is_sent() {
     let input = RenderInput { event: &event, steps: &steps, vars: &vars, run: None, now: now() };
     let fault = set.rules()[0].render(0, &input).expect_err("too long");
     assert_eq!(fault.to_string(), "steps[0].call.with.text: input `text` has 41 characters; expected at most 40");
+}
+
+#[test]
+fn a_call_of_orchestrator_goes_to_the_one_of_the_event() {
+    let site = |name: &str| OrchestratorSite { name: name.into(), url: format!("https://{name}.example.com"), ..OrchestratorSite::default() };
+    let of = |sites: &[&str]| Known {
+        connectors: Connectors::default().with_orchestrators(&sites.iter().map(|name| site(name)).collect::<Vec<_>>()),
+        orchestrators: sites.iter().map(|name| Arc::from(*name)).collect(),
+        ..known()
+    };
+    let rule = |connector: &str| {
+        format!(
+            "rule: look\nevents: queueItem.transactionFailed\nsteps: [{{call: {{connector: {connector}, operation: get_folders, with: {{top: 1}}}}}}]\n"
+        )
+    };
+    let called = |connector: &str, sites: &[&str], orchestrator: Option<&str>| {
+        let (set, faults) = RuleSet::load(&[file("look.yaml", &rule(connector))], &of(sites), &no_samples);
+        let set = set.unwrap_or_else(|| panic!("{faults:?}"));
+        let mut data = failed();
+        data["orchestrator"] = json!(orchestrator);
+        let (event, steps, vars) = (event(data), json!({}), json!({}));
+        let input = RenderInput { event: &event, steps: &steps, vars: &vars, run: None, now: now() };
+        set.rules()[0].render(0, &input).map_err(|fault| fault.to_string()).map(|rendered| match rendered {
+            Rendered::Request(Request::Call(call)) => call.connector.name.to_string(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let both = ["east", "west"];
+    assert_eq!(called("orchestrator", &both, Some("west")), Ok("orchestrator:west".to_owned()));
+    assert_eq!(called("orchestrator", &both, Some("east")), Ok("orchestrator:east".to_owned()));
+    assert_eq!(called("orchestrator:east", &both, Some("west")), Ok("orchestrator:east".to_owned()), "the rule goes first");
+    assert_eq!(called("orchestrator", &["east"], None), Ok("orchestrator".to_owned()));
+    let why = called("orchestrator", &both, None).expect_err("nobody is meant");
+    assert!(why.contains("steps[0].call.connector: the event is of no orchestrator") && why.contains("`orchestrator:east`"), "{why}");
+    assert!(called("orchestrator", &both, Some("south")).is_err_and(|why| why.contains("`south`, which is not in the configuration")));
+    let (_, faults) = RuleSet::load(&[file("look.yaml", &rule("orchestrator").replace("get_folders", "get_foldres"))], &of(&both), &no_samples);
+    assert!(faults.iter().any(|fault| fault.code == "unknown-operation"), "{faults:?}");
 }
