@@ -39,8 +39,11 @@ pub(super) fn run(config: Option<&Path>, json: bool, online: bool, out: &mut Out
     if let (Some(config), Some(rules), super::YES) = (config, rules, code)
         && out.verbosity() >= 0
     {
-        let (rules, sources, orchestrators) =
-            (rules.rules().len(), config.sources.len() + config.polls.len() + config.watches.len() + config.triggers.len(), config.orchestrators.len());
+        let (rules, sources, orchestrators) = (
+            rules.rules().len(),
+            config.sources.len() + config.polls.len() + config.watches.len() + config.triggers.len(),
+            config.orchestrators.len(),
+        );
         let mut good = vec![count(rules, "rule"), count(sources, "source"), count(orchestrators, "orchestrator")];
         let of_files = connectors.of_files().count();
         if of_files > 0 {

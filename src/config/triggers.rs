@@ -231,7 +231,10 @@ triggers: {told: {webhook: {scheme: slack}}}
         assert_eq!((own.header.as_str(), own.prefix.as_str()), ("x-crm-signature", "v1="));
         let view = source.service.as_ref().expect("another service's");
         assert_eq!((&*view.name, view.service), ("s", Service::Custom));
-        assert_eq!((view.event.as_ref().map(|pick| pick.text()), view.id.as_ref().map(|pick| pick.text())), (Some("body.what"), Some("headers.x-crm-id")));
+        assert_eq!(
+            (view.event.as_ref().map(|pick| pick.text()), view.id.as_ref().map(|pick| pick.text())),
+            (Some("body.what"), Some("headers.x-crm-id"))
+        );
         let (config, _) = found("webhook: {connector: crm, trigger: spoken, secrets: [{env: S}]}");
         assert_eq!(config.sources["s"].scheme, Scheme::Slack);
         let (config, faults) = found("poll: {connector: crm, trigger: changed, every: 6s}");
@@ -246,7 +249,10 @@ triggers: {told: {webhook: {scheme: slack}}}
             ("poll: {connector: crm, trigger: x}", &["unknown-trigger", "known are: changed, spoken, told"]),
             ("poll: {connector: orchestrator, trigger: x}", &["unknown-connector", "which is not there"]),
             ("poll: {connector: crm, trigger: told}", &["unknown-trigger", "delivered, not polled", "write `webhook:"]),
-            ("poll: {connector: crm, trigger: changed, every: 5s}", &["rate", "more often than connector `crm` allows itself", "at least 6s"]),
+            (
+                "poll: {connector: crm, trigger: changed, every: 5s}",
+                &["rate", "more often than connector `crm` allows itself", "at least 6s"],
+            ),
             ("webhook: {connector: crn, trigger: told, secrets: [{env: S}]}", &["unknown-connector", "did you mean `crm`?"]),
             ("webhook: {connector: crm, trigger: changed, secrets: [{env: S}]}", &["polled, not delivered", "write `poll:"]),
         ];

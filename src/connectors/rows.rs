@@ -75,7 +75,9 @@ impl RowCursor {
         let taken = value.get("taken")?.as_array()?;
         let one = |item: &Value| Some((item.get(0)?.clone(), item.get(1)?.as_str()?.to_owned()));
         let some = |name: &str| value.get(name).filter(|value| !value.is_null()).cloned();
-        let since = |value: &Value| Some(Since { first: value.get("first")?.as_bool()?, newest: value.get("newest").filter(|v| !v.is_null()).cloned() });
+        let since = |value: &Value| {
+            Some(Since { first: value.get("first")?.as_bool()?, newest: value.get("newest").filter(|v| !v.is_null()).cloned() })
+        };
         Some(Self {
             started: true,
             newest: some("newest"),
@@ -439,7 +441,11 @@ triggers:
         let told = pass("contact", &mut cursor, later, 401, 0).expect("rows");
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(told[0], "crm.created source:crm|row|8||created");
-        assert_eq!(pass("contact", &mut cursor, vec![contact(9, 30, 500)], 501, 0).expect("rows").len(), 1, "which pass it is ends with it");
+        assert_eq!(
+            pass("contact", &mut cursor, vec![contact(9, 30, 500)], 501, 0).expect("rows").len(),
+            1,
+            "which pass it is ends with it"
+        );
     }
 
     #[test]

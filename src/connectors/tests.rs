@@ -366,7 +366,11 @@ fn every_fault_has_its_place() {
             "test",
             (4, 37),
         ),
-        ("connector: a\nbase_url: https://h\noperations: {x: {method: GET, path: /x}}\ntests: [{name: a, expect: {method: GET}}]\n", "missing-key", (4, 9)),
+        (
+            "connector: a\nbase_url: https://h\noperations: {x: {method: GET, path: /x}}\ntests: [{name: a, expect: {method: GET}}]\n",
+            "missing-key",
+            (4, 9),
+        ),
         ("connector: a\nbase_url: https://h\nretry: {attempts: 0}\n", "out-of-range", (3, 19)),
     ] {
         let (all, faults) = load(text);

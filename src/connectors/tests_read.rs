@@ -79,12 +79,7 @@ fn test(node: &Node, operations: Option<&Operations>, triggers: Option<&Triggers
 }
 
 /// What a test is of.
-fn tested(
-    fields: &Fields<'_>,
-    operations: Option<&Operations>,
-    triggers: Option<&Triggers>,
-    faults: &mut Faults,
-) -> Option<Tested> {
+fn tested(fields: &Fields<'_>, operations: Option<&Operations>, triggers: Option<&Triggers>, faults: &mut Faults) -> Option<Tested> {
     let refuse = |names: &[&str], faults: &mut Faults| {
         let found = names.iter().find_map(|name| Some((name, fields.get(name).and(fields.key_place(name))?)));
         if let Some((name, place)) = found {

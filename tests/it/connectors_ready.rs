@@ -91,7 +91,15 @@ fn each_trigger_has_a_test_and_a_word_on_what_it_is() {
     }
     assert_eq!(
         with,
-        ["github.events", "github.issue_changed", "jira.events", "jira.issue_changed", "pagerduty.events", "servicenow.incident_changed", "slack.events"]
+        [
+            "github.events",
+            "github.issue_changed",
+            "jira.events",
+            "jira.issue_changed",
+            "pagerduty.events",
+            "servicenow.incident_changed",
+            "slack.events"
+        ]
     );
 }
 

@@ -246,10 +246,7 @@ async fn each_row_comes_once_whatever_kills_and_faults_come_between() {
     until_read(&daemon).await;
     assert_eq!(told(&daemon).await, expected, "each once");
     let created = expected.keys().filter(|(kind, _)| kind == "crm.created").count();
-    until("the rule has seen each", async || {
-        (daemon.list("/api/v1/events?type=acme.greeted").await.len() == created).then_some(())
-    })
-    .await;
+    until("the rule has seen each", async || (daemon.list("/api/v1/events?type=acme.greeted").await.len() == created).then_some(())).await;
     let event = &daemon.list("/api/v1/events?type=crm.updated").await[0];
     assert_eq!((&event["via"], &event["key"].as_str().expect("a key")[..17]), (&json!("poll"), "source:crm|row|1|"));
     let heads = crm.heads();

@@ -60,7 +60,8 @@ fn an_input_that_does_not_fit_makes_the_run_dead_before_anything_is_sent() {
 
 #[test]
 fn a_call_of_orchestrator_goes_to_the_one_of_the_event() {
-    let site = |name: &str| OrchestratorSite { name: name.into(), url: format!("https://{name}.example.com"), ..OrchestratorSite::default() };
+    let site =
+        |name: &str| OrchestratorSite { name: name.into(), url: format!("https://{name}.example.com"), ..OrchestratorSite::default() };
     let of = |sites: &[&str]| Known {
         connectors: Connectors::default().with_orchestrators(&sites.iter().map(|name| site(name)).collect::<Vec<_>>()),
         orchestrators: sites.iter().map(|name| Arc::from(*name)).collect(),
@@ -91,6 +92,7 @@ fn a_call_of_orchestrator_goes_to_the_one_of_the_event() {
     let why = called("orchestrator", &both, None).expect_err("nobody is meant");
     assert!(why.contains("steps[0].call.connector: the event is of no orchestrator") && why.contains("`orchestrator:east`"), "{why}");
     assert!(called("orchestrator", &both, Some("south")).is_err_and(|why| why.contains("`south`, which is not in the configuration")));
-    let (_, faults) = RuleSet::load(&[file("look.yaml", &rule("orchestrator").replace("get_folders", "get_foldres"))], &of(&both), &no_samples);
+    let (_, faults) =
+        RuleSet::load(&[file("look.yaml", &rule("orchestrator").replace("get_folders", "get_foldres"))], &of(&both), &no_samples);
     assert!(faults.iter().any(|fault| fault.code == "unknown-operation"), "{faults:?}");
 }
