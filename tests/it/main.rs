@@ -30,6 +30,8 @@ mod deploy;
 mod docs;
 /// Modes, dedupe, expires, explanations of stored events.
 mod engine;
+/// Example rules and what they promise.
+mod examples;
 /// Every family of events, signed.
 mod families;
 /// What targets and the machine do to runs.

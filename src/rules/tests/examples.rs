@@ -1,6 +1,7 @@
 //! The rules in `rules/` are what people begin with: they load without a warning and pass their own tests.
 
 use super::*;
+use crate::connectors::OrchestratorSite;
 
 #[test]
 fn the_examples_pass_their_own_tests() {
@@ -29,5 +30,6 @@ fn ready() -> crate::connectors::Connectors {
     let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "yaml")).map(read).collect();
     let (connectors, faults) = crate::connectors::Connectors::load(&files, None);
     assert!(faults.is_empty(), "{}", lines(&faults));
-    connectors
+    let prod = OrchestratorSite { name: "prod".into(), url: "https://orchestrator.example.com".to_owned(), ..OrchestratorSite::default() };
+    connectors.with_orchestrators(&[prod])
 }
