@@ -92,7 +92,12 @@ impl Filter {
 
     /// Whether nothing of it stands against the event.
     pub(super) fn meets(&self, event: &Event, lower_type: &str) -> bool {
-        self.means_type(lower_type, event) && self.means_source(event) && self.refuses_data(event).is_none()
+        self.means_type(lower_type, event) && self.meets_beside_type(event)
+    }
+
+    /// The same of an event whose type is known to be one of its own.
+    pub(super) fn meets_beside_type(&self, event: &Event) -> bool {
+        self.means_source(event) && self.refuses_data(event).is_none()
     }
 
     fn means_type(&self, lower_type: &str, event: &Event) -> bool {

@@ -57,7 +57,7 @@ pub use request::{
     AwaitJob, Emit, Enqueue, FolderRef, GetItem, HttpCall, ItemLookup, JobLookup, OperationCall, Request, StartJob, Target, Wait,
 };
 pub use rule::{Doubt, Mode, Rule, Step};
-pub use set::{Met, RuleSet, RulesInForce};
+pub use set::{AllMet, Met, RuleSet, RulesInForce};
 pub use shapes::rule_schema;
 pub use testing::{TestCase, TestReport};
 pub use watches::{Absent, Seen, Stay, Stuck, Waits, Watch, WatchKind, WatchSet, When};

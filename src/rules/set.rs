@@ -28,6 +28,9 @@ pub struct Met {
     pub fault: Option<ExpressionFault>,
 }
 
+/// The rules that an event met; most meet one at most.
+pub type AllMet = SmallVec<[Met; 1]>;
+
 /// A checked set of rules, ready to match. Cheap to share.
 #[derive(Debug, Default)]
 pub struct RuleSet {
@@ -94,21 +97,17 @@ impl RuleSet {
     /// The same index that [`RuleSet::matching`] asks first, so that both never disagree.
     #[must_use]
     pub fn meets_none(&self, event_type: &str, emitted: bool, data: &impl Json) -> bool {
-        let mut found = Vec::new();
         let lower = Lower::of(event_type);
-        self.index.matches(&lower, emitted, data, &mut found);
-        found.is_empty() && self.watches.meets_none(&lower, emitted, data)
+        self.index.matches(&lower, emitted, data).is_empty() && self.watches.meets_none(&lower, emitted, data)
     }
 
     /// The rules an event meets, in file order then order in the file; modes `live` and `shadow`.
     #[must_use]
-    pub fn matching(&self, event: &Event, now: Timestamp) -> Vec<Met> {
-        let mut met = Vec::new();
-        let lower = Lower::of(event.event_type());
-        let mut found = Vec::new();
-        self.index.matches(&lower, event.via == Via::Emit, event.data(), &mut found);
-        for rule in found.into_iter().filter_map(|position| self.rules.get(position)) {
-            if rule.mode == Mode::Off || !rule.filter.meets(event, &lower) {
+    pub fn matching(&self, event: &Event, now: Timestamp) -> AllMet {
+        let mut met = AllMet::new();
+        let found = self.index.matches(&Lower::of(event.event_type()), event.via == Via::Emit, event.data());
+        for rule in found.into_iter().filter_map(|position| self.rules.get(position as usize)) {
+            if rule.mode == Mode::Off || !rule.filter.meets_beside_type(event) {
                 continue;
             }
             match rule.when(event, &self.vars, now) {

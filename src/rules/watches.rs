@@ -129,9 +129,7 @@ impl WatchSet {
         if self.watches.is_empty() {
             return true;
         }
-        let mut found = Vec::new();
-        self.index.matches(lower_type, emitted, data, &mut found);
-        found.is_empty()
+        self.index.matches(lower_type, emitted, data).is_empty()
     }
 
     /// Those that look at an event.
@@ -140,8 +138,7 @@ impl WatchSet {
         if self.watches.is_empty() {
             return Vec::new();
         }
-        let mut found = Vec::new();
-        self.index.matches(&event.event_type().to_ascii_lowercase(), event.via == Via::Emit, event.data(), &mut found);
-        found.into_iter().filter_map(|position| self.watches.get(position)).filter(|watch| watch.means(event)).collect()
+        let found = self.index.matches(&event.event_type().to_ascii_lowercase(), event.via == Via::Emit, event.data());
+        found.into_iter().filter_map(|position| self.watches.get(position as usize)).filter(|watch| watch.means(event)).collect()
     }
 }

@@ -59,6 +59,17 @@ impl Access {
             Test::AnythingBut(_) | Test::Exists | Test::Absent => Self::Path,
         }
     }
+
+    /// Whether every value that this leads from passes the test it was made of: then the test need not be asked again.
+    pub(super) fn proves(&self, test: &Test) -> bool {
+        match self {
+            Self::Text(_) | Self::Number(_) | Self::Bool(_) | Self::Null | Self::Address(_) | Self::Range => true,
+            Self::Prefix(_) => matches!(test, Test::Prefix(_)),
+            Self::Suffix(_) => matches!(test, Test::Suffix(_)),
+            // Texts that fold to the same are not always one text in two cases.
+            Self::Folded(_) | Self::FoldedPrefix(_) | Self::FoldedSuffix(_) | Self::Block | Self::Path => false,
+        }
+    }
 }
 
 /// How many tests of a rule set share each access: the fewer, the better it tells branches apart.

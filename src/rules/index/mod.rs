@@ -9,6 +9,7 @@
 //! Knows nothing of rules beyond their types and patterns.
 
 mod access;
+mod branches;
 mod lists;
 mod probes;
 mod ranges;
@@ -18,14 +19,14 @@ mod types;
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::event::Json;
-use crate::rules::pattern::{Condition, NameHasher, PathId, Paths, Pattern, Walked, holds};
+use crate::rules::pattern::{NameHasher, Paths, Pattern, Walked};
 
 use access::{Access, Frequencies};
+use branches::{Branches, Distinct};
 use lists::{BranchId, PartitionId};
 use probes::Probes;
 
@@ -33,6 +34,9 @@ pub use types::TypePattern;
 
 /// Branches that an event may meet; on the stack while they are few.
 type Candidates = SmallVec<[BranchId; 32]>;
+
+/// Positions of entries; on the stack while they are few.
+pub type Matches = SmallVec<[u32; 8]>;
 
 type Table<K, V> = HashMap<K, V, BuildHasherDefault<NameHasher>>;
 
@@ -49,7 +53,7 @@ pub struct IndexEntry<'a> {
 #[derive(Debug, Default)]
 pub struct Index {
     paths: Paths,
-    branches: Vec<Filed>,
+    branches: Branches,
     probes: Vec<Option<Box<Probes>>>,
     parts: types::Partitions,
     /// Per partition: entries without a pattern.
@@ -61,26 +65,17 @@ pub struct Index {
     residual: Vec<usize>,
 }
 
-/// A branch of an entry's pattern.
-#[derive(Debug)]
-struct Filed {
-    entry: u32,
-    conditions: Vec<Arc<Condition>>,
-    at: Vec<PathId>,
-}
-
 impl Index {
     /// Builds the index.
     #[must_use]
     pub fn build(entries: &[IndexEntry<'_>]) -> Self {
         let mut index = Self::default();
         let mut owners: Vec<Vec<PartitionId>> = Vec::with_capacity(entries.len());
-        for (number, entry) in entries.iter().enumerate() {
+        let mut distinct = Distinct::default();
+        for (number, entry) in (0..).zip(entries) {
             owners.push(entry.types.iter().map(|pattern| index.parts.of(pattern)).collect());
             for branch in entry.pattern.iter().flat_map(|pattern| pattern.branches()) {
-                let at = branch.add_to(&mut index.paths);
-                let entry = u32::try_from(number).unwrap_or(u32::MAX);
-                index.branches.push(Filed { entry, conditions: branch.conditions.clone(), at });
+                index.branches.add(number, branch, &mut index.paths, &mut distinct);
             }
         }
         let count = index.parts.len();
@@ -88,9 +83,9 @@ impl Index {
         index.unfiled.resize_with(count, Vec::new);
         index.walks.resize(count, false);
         index.probes.resize_with(index.paths.len(), || None);
-        for (number, (entry, owners)) in entries.iter().zip(&owners).enumerate() {
+        for (number, (entry, owners)) in (0..).zip(entries.iter().zip(&owners)) {
             if entry.pattern.is_none() {
-                owners.iter().for_each(|part| index.always[*part as usize].push(u32::try_from(number).unwrap_or(u32::MAX)));
+                owners.iter().for_each(|part| index.always[*part as usize].push(number));
             }
         }
         index.file(&owners);
@@ -99,12 +94,13 @@ impl Index {
 
     /// The entries whose types and pattern match, in ascending order. `ours` says that the event was emitted by a rule
     /// or made by the daemon: `*` and `family.*` do not mean those.
-    pub fn matches(&self, event_type: &str, ours: bool, data: &impl Json, out: &mut Vec<usize>) {
-        out.clear();
+    #[must_use]
+    pub fn matches(&self, event_type: &str, ours: bool, data: &impl Json) -> Matches {
+        let mut out = Matches::new();
         let active = self.parts.active(event_type, ours);
         let mut candidates: Candidates = SmallVec::new();
         for part in active.iter() {
-            out.extend(self.always[*part as usize].iter().map(|entry| *entry as usize));
+            out.extend_from_slice(&self.always[*part as usize]);
             candidates.extend_from_slice(&self.unfiled[*part as usize]);
         }
         if active.iter().any(|part| self.walks[*part as usize]) {
@@ -114,10 +110,11 @@ impl Index {
                     probes.collect(found.value, &active, &mut candidates);
                 }
             }
-            self.verify(candidates, &mut walked, out);
+            self.verify(candidates, &mut walked, &mut out);
         }
         out.sort_unstable();
         out.dedup();
+        out
     }
 
     /// Entries with a branch that no exact value, head, tail or range leads to: they are verified for every event of
@@ -127,7 +124,7 @@ impl Index {
         &self.residual
     }
 
-    fn verify(&self, mut candidates: Candidates, walked: &mut Walked<'_, impl Json>, out: &mut Vec<usize>) {
+    fn verify(&self, mut candidates: Candidates, walked: &mut Walked<'_, impl Json>, out: &mut Matches) {
         if candidates.is_empty() {
             return;
         }
@@ -136,10 +133,10 @@ impl Index {
         candidates.dedup();
         let mut matched = None;
         for candidate in candidates {
-            let branch = &self.branches[candidate as usize];
-            if matched != Some(branch.entry) && holds(&branch.conditions, &branch.at, walked, &self.paths) {
-                matched = Some(branch.entry);
-                out.push(branch.entry as usize);
+            let entry = self.branches.entry(candidate);
+            if matched != Some(entry) && self.branches.holds(candidate, walked, &self.paths) {
+                matched = Some(entry);
+                out.push(entry);
             }
         }
     }
@@ -147,29 +144,34 @@ impl Index {
     /// Files every branch under its cheapest condition, in each partition of its entry.
     fn file(&mut self, owners: &[Vec<PartitionId>]) {
         let mut frequencies = Frequencies::default();
-        for branch in &self.branches {
-            for (condition, path) in branch.conditions.iter().zip(&branch.at) {
-                condition.tests.iter().for_each(|test| frequencies.count(*path, test));
+        for id in self.branches.ids() {
+            for (condition, path) in self.branches.conditions(id) {
+                condition.tests.iter().for_each(|test| frequencies.count(path, test));
             }
         }
-        for (number, branch) in self.branches.iter().enumerate() {
-            let id = BranchId::try_from(number).unwrap_or(BranchId::MAX);
-            let owners = &owners[branch.entry as usize];
+        for id in self.branches.ids() {
+            let entry = self.branches.entry(id);
+            let owners = &owners[entry as usize];
             owners.iter().for_each(|part| self.walks[*part as usize] = true);
-            let usable = branch.conditions.iter().zip(&branch.at).filter(|(condition, _)| !condition.absent);
-            let best = usable.min_by_key(|(condition, path)| frequencies.cost(**path, &condition.tests));
-            let Some((condition, path)) = best else {
+            let usable = self.branches.conditions(id).enumerate().filter(|(_, (condition, _))| !condition.absent);
+            let best = usable.min_by_key(|(_, (condition, path))| frequencies.cost(*path, &condition.tests));
+            let Some((number, (condition, path))) = best else {
                 owners.iter().for_each(|part| self.unfiled[*part as usize].push(id));
-                self.residual.push(branch.entry as usize);
+                self.residual.push(entry as usize);
                 continue;
             };
-            let probes = self.probes[*path as usize].get_or_insert_default();
+            let probes = self.probes[path as usize].get_or_insert_default();
+            let mut proven = true;
             for test in &condition.tests {
                 let access = Access::of(test);
+                proven &= access.proves(test);
                 if access == Access::Path {
-                    self.residual.push(branch.entry as usize);
+                    self.residual.push(entry as usize);
                 }
                 owners.iter().for_each(|part| probes.file(&access, test, *part, id));
+            }
+            if proven {
+                self.branches.set_proven(id, number);
             }
         }
         self.probes.iter_mut().flatten().for_each(|probes| probes.finish());

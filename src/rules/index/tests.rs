@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -20,13 +21,10 @@ fn types(names: &[&str]) -> Vec<TypePattern> {
 }
 
 fn matches(index: &Index, event_type: &str, ours: bool, data: &Value) -> Vec<usize> {
-    let mut out = vec![99];
-    index.matches(event_type, ours, data, &mut out);
+    let found = index.matches(event_type, ours, data);
     // What is read at intake borrows from the body; it must meet the same.
-    let mut borrowed = Vec::new();
-    index.matches(event_type, ours, &borrow(data), &mut borrowed);
-    assert_eq!(borrowed, out, "{data}");
-    out
+    assert_eq!(index.matches(event_type, ours, &borrow(data)), found, "{data}");
+    found.into_iter().map(|entry| entry as usize).collect()
 }
 
 fn borrow(value: &Value) -> Tree<'_> {
@@ -110,6 +108,38 @@ fn a_rare_condition_leads_to_a_branch() {
     }
     assert_eq!(candidates.as_slice(), [7], "only one of a thousand is verified");
     assert_eq!(matches(&index, "x", false, &data), [7]);
+}
+
+#[test]
+fn a_value_that_leads_to_a_branch_may_still_fail_its_condition() {
+    for (yaml, value) in [
+        // The long s is upper case S, and still no s in another case.
+        ("{a: [{equals-ignore-case: s}]}", "\u{17f}"),
+        ("{a: [{prefix: {equals-ignore-case: s}}]}", "\u{17f}x"),
+        ("{a: [{suffix: {equals-ignore-case: s}}]}", "x\u{17f}"),
+        ("{a: [{wildcard: 'ab*ba'}]}", "aba"),
+        ("{a: [{cidr: 10.0.0.0/8}]}", "11.0.0.1"),
+        ("{a: [{anything-but: x}]}", "x"),
+    ] {
+        let pattern = compile(yaml);
+        let index = Index::build(&[IndexEntry { types: types(&["*"]), pattern: Some(&pattern) }]);
+        assert_eq!(matches(&index, "x", false, &json!({"a": value})), [0_usize; 0], "{yaml} on {value}");
+    }
+}
+
+#[test]
+fn a_condition_that_leads_to_a_branch_still_binds_the_element_it_was_met_in() {
+    let pattern = compile("{Jobs: {Key: [rare], State: [Faulted]}}");
+    let common: Vec<_> = (0..3).map(|n| compile(&format!("{{Jobs: {{Key: [other-{n}], State: [Faulted]}}}}"))).collect();
+    let entries: Vec<_> =
+        std::iter::once(&pattern).chain(&common).map(|pattern| IndexEntry { types: types(&["*"]), pattern: Some(pattern) }).collect();
+    let index = Index::build(&entries);
+    let (apart, together) = (
+        json!({"Jobs": [{"Key": "rare", "State": "Running"}, {"Key": "x", "State": "Faulted"}]}),
+        json!({"Jobs": [{"Key": "rare", "State": "Faulted"}]}),
+    );
+    assert_eq!(matches(&index, "x", false, &apart), [0_usize; 0]);
+    assert_eq!(matches(&index, "x", false, &together), [0]);
 }
 
 fn any_types() -> impl Strategy<Value = Vec<&'static str>> {

@@ -37,7 +37,7 @@ fn v6(text: &str) -> Option<IpAddr> {
 }
 
 /// A block of addresses; bits of the host in the written address are ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Block {
     base: u128,
     bits: u32,

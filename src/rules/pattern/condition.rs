@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::test::Test;
+use super::walk::Found;
 use crate::event::Json;
 
 /// What a pattern asks of one path: any of its tests.
@@ -28,6 +29,12 @@ impl Condition {
     #[must_use]
     pub fn accepts(&self, value: &impl Json) -> bool {
         self.tests.iter().any(|test| test.passes(value))
+    }
+
+    /// Whether it holds, where these are all values at its path and none of them rules another out.
+    #[must_use]
+    pub fn holds_over<J: Json>(&self, values: &[Found<'_, J>]) -> bool {
+        (self.absent && values.is_empty()) || values.iter().any(|found| self.accepts(found.value))
     }
 }
 

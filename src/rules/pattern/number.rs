@@ -60,6 +60,16 @@ pub struct Range {
     pub high: Option<(f64, bool)>,
 }
 
+impl Eq for Range {}
+
+impl std::hash::Hash for Range {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // Adding zero takes the sign off a negative zero: the ends are equal then, and so must be their hashes.
+        let end = |end: Option<(f64, bool)>| end.map(|(number, closed)| ((number + 0.0).to_bits(), closed));
+        (end(self.low), end(self.high)).hash(state);
+    }
+}
+
 impl Range {
     /// Whether a number lies in it.
     #[must_use]

@@ -15,10 +15,7 @@ where
     J: Json,
 {
     if !walked.has_elements() {
-        return conditions.iter().zip(at).all(|(condition, path)| {
-            let values = walked.at(*path);
-            (condition.absent && values.is_empty()) || values.iter().any(|found| condition.accepts(found.value))
-        });
+        return conditions.iter().zip(at).all(|(condition, path)| condition.holds_over(walked.at(*path)));
     }
     Search { conditions, at, walked, paths, failed: HashSet::new() }.from(0, &mut Vec::new())
 }

@@ -8,7 +8,7 @@ use super::text::{AnyCase, Wildcard};
 use crate::event::{Json, View};
 
 /// A question to a value. Objects and arrays are no values: a walk asks about what is in them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Test {
     /// This string.
     Text(Box<str>),

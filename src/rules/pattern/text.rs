@@ -2,7 +2,7 @@
 
 /// A text compared without regard to case: every character may come in its lower or its upper form, which may be
 /// several characters (`ß` is `SS`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AnyCase {
     forms: Vec<(Box<str>, Box<str>)>,
     folded: Box<str>,
@@ -64,7 +64,7 @@ pub fn fold(text: &str) -> String {
 }
 
 /// A text in which `*` stands for any text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wildcard {
     /// The texts between the stars: one more than there are stars.
     parts: Vec<Box<str>>,
