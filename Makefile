@@ -1,6 +1,6 @@
 # Everything a person or CI needs. `make test` installs what the tests need beyond cargo, where it may.
 
-.PHONY: demo test crash flood soak fuzz bench image deny lint fmt doc
+.PHONY: demo test crash flood soak fuzz corpus bench image deny lint fmt doc
 
 demo:
 	cargo run --release -- demo
@@ -20,18 +20,16 @@ SOAK_SECONDS ?= 900
 soak:
 	TRIPLINE_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --release --test it soak:: -- --nocapture
 
-# Every fuzz target for a minute unless FUZZ_SECONDS says otherwise: guided by coverage where cargo-bolero is installed
-# (`cargo install cargo-bolero`), else with random input near the seeds. What it finds is kept beside the target, in __fuzz__.
+# Every fuzz target for a minute unless FUZZ_SECONDS says otherwise, guided by coverage; FUZZ=rules:: picks some. Needs a C++
+# compiler; the first build takes long. It begins with what tests/corpus keeps. An input that fails is put there too, so that
+# `cargo test` tries it from then on.
 FUZZ_SECONDS ?= 60
 fuzz:
-	@set -e; if cargo bolero --version >/dev/null 2>&1; then \
-		for target in $$(cargo test --locked --quiet --lib fuzz:: -- --list 2>/dev/null | sed -n 's/: test$$//p'); do \
-			echo "== $$target"; cargo bolero test --sanitizer NONE -T $(FUZZ_SECONDS)s $$target; \
-		done; \
-	else \
-		echo "cargo-bolero is not installed: random input, not guided by coverage"; \
-		BOLERO_RANDOM_TEST_TIME_MS=$(FUZZ_SECONDS)000 cargo test --locked --profile fuzz --lib fuzz:: -- --test-threads 2; \
-	fi
+	tests/fuzz.sh explore $(FUZZ_SECONDS) $(FUZZ)
+
+# What `make fuzz` found beside what is kept, made small, becomes what is kept.
+corpus:
+	tests/fuzz.sh keep $(FUZZ)
 
 # 9,900 slow connections of 10,000, and slowhttptest where it is installed; prints how long genuine deliveries took meanwhile.
 flood:

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::load;
 use crate::config::world::FakeWorld;
-use crate::event::fuzz::near_text;
+use crate::event::fuzz::{near_text, over_inputs};
 use crate::yaml::fuzz::places_are_inside;
 
 const SEEDS: &[&str] = &[
@@ -15,7 +15,7 @@ const SEEDS: &[&str] = &[
 
 #[test]
 fn any_text_is_a_configuration_or_is_refused() {
-    bolero::check!().for_each(|input: &[u8]| {
+    over_inputs!(|input: &[u8]| {
         let text = near_text(SEEDS, input);
         let world = FakeWorld::new().with_file("/etc/t/tripline.yaml", &text).with_var("S", "0123456789abcdef0");
         let (config, faults) = load(Path::new("/etc/t/tripline.yaml"), &world);

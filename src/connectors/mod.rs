@@ -13,6 +13,8 @@ mod check;
 mod decode;
 pub mod deliveries;
 mod file;
+#[cfg(test)]
+mod fuzz;
 pub mod import;
 mod input;
 mod input_read;

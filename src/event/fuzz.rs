@@ -1,4 +1,61 @@
-//! Fuzzed input that is near something meaningful: raw bytes alone rarely get past the first look of a parser.
+//! Fuzzed input that is near something meaningful: raw bytes alone rarely get past the first look of a parser. What led
+//! somewhere once is kept in `tests/corpus`, a folder for each target, and is tried in every run of the tests.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Asks a target all inputs that are kept for it, then new ones.
+macro_rules! over_inputs {
+    ($target:expr) => {{
+        fn here() {}
+        let target = $target;
+        $crate::event::fuzz::kept(std::any::type_name_of_val(&here)).iter().for_each(|input| target(input));
+        bolero::check!().for_each(target);
+    }};
+}
+pub(crate) use over_inputs;
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}
+
+/// The inputs that are kept for the target with a function of this name inside: of `a::fuzz::b`, those in `a.b`.
+pub(crate) fn kept(inside: &str) -> Vec<Vec<u8>> {
+    let path = inside.split("::").skip(1).filter(|part| !matches!(*part, "fuzz" | "here")).collect::<Vec<_>>();
+    let Ok(entries) = std::fs::read_dir(corpus().join(path.join("."))) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files.into_iter().map(|file| std::fs::read(file).expect("an input")).collect()
+}
+
+/// The targets: the tests in files named `fuzz.rs` that try inputs.
+fn targets(dir: &Path, module: &str, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if path.is_dir() {
+            targets(&path, &format!("{module}{name}."), found);
+        } else if name == "fuzz" {
+            let text = std::fs::read_to_string(&path).expect("text");
+            let tests = text.split("#[test]\nfn ").skip(1).filter(|test| test.contains("    over_inputs!(|"));
+            found.extend(tests.map(|test| format!("{module}{}", test.split('(').next().expect("a name"))));
+        }
+    }
+}
+
+#[test]
+fn inputs_are_kept_for_every_target_and_for_no_other() {
+    let mut found = BTreeSet::new();
+    targets(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
+    let kept: BTreeSet<String> = std::fs::read_dir(corpus())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|folder| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()))
+        .map(|folder| folder.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(found, kept, "`make fuzz` and `make corpus` keep inputs for a new target; remove the folder of one that is gone");
+    assert!(kept.contains("yaml.any_text_is_read_or_refused_with_places"));
+}
 
 /// Edits made to one seed.
 const EDITS_MAX: usize = 64;

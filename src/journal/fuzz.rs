@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::event::fuzz::near;
+use crate::event::fuzz::{near, over_inputs};
 use crate::journal::codec::{BodyRecord, EventRecord};
 use crate::journal::fold::Record;
 use crate::journal::format::{Frame, Kind, Position, SegmentHead};
@@ -52,7 +52,7 @@ fn a_damaged_segment_gives_only_what_was_written() {
     let whole = segment();
     let (head, written) = frames(&whole).expect("a good one");
     assert!(written.len() > 10);
-    bolero::check!().for_each(|input: &[u8]| {
+    over_inputs!(|input: &[u8]| {
         let damaged = near(&[&whole], input);
         if let Some((found_head, found)) = frames(&damaged)
             && found_head == head
@@ -69,7 +69,7 @@ fn a_damaged_segment_gives_only_what_was_written() {
 fn any_payload_decodes_or_is_refused() {
     let seeds: Vec<Vec<u8>> = frames(&segment()).expect("a good one").1.into_iter().map(|(_, _, payload)| payload).collect();
     let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
-    bolero::check!().for_each(|input: &[u8]| {
+    over_inputs!(|input: &[u8]| {
         let payload = near(&seeds, input.get(1..).unwrap_or_default());
         let kind = KINDS[usize::from(input.first().copied().unwrap_or_default()) % KINDS.len()];
         let frame = Frame { kind, payload: &payload };

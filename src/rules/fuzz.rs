@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::pattern::Pattern;
 use super::tests::{event, failed, known, now};
 use super::*;
-use crate::event::fuzz::near_text;
+use crate::event::fuzz::{near_text, over_inputs};
 use crate::fault::{Faults, SourceText};
 use crate::yaml::fuzz::places_are_inside;
 
@@ -21,7 +21,7 @@ const RULES: &[&str] = &[
 #[test]
 fn any_rule_file_loads_or_is_refused_and_what_loads_runs() {
     let event = event(failed());
-    bolero::check!().for_each(|input: &[u8]| {
+    over_inputs!(|input: &[u8]| {
         let file = Arc::new(SourceText { path: PathBuf::from("r.yaml"), text: near_text(RULES, input) });
         let (set, faults) = RuleSet::load(&[file], &known(), &|_| Err("no such file".to_owned()));
         assert_eq!(set.is_none(), faults.any_error());
@@ -51,7 +51,7 @@ const DATA: &[&str] = &[
 
 #[test]
 fn patterns_and_their_explanations_agree_over_any_data() {
-    bolero::check!().for_each(|input: &[u8]| {
+    over_inputs!(|input: &[u8]| {
         let (left, right) = input.split_at(input.len() / 2);
         let file = Arc::new(SourceText { path: PathBuf::from("p.yaml"), text: near_text(PATTERNS, left) });
         let Ok(nodes) = crate::yaml::parse(&file) else { return };

@@ -1,6 +1,6 @@
 //! Any text is read or refused with places inside it.
 
-use crate::event::fuzz::near_text;
+use crate::event::fuzz::{near_text, over_inputs};
 use crate::fault::{Faults, Place, SourceText};
 use crate::yaml::parse;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ fn is_inside(place: &Place, text: &str) -> bool {
 
 #[test]
 fn any_text_is_read_or_refused_with_places() {
-    bolero::check!().for_each(|input: &[u8]| {
+    over_inputs!(|input: &[u8]| {
         let source = Arc::new(SourceText { path: PathBuf::from("r.yaml"), text: near_text(SEEDS, input) });
         match parse(&source) {
             Ok(nodes) => nodes.iter().for_each(|node| drop(node.to_json())),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Options, Selection, import};
 use crate::connectors::limits::FILE_MAX;
-use crate::event::fuzz::near_text;
+use crate::event::fuzz::{near_text, over_inputs};
 use crate::fault::SourceText;
 
 const SEEDS: &[&str] = &[
@@ -18,7 +18,7 @@ const SEEDS: &[&str] = &[
 fn any_description_is_imported_or_refused() {
     let options = Options { name: Some("fuzzed".to_owned()), base_url: Some("https://a.example".to_owned()), ..Options::default() };
     let own_server = Options { base_url: None, ..options.clone() };
-    bolero::check!().for_each(|input: &[u8]| {
+    over_inputs!(|input: &[u8]| {
         let source = Arc::new(SourceText { path: "api.yaml".into(), text: near_text(SEEDS, input) });
         for options in [&options, &own_server] {
             match import(&source, options) {
@@ -37,7 +37,7 @@ fn any_description_is_imported_or_refused() {
 
 #[test]
 fn any_selection_is_read_or_refused() {
-    bolero::check!().for_each(|input: &[u8]| {
+    over_inputs!(|input: &[u8]| {
         let text = near_text(&["create_issue,GET /pets/*", "*,post *,/a/{b}*c**d"], input);
         if let Ok(operations) = Selection::parse(&text) {
             let source = Arc::new(SourceText { path: "api.yaml".into(), text: SEEDS[0].to_owned() });
