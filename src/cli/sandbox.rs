@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{Out, STRONG, Stop, WARN, paint, say};
 use super::{INTERRUPTED, YES, client};
 use crate::sandbox::{Options, check_fault, run as serve};
-use crate::time::parse_duration;
+use crate::time::{Rate, parse_duration};
 
 /// How the sandbox behaves; everything else is Orchestrator's own.
 #[derive(Debug, clap::Args)]
@@ -49,6 +49,9 @@ pub(super) struct SandboxArgs {
     /// Without counters of queues
     #[arg(long)]
     no_counters: bool,
+    /// Refuse more requests to the lists of items and jobs with 429, as Automation Cloud does beyond 100/min
+    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
+    list_rate: Option<Rate>,
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {
@@ -74,6 +77,7 @@ pub(super) fn run(args: &SandboxArgs, out: &mut Out) -> Result<u8, Stop> {
         seed: !args.empty,
         feed: !args.no_feed,
         counters: !args.no_counters,
+        list_rate: args.list_rate,
         ..Options::default()
     };
     if !args.listen.ip().is_loopback() {

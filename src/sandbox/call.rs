@@ -95,6 +95,17 @@ impl Answer {
         Self { status, content_type: "", headers: Vec::new(), body: Bytes::new() }
     }
 
+    /// The same with the rows of its list in reverse, and the first of them once more at the end.
+    pub(in crate::sandbox) fn shuffled(self) -> Self {
+        let Ok(mut body) = serde_json::from_slice::<Value>(&self.body) else { return self };
+        if let Some(rows) = body.get_mut("value").and_then(Value::as_array_mut) {
+            rows.reverse();
+            rows.extend(rows.first().cloned());
+        }
+        let body = serde_json::to_vec(&body).map_or(self.body, Bytes::from);
+        Self { body, ..self }
+    }
+
     /// The same with one more header.
     pub(in crate::sandbox) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));

@@ -52,6 +52,7 @@ impl World {
             ("POST", ["queues", id]) => call.json().and_then(|body| self.change_queue(id.parse().unwrap_or(0), &body)),
             ("DELETE", ["queues", id]) => self.remove_queue(id.parse().unwrap_or(0)).map(|()| Answer::empty(204)),
             ("POST", ["fill"]) => call.json().and_then(|body| self.fill(&body, now)),
+            ("POST", ["take"]) => call.json().and_then(|body| self.take_many(&body, now)),
             ("POST", ["feed"]) => {
                 call.json().map(|body| Answer::json(200, &json!({"rows": self.change_feed(&body), "hidden": self.hidden.len()})))
             }
@@ -61,6 +62,9 @@ impl World {
                 call.json().and_then(|body| self.move_job(id, &body, now)).map(|row| Answer::json(200, &row))
             }
             ("POST", ["items", id, "abandon"]) => self.abandon(id.parse().unwrap_or(0), now).map(|()| Answer::empty(200)),
+            ("POST", ["items", id, "purge"]) => {
+                Ok(Answer::empty(if self.take_away(id.parse().unwrap_or(0)) { 204 } else { 404 }))
+            }
             ("POST", ["events"]) => call.json().and_then(|body| self.make_event(body, now)),
             ("POST", ["breakers", "close"]) => {
                 self.webhooks.values_mut().for_each(|webhook| webhook.open_until = None);
@@ -95,7 +99,7 @@ impl World {
             "queues": queues.collect::<Vec<_>>(), "items": by_status, "jobs": self.jobs.len(),
             "tokens": {"valid": self.tokens.len(), "given": self.tokens.total, "pat": PAT},
             "waiting": self.outbox.len() + self.held.len(),
-            "requests": self.records.requests_total, "deliveries": self.records.deliveries_total,
+            "lists": self.throttle.state(), "requests": self.records.requests_total, "deliveries": self.records.deliveries_total,
         })
     }
 
@@ -162,22 +166,55 @@ impl World {
         self.queue_row(id, first).map(|row| Answer::json(200, &row))
     }
 
-    /// Many items that share their content, so that a million of them fit.
-    fn fill(&mut self, body: &Value, now: Timestamp) -> Result<Answer, Refusal> {
+    /// The queue that a body names, and how many items it asks for.
+    fn many(&mut self, body: &Value) -> Result<(i64, usize), Refusal> {
         let folder = self.ensure_folder(body.get("folder").and_then(Value::as_str).unwrap_or("Finance"))?;
         let queue = self.queue_in(folder, body.get("queue").and_then(Value::as_str).unwrap_or_default())?;
-        let count = usize::try_from(body.get("count").and_then(Value::as_u64).unwrap_or(0)).unwrap_or(usize::MAX);
+        Ok((queue, usize::try_from(body.get("count").and_then(Value::as_u64).unwrap_or(0)).unwrap_or(usize::MAX)))
+    }
+
+    /// Many items that share their content, so that a million of them fit; where `done` is true each is taken and ends well.
+    fn fill(&mut self, body: &Value, now: Timestamp) -> Result<Answer, Refusal> {
+        let (queue, count) = self.many(body)?;
         if count > ITEMS_MAX.saturating_sub(self.items.len()) {
             return Err(Refusal::invalid(format!("The sandbox keeps at most {ITEMS_MAX} items.")));
         }
+        let done = body.get("done").and_then(Value::as_bool) == Some(true);
         let first = self.create_item(queue, &serde_json::Map::new(), Status::New, now)?;
-        for _ in 1..count {
-            let Some(like) = self.items.get(&first).cloned() else { break };
-            let item = Item { id: self.id(), ..like };
-            self.note(&item, Action::Create, now);
-            self.insert_item(item);
+        let Some(like) = self.items.get(&first).cloned() else { return Err(Refusal::missing("The item does not exist.")) };
+        for at in 0..count.max(1) {
+            let id = if at == 0 { first } else { self.id() };
+            if at > 0 {
+                let item = Item { id, ..like.clone() };
+                self.note(&item, Action::Create, now);
+                self.insert_item(item);
+            }
+            if done {
+                self.taken(id, now);
+                self.change_item(id, now, Action::Edit, |item| {
+                    item.status = Status::Successful;
+                    item.ended = Some(now);
+                });
+            }
         }
         Ok(Answer::json(201, &json!({"first": first, "count": count})))
+    }
+
+    /// Robots take many items at once.
+    fn take_many(&mut self, body: &Value, now: Timestamp) -> Result<Answer, Refusal> {
+        let (queue, count) = self.many(body)?;
+        let ids: Vec<i64> = self.waiting_in(queue).take(count).map(|item| item.id).collect();
+        for id in &ids {
+            self.taken(*id, now);
+        }
+        Ok(Answer::json(200, &json!({"count": ids.len()})))
+    }
+
+    fn taken(&mut self, id: i64, now: Timestamp) {
+        self.change_item(id, now, Action::Status, |item| {
+            item.status = Status::InProgress;
+            item.started = Some(now);
+        });
     }
 
     fn make_release(&mut self, body: &Value, now: Timestamp) -> Result<Answer, Refusal> {

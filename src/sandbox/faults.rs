@@ -81,6 +81,8 @@ pub(in crate::sandbox) enum RequestFault {
     ExpiredTokens,
     /// Pages after the first begin so many rows early, or late when negative.
     PageDrift(i64),
+    /// The rows of a list come in another order, some of them twice.
+    Shuffled,
 }
 
 /// What happens to a delivery.
@@ -246,6 +248,7 @@ fn effect(kind: &str, spec: &Value) -> Result<Effect, Refusal> {
         }
         "expired_tokens" => Effect::Request(RequestFault::ExpiredTokens),
         "page_drift" => Effect::Request(RequestFault::PageDrift(spec.get("shift").and_then(Value::as_i64).unwrap_or(1))),
+        "shuffled" => Effect::Request(RequestFault::Shuffled),
         "webhook_loss" => Effect::Webhook(WebhookFault::Loss),
         "webhook_duplicates" => Effect::Webhook(WebhookFault::Copies(number("copies", 1).min(REORDER_MAX))),
         "webhook_reorder" => Effect::Webhook(WebhookFault::Hold(number("window", 5).clamp(1, REORDER_MAX))),

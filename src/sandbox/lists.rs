@@ -138,8 +138,14 @@ impl World {
         let seen =
             |row: &&FeedRow| !self.hidden.contains(&row.id) && self.queues.get(&row.queue).is_some_and(|q| q.folders.contains(&folder));
         let page = query.page(self.feed.range(start..).filter(seen));
-        let rows = page.rows.iter().map(|row| query.pick(dto::feed(row))).collect();
-        Ok(envelope("QueueItemEvents", query.count.then_some(page.total), rows))
+        let rows = page.rows.iter().map(|row| {
+            let mut value = dto::feed(row);
+            if self.feed_data > 0 {
+                value["Data"] = "x".repeat(self.feed_data).into();
+            }
+            query.pick(value)
+        });
+        Ok(envelope("QueueItemEvents", query.count.then_some(page.total), rows.collect()))
     }
 
     /// GetQueueItemEventsHistory: the rows of the whole chain of attempts.

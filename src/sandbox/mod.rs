@@ -15,7 +15,7 @@
 //! # What it is asked through `/sandbox`
 //! | request | does |
 //! |---|---|
-//! | `GET /sandbox/state` | counts, webhooks with their breakers, limits |
+//! | `GET /sandbox/state` | counts, webhooks with their breakers, how many requests to limited lists came in the busiest minute |
 //! | `GET, DELETE /sandbox/requests` | requests so far: method, path, query, status, fault; `?path=…&method=…` picks |
 //! | `GET /sandbox/deliveries` | webhook deliveries: event id, type, status or why not, the answer; `?type=…` |
 //! | `POST /sandbox/folders` `{path}` | a folder and those above it |
@@ -23,9 +23,11 @@
 //! | `POST /sandbox/releases` `{name, folder}` | a process |
 //! | `POST /sandbox/jobs/{id}` `{state, info, output}` | moves a job on, with its event |
 //! | `POST /sandbox/items/{id}/abandon` | what a day In Progress does |
-//! | `POST /sandbox/fill` `{queue, folder, count}` | so many new items at once, without events |
+//! | `POST /sandbox/items/{id}/purge` | removes it without a trace but for its rows in the change feed, as retention does |
+//! | `POST /sandbox/fill` `{queue, folder, count, done}` | so many new items at once, without webhook events; with `done` each is taken and ends well |
+//! | `POST /sandbox/take` `{queue, folder, count}` | robots take so many items at once, without webhook events |
 //! | `POST /sandbox/queues/{id}` `{name, folders}` | renames a queue, shares it to these folders; `DELETE` removes it with its items |
-//! | `POST /sandbox/feed` `{keep, restart, hide, show}` | the change feed: keeps only the newest rows; gives Ids from the beginning, as after a restored database; hides the next rows, as if they were committed late; shows them |
+//! | `POST /sandbox/feed` `{keep, restart, hide, show, data}` | the change feed: keeps only the newest rows; fills `Data` of every row with so many characters; gives Ids from the beginning, as after a restored database; hides the next rows, as if they were committed late; shows them |
 //! | `POST /sandbox/events` | any body as a webhook event; EventId, Timestamp and TenantId are added where missing |
 //! | `POST /sandbox/breakers/close` | closes the breakers of all webhooks |
 //! | `ANY /sandbox/sink/{name}` | an HTTP endpoint that keeps what it gets; 200 unless a fault says otherwise |
@@ -35,7 +37,7 @@
 //! # Versions
 //! [`Options::api_version`] up to 11 (2020.10) has no UniqueKey, no keys of jobs, no operations and no `LastModificationTime`, gives pages
 //! of items up to 1000 rows and refuses to order by DeferDate. [`Options::feed`] and [`Options::counters`] take away what not every
-//! Orchestrator has.
+//! Orchestrator has; [`Options::list_rate`] is the limit of Automation Cloud.
 //!
 //! # Faults
 //! `{"kind": …, "match": {"path": …, "method": …}, "times": n, "after": n, …}`: the request's path must contain `path`; the first
@@ -54,6 +56,7 @@
 //! | `redirect` | 307 elsewhere, does nothing | `location` |
 //! | `expired_tokens` | every token so far is void from now on | |
 //! | `page_drift` | pages after the first begin `shift` rows early (late when negative) | `shift` (1) |
+//! | `shuffled` | does it, the rows of the list come in reverse and one of them twice | |
 //! | `webhook_loss` | a delivery is lost on the way and its breaker stays closed | `type`, `rate` |
 //! | `webhook_duplicates` | a delivery comes again, same EventId | `type`, `copies` (1) |
 //! | `webhook_reorder` | so many deliveries are held and come in reverse | `window` (5) |
@@ -77,6 +80,7 @@ mod odata;
 mod records;
 mod routes;
 mod server;
+mod throttle;
 mod transactions;
 mod webhooks;
 mod world;
@@ -87,6 +91,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::time::Rate;
 
 pub use server::run;
 
@@ -123,6 +128,8 @@ pub struct Options {
     pub feed: bool,
     /// Whether there are counters of queues (`RetrieveQueuesProcessingStatus`).
     pub counters: bool,
+    /// How many requests to the lists of items and jobs are answered; 100 a minute at Automation Cloud, no limit elsewhere.
+    pub list_rate: Option<Rate>,
 }
 
 /// Whether `fault` is one, in the form of `POST /sandbox/faults`.
@@ -152,6 +159,7 @@ impl Default for Options {
             seed: true,
             feed: true,
             counters: true,
+            list_rate: None,
         }
     }
 }

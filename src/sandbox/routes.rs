@@ -46,6 +46,11 @@ impl<'a> Target<'a> {
     fn id(&self) -> Result<i64, Refusal> {
         number(self.key)
     }
+
+    /// Whether it is one of the lists whose requests are limited.
+    fn is_limited(&self, call: &Call) -> bool {
+        call.method == "GET" && self.key.is_none() && self.operation.is_none() && ["QueueItems", "Jobs"].contains(&self.set)
+    }
 }
 
 /// One row with the context that OData puts first.
@@ -87,6 +92,11 @@ impl World {
             return refused.with("api-supported-versions", version);
         }
         let answer = match Target::parse(rest) {
+            Some(target) if target.is_limited(call) => match self.throttle.ask(self.options.list_rate, now) {
+                Err(refused) => return refused.with("api-supported-versions", version),
+                Ok(None) => self.odata(call, &target, drift, now),
+                Ok(Some(left)) => self.odata(call, &target, drift, now).map(|answer| answer.with("x-ratelimit-remaining", left.to_string())),
+            },
             Some(target) => self.odata(call, &target, drift, now),
             None => Err(Refusal::invalid("The path is not valid.")),
         };

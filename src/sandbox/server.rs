@@ -208,6 +208,7 @@ fn decide(world: &mut World, call: &Call, now: Timestamp) -> Outcome {
             Outcome::Whole(carry_out(world, 0))
         }
         Some(RequestFault::PageDrift(shift)) => Outcome::Whole(carry_out(world, shift)),
+        Some(RequestFault::Shuffled) => Outcome::Whole(carry_out(world, 0).shuffled()),
     };
     if !own {
         let folders = ["x-uipath-organizationunitid", "x-uipath-folderkey", "x-uipath-folderpath-encoded", "x-uipath-folderpath"];

@@ -11,9 +11,10 @@ use crate::sandbox::auth::Tokens;
 use crate::sandbox::call::{Call, Refusal};
 use crate::sandbox::delivery::Delivery;
 use crate::sandbox::faults::Faults;
-use crate::sandbox::limits::{FEED_MAX, FOLDERS_MAX, QUEUE_NAME_MAX, QUEUES_MAX, RELEASES_MAX};
+use crate::sandbox::limits::{CONTENT_MAX, FEED_MAX, FOLDERS_MAX, QUEUE_NAME_MAX, QUEUES_MAX, RELEASES_MAX};
 use crate::sandbox::model::{Action, FeedRow, Folder, Item, Job, Priority, Queue, Release, Status};
 use crate::sandbox::records::Records;
+use crate::sandbox::throttle::Throttle;
 use crate::sandbox::webhooks::Webhook;
 use crate::time::Timestamp;
 
@@ -34,6 +35,7 @@ pub(in crate::sandbox) struct World {
     pub(in crate::sandbox) tokens: Tokens,
     pub(in crate::sandbox) faults: Faults,
     pub(in crate::sandbox) records: Records,
+    pub(in crate::sandbox) throttle: Throttle,
     /// Deliveries that wait for a worker.
     pub(in crate::sandbox) outbox: VecDeque<Delivery>,
     /// Deliveries that a reordering holds back.
@@ -49,6 +51,8 @@ pub(in crate::sandbox) struct World {
     /// So many next rows of the feed are hidden, and those that are.
     hide_next: u64,
     pub(in crate::sandbox) hidden: BTreeSet<i64>,
+    /// Characters in `Data` of every row of the feed.
+    pub(in crate::sandbox) feed_data: usize,
     chance: u64,
 }
 
@@ -70,6 +74,7 @@ impl World {
             tokens: Tokens::default(),
             faults: Faults::default(),
             records: Records::default(),
+            throttle: Throttle::default(),
             outbox: VecDeque::new(),
             held: Vec::new(),
             waiting: HashMap::new(),
@@ -79,6 +84,7 @@ impl World {
             feed_shift: 0,
             hide_next: 0,
             hidden: BTreeSet::new(),
+            feed_data: 0,
             chance: getrandom::u64().unwrap_or(0x5eed),
         };
         for (id, path) in [(1, "Shared"), (2, "Finance")] {
@@ -261,6 +267,8 @@ impl World {
             self.feed.clear();
             self.feed_shift = self.next_id;
         }
+        let data = body.get("data").and_then(Value::as_u64).and_then(|data| usize::try_from(data).ok());
+        self.feed_data = data.map_or(self.feed_data, |data| data.min(CONTENT_MAX));
         self.hide_next = body.get("hide").and_then(Value::as_u64).unwrap_or(self.hide_next);
         if body.get("show").and_then(Value::as_bool) == Some(true) {
             self.hidden.clear();
@@ -288,16 +296,23 @@ impl World {
         self.items.insert(item.id, item);
     }
 
+    /// Removes an item and what points to it, but for its rows in the feed. False when there is none.
+    pub(in crate::sandbox) fn take_away(&mut self, id: i64) -> bool {
+        let Some(item) = self.items.remove(&id) else { return false };
+        if let Some(waiting) = self.waiting.get_mut(&item.queue) {
+            waiting.remove(&(item.priority, item.id));
+        }
+        let key = item.reference.as_ref().map(|reference| (item.queue, reference.to_lowercase()));
+        if let Some(same) = key.and_then(|key| self.references.get_mut(&key)) {
+            same.retain(|id| *id != item.id);
+        }
+        true
+    }
+
     /// Undoes the adding of items that nobody has seen yet.
     pub(in crate::sandbox) fn take_back(&mut self, ids: &[i64]) {
-        for item in ids.iter().filter_map(|id| self.items.remove(id)) {
-            if let Some(waiting) = self.waiting.get_mut(&item.queue) {
-                waiting.remove(&(item.priority, item.id));
-            }
-            let key = item.reference.as_ref().map(|reference| (item.queue, reference.to_lowercase()));
-            if let Some(same) = key.and_then(|key| self.references.get_mut(&key)) {
-                same.retain(|id| *id != item.id);
-            }
+        for id in ids {
+            self.take_away(*id);
         }
         self.feed.retain(|row| !ids.contains(&row.item));
     }
