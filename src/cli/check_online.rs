@@ -1,5 +1,7 @@
 //! `tripline check --online`: what the configuration and the rules name is looked for in Orchestrator. Nothing is changed.
 
+mod polls;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use serde_json::Value;
 use super::client::runtime;
 use super::online::{Online, online};
 use super::output::{GOOD, Out, Stop, clean, count, paint};
-use crate::config::{Chosen, Config, PollKind, PollSource, Subscribe, WebhookSource};
+use crate::config::{Chosen, Config, PollSource, Subscribe, WebhookSource};
 use crate::event::Folder;
 use crate::fault::{Fault, Faults, nearest};
 use crate::orchestrator::Orchestrator;
@@ -120,7 +122,7 @@ impl Look<'_> {
             }
         };
         self.named_folders(folders.as_deref());
-        self.of_polls().await;
+        self.of_polls(folders.as_deref()).await;
         self.of_rules().await;
         self.of_webhooks().await;
         self.about();
@@ -184,61 +186,6 @@ impl Look<'_> {
         let read = self.orchestrator.queues(folder, REQUEST_TIMEOUT).await.result;
         self.queues.insert(key, read.clone());
         read
-    }
-
-    /// Whether each polled folder has its queues and its change feed.
-    async fn of_polls(&mut self) {
-        let polls: Vec<PollSource> = self.polls().cloned().collect();
-        for poll in polls {
-            let Chosen::These(folders) = &poll.folders else { continue };
-            let mut found: Vec<String> = Vec::new();
-            let mut complete = true;
-            for folder in folders {
-                self.can_be_read(&poll, folder).await;
-                if poll.kind == PollKind::Jobs {
-                    continue;
-                }
-                match self.queues_of(folder).await {
-                    Ok(rows) => found.extend(rows.iter().filter_map(|row| row["Name"].as_str().map(str::to_owned))),
-                    Err(failure) => {
-                        complete = false;
-                        self.failed(&failure, "the source needs Queues.View in the folder");
-                    }
-                }
-            }
-            if let Chosen::These(named) = &poll.queues
-                && complete
-                && poll.kind == PollKind::QueueItems
-            {
-                for queue in named.iter().filter(|queue| !found.iter().any(|own| own.eq_ignore_ascii_case(queue))) {
-                    let near = nearest(queue, found.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
-                    let message = format!("source `{}` names the queue `{queue}`, which is in none of its folders", poll.name);
-                    self.fail("online-queue", message, &near.unwrap_or_else(|| "check the name and the folders".to_owned()));
-                }
-            }
-        }
-    }
-
-    /// Whether what a source reads of a folder can be read.
-    async fn can_be_read(&mut self, poll: &PollSource, folder: &FolderRef) {
-        let asked = match poll.kind {
-            PollKind::QueueItems => self.orchestrator.newest_in_feed(folder, REQUEST_TIMEOUT).await.result,
-            PollKind::Jobs => self.orchestrator.job_by_reference(Some(folder), "tripline-check", REQUEST_TIMEOUT).await.result,
-        };
-        let what = match poll.kind {
-            PollKind::QueueItems => "the change feed",
-            PollKind::Jobs => "the list of jobs",
-        };
-        match asked {
-            Ok(_) => self.good.push(format!("source `{}`: {what} of folder {} can be read", poll.name, shown(folder))),
-            Err(failure) if poll.kind == PollKind::QueueItems && matches!(failure.status, Some(400 | 404 | 405 | 501)) => {
-                let message = format!("source `{}`: there is no change feed in folder {}: {}", poll.name, shown(folder), failure.message);
-                let help = "lists are read in its place; they tell that an item was added, last started and how it ended, not that it was \
-                            postponed, changed or reviewed";
-                self.warn("online-feed", message, help);
-            }
-            Err(failure) => drop(self.failed(&failure, "the source brings nothing of this folder until then")),
-        }
     }
 
     /// Whether queues and processes that rules name are there.

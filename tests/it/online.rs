@@ -93,6 +93,37 @@ async fn what_orchestrator_has_is_well_and_what_it_lacks_is_named() {
 }
 
 #[tokio::test]
+async fn all_folders_are_looked_at_and_each_that_is_not_well_is_named() {
+    let sandbox = start_sandbox().await;
+    let (_, audit) = sandbox.post("/sandbox/folders", &json!({"path": "Finance/Audit"})).await;
+    let audit = audit["id"].as_i64().expect("an id");
+    for kind in ["queue_items", "jobs"] {
+        let all = folder(
+            &sandbox,
+            &[("kind: queue_items, queues: [Invoices]", &format!("kind: {kind}, folders: all")), ("webhook:", "webhook:")],
+        );
+        assert_eq!(output(&all, &["webhooks", "apply"]).await.status.code(), Some(0));
+        assert_eq!(faults(&all).await, (0, vec![]), "{kind}");
+        let said = output(&all, &["check", "--online"]).await;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.contains("of 3 folders can be read"), "{kind}: {said}");
+        // One folder may not be read, by its Id as the look asks for it.
+        let path = if kind == "jobs" { "Jobs" } else { "QueueItemEvents" };
+        sandbox.fault(json!({"kind": "403", "match": {"path": path}, "times": 1, "after": 2})).await;
+        let (code, found) = faults(&all).await;
+        assert!(code == 1 && found.len() == 1 && has(&found, "online-refused", &[&audit.to_string(), "403"]), "{kind}: {found:?}");
+        sandbox.clear_faults().await;
+    }
+    let named = folder(&sandbox, &[("queues: [Invoices]", "queues: [Invoices, Invoizes], folders: all")]);
+    let (code, found) = faults(&named).await;
+    assert!(code == 1 && has(&found, "online-queue", &["Invoizes", "none of its folders", "did you mean `Invoices`"]), "{found:?}");
+    // Without the list of folders there is nothing to be asked, and that is the fault.
+    sandbox.fault(json!({"kind": "403", "match": {"path": "Folders"}, "times": 0})).await;
+    let (code, found) = faults(&named).await;
+    assert!(code == 1 && found.len() == 1 && has(&found, "online-refused", &["OR.Folders"]), "{found:?}");
+}
+
+#[tokio::test]
 async fn nobody_there_is_not_told_apart_from_well_and_clocks_are_compared() {
     let sandbox = start_sandbox_as(Options::default()).await;
     let gone = folder(&sandbox, &[(&sandbox.url, "http://127.0.0.1:9")]);
