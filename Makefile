@@ -36,6 +36,13 @@ flood:
 	TRIPLINE_FLOOD_CONNECTIONS=9900 TRIPLINE_FLOOD_DELIVERIES=5000 TRIPLINE_SLOWHTTPTEST_SECONDS=20 \
 		cargo test --locked --release --test it floods:: -- --nocapture --test-threads 1
 
+.PHONY: scale
+# Polling at scale: a million items, 10,000 changes in one pass, ten minutes of quiet, a hole of 50,000 changes at 50 requests a minute.
+scale:
+	TRIPLINE_SCALE_ITEMS=1000000 TRIPLINE_SCALE_CHANGES=10000 TRIPLINE_SCALE_PASSES=600 TRIPLINE_SCALE_SINGLE=20 \
+		TRIPLINE_SCALE_HOLE=16667 TRIPLINE_SCALE_RATE=50 \
+		cargo test --locked --release --test it scale:: -- --nocapture --test-threads 1
+
 # The image, built and run without a Docker daemon. Needs root and buildah; says so where they are missing.
 image:
 	TRIPLINE_IMAGE=1 cargo test --locked --test it deploy::the_image_takes -- --nocapture

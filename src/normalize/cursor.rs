@@ -43,6 +43,12 @@ impl FeedCursor {
         Self { after: Some(after), ..Self::default() }
     }
 
+    /// A feed that is read from behind this row on, which was made at `made`.
+    #[must_use]
+    pub fn behind(row: i64, made: Option<Timestamp>) -> Self {
+        Self { newest: made.map_or(0, Timestamp::as_millis), ..Self::at(row) }
+    }
+
     /// Reads what [`FeedCursor::to_json`] wrote.
     #[must_use]
     pub fn from_json(value: &Value) -> Option<Self> {
@@ -71,6 +77,18 @@ impl FeedCursor {
     #[must_use]
     pub fn is_new(&self, id: i64) -> bool {
         self.after.is_none_or(|after| id > after) && !self.taken.contains_key(&id)
+    }
+
+    /// The largest Id that was taken.
+    #[must_use]
+    pub fn last(&self) -> Option<i64> {
+        self.taken.last_key_value().map(|(id, _)| *id).or(self.after)
+    }
+
+    /// When the newest row that is known was made, as the service says.
+    #[must_use]
+    pub fn newest(&self) -> Timestamp {
+        Timestamp::from_millis(self.newest)
     }
 
     /// Takes a row that was made at `made`, as the service says, and is seen `now`.
@@ -123,12 +141,12 @@ mod tests {
             cursor.take(id, Some(at(0)), at(1));
         }
         cursor.settle(at(30));
-        assert_eq!((cursor.after, cursor.is_new(5), cursor.is_new(6)), (None, false, true));
+        assert_eq!((cursor.after, cursor.last(), cursor.is_new(5), cursor.is_new(6)), (None, Some(8), false, true));
         cursor.take(6, Some(at(0)), at(31));
         cursor.settle(at(130));
         assert_eq!(cursor.after, Some(5), "6 was seen at 31: what is behind it waits with it");
         cursor.settle(at(151));
-        assert_eq!((cursor.after, cursor.unsettled()), (Some(8), 0));
+        assert_eq!((cursor.after, cursor.last(), cursor.unsettled()), (Some(8), Some(8), 0));
         assert!(!cursor.is_new(8));
     }
 

@@ -16,6 +16,10 @@ use crate::time::Rate;
 /// The part of Automation Cloud's 100 requests a minute and tenant that is ours unless the configuration says otherwise.
 const CLOUD: Rate = Rate { count: 50, period: Duration::from_secs(60) };
 
+/// A period counts as longer by this part of it: requests are counted where they arrive, and to the second, so that those that
+/// left a minute apart may arrive within one.
+const MARGIN: u32 = 60;
+
 /// The class of the lists of items and jobs, as metrics name it.
 const CLASS: &str = "list";
 
@@ -30,6 +34,7 @@ impl ListBudget {
     /// As configured; the product's own limit otherwise, where it has one.
     pub fn of(config: &OrchestratorConfig) -> Self {
         let rate = config.list_rate.or((config.edition == Edition::Cloud).then_some(CLOUD));
+        let rate = rate.map(|rate| Rate { period: rate.period + rate.period / MARGIN, ..rate });
         Self { budget: rate.map(|rate| SharedBudget::new([Budget::new(rate)])), orchestrator: config.name.to_string() }
     }
 

@@ -123,13 +123,13 @@ impl Orchestrator {
         self.all(What::ReadQueue, Some(folder), "QueueDefinitions", Instant::now() + timeout).await
     }
 
-    /// A page of a folder's change feed by ascending Id (`GET /odata/QueueItemEvents`), at most [`PAGE_ROWS`].
-    pub async fn feed(&self, folder: &FolderRef, from: FeedFrom, timeout: Duration) -> Called<Vec<Value>> {
+    /// A page of a folder's change feed by ascending Id (`GET /odata/QueueItemEvents`), at most so many rows and [`PAGE_ROWS`].
+    pub async fn feed(&self, folder: &FolderRef, from: FeedFrom, most: usize, timeout: Duration) -> Called<Vec<Value>> {
         let filter = match from {
             FeedFrom::After(id) => format!("Id gt {id}"),
             FeedFrom::Since(at) => format!("Timestamp ge {}", at.to_jiff().strftime("%Y-%m-%dT%H:%M:%S%.3fZ")),
         };
-        let top = PAGE_ROWS.to_string();
+        let top = most.min(PAGE_ROWS).to_string();
         let query = vec![("$filter", filter.as_str()), ("$orderby", "Id"), ("$top", top.as_str())];
         self.list(Who::Polling, What::ReadFeed, Some(folder), "QueueItemEvents", query, Instant::now() + timeout).await
     }

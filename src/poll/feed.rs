@@ -11,19 +11,20 @@ use super::ledger::Ledger;
 use super::pass::{Pass, REQUEST_TIMEOUT};
 use super::place::{Bring, FolderError, Place};
 use super::queues::Queues;
+use super::rows::{newest, page, row_id, row_time};
 use crate::event::Change;
 use crate::journal::Space;
 use crate::normalize::cursor::{FeedCursor, OVERLAP};
 use crate::normalize::feed::{FeedRow, LastState, QueueData, Sighting, assumed_before, change, events_of, known_before, state_after};
 use crate::orchestrator::{FeedFrom, ITEMS_AT_ONCE};
-use crate::runs::Failure;
 use crate::time::Timestamp;
 
 /// Pages of one pass: what is behind them waits for the next pass, so that other folders have their turn.
 const PAGES_MAX: usize = 100;
 
-/// Pages that are read before the items of their rows are asked for: an item is fetched once for all of them.
-const BATCH_PAGES: usize = 10;
+/// Pages that are read before the items of their rows are asked for: an item is fetched once for all of them, and each batch
+/// may end with a request for less than a hundred.
+const BATCH_PAGES: usize = 20;
 
 /// Rows whose events are kept in one group.
 const ROWS_AT_ONCE: usize = 500;
@@ -64,8 +65,14 @@ impl Feed {
         self.cursor = Some(cursor.clone());
         if self.quiet >= RESTART_LOOK {
             self.quiet = 0;
-            if let Some(restarted) = restarted(place, ledger, &cursor).await? {
-                cursor = restarted;
+            // In place of the page, so that a quiet folder costs no second request: without a newer row there is none to read.
+            let newest = newest(place).await?;
+            match newest.as_ref().and_then(row_id) {
+                Some(id) if cursor.last() == Some(id) => return Ok(true),
+                Some(id) if began_again(&cursor, id, newest.as_ref().and_then(row_time)) => {
+                    cursor = restarted(place, ledger, &cursor, id).await?;
+                }
+                _ => {}
             }
         }
         look_for_a_hole(place, ledger, &cursor).await?;
@@ -75,10 +82,9 @@ impl Feed {
             let mut end = false;
             for _ in 0..BATCH_PAGES {
                 let page = page(place, FeedFrom::After(from)).await?;
-                let (count, last) = (page.len(), page.iter().filter_map(row_id).max());
-                fresh(place, &page, &mut cursor, &mut rows);
-                // Servers cut pages at round numbers: any other length is the end.
-                match last.filter(|last| *last > from && count.is_multiple_of(100)) {
+                let last = page.rows.iter().filter_map(row_id).max();
+                fresh(place, &page.rows, &mut cursor, &mut rows);
+                match last.filter(|last| *last > from && page.full) {
                     Some(last) => from = last,
                     None => {
                         end = true;
@@ -126,13 +132,13 @@ impl Feed {
         standing: &mut Standing,
         states: &mut BTreeMap<i64, LastState>,
     ) -> Result<bool, FolderError> {
-        let first = page(place, FeedFrom::Since(standing.since())).await?.iter().filter_map(row_id).min();
+        let first = page(place, FeedFrom::Since(standing.since())).await?.rows.iter().filter_map(row_id).min();
         let Some(mut from) = first.map(|first| first - 1) else { return Ok(true) };
         let mut pass = Pass::default();
         loop {
-            let rows = page(place, FeedFrom::After(from)).await?;
-            let (count, last) = (rows.len(), rows.iter().filter_map(row_id).max());
-            let all: Vec<FeedRow> = rows.iter().filter_map(FeedRow::of).collect();
+            let page = page(place, FeedFrom::After(from)).await?;
+            let last = page.rows.iter().filter_map(row_id).max();
+            let all: Vec<FeedRow> = page.rows.iter().filter_map(FeedRow::of).collect();
             // Ids rise with time, but for those that appear late.
             let over = all.iter().all(|row| row.time.is_some_and(|time| time >= standing.until().plus(OVERLAP)));
             let mut rows: Vec<FeedRow> = all.into_iter().filter(|row| standing.holds(row.time)).collect();
@@ -142,7 +148,7 @@ impl Feed {
                     return Ok(false);
                 }
             }
-            match last.filter(|last| *last > from && count.is_multiple_of(100) && !over) {
+            match last.filter(|last| *last > from && page.full && !over) {
                 Some(last) => from = last,
                 None => return Ok(true),
             }
@@ -262,14 +268,6 @@ fn changes_of(
     events_of(row, before, has_ancestor).into_iter().map(|event_type| change(event_type, row, &sighting)).collect()
 }
 
-async fn page(place: &Place<'_>, from: FeedFrom) -> Result<Vec<Value>, Failure> {
-    place.ask("QueueItemEvents", place.source.orchestrator.feed(&place.folder, from, REQUEST_TIMEOUT)).await
-}
-
-async fn newest(place: &Place<'_>) -> Result<Option<Value>, Failure> {
-    place.ask("QueueItemEvents", place.source.orchestrator.newest_in_feed(&place.folder, REQUEST_TIMEOUT)).await
-}
-
 /// Where a source that was never read begins: by the service's own time where our clock is ahead of it.
 async fn begin(place: &Place<'_>, ledger: &Ledger) -> Result<FeedCursor, FolderError> {
     let newest = newest(place).await?;
@@ -279,27 +277,36 @@ async fn begin(place: &Place<'_>, ledger: &Ledger) -> Result<FeedCursor, FolderE
         Some(known) => known.minus(OVERLAP),
         None => newest.as_ref().and_then(row_time).map_or(now, |time| time.min(now)).minus(place.source.config.look_back),
     };
-    let first = page(place, FeedFrom::Since(since)).await?.iter().filter_map(row_id).min();
-    Ok(FeedCursor::at(first.map_or(newest.as_ref().and_then(row_id).unwrap_or(0), |first| first - 1)))
+    let first = page(place, FeedFrom::Since(since)).await?.rows.iter().filter_map(row_id).min();
+    let last = newest.as_ref().and_then(|row| Some((row_id(row)?, row_time(row))));
+    Ok(match (first, last) {
+        (Some(first), _) => FeedCursor::at(first - 1),
+        (None, Some((last, made))) => FeedCursor::behind(last, made),
+        (None, None) => FeedCursor::at(0),
+    })
+}
+
+/// Whether the newest row is one behind a restored database: a smaller Id, and made after all that was read. Without that the
+/// newer rows are only hidden, since their queue was removed or is shared to the folder no more.
+fn began_again(cursor: &FeedCursor, newest: i64, made: Option<Timestamp>) -> bool {
+    cursor.last().is_some_and(|last| newest < last) && made.is_some_and(|made| made > cursor.newest())
 }
 
 /// A cursor anew, where the feed ends before the one we have: Ids that were given already are given again after a
 /// database was restored.
-async fn restarted(place: &Place<'_>, ledger: &mut Ledger, cursor: &FeedCursor) -> Result<Option<FeedCursor>, FolderError> {
-    let newest = newest(place).await?.as_ref().and_then(row_id).unwrap_or(0);
-    let Some(after) = cursor.after.filter(|after| newest < *after) else { return Ok(None) };
+async fn restarted(place: &Place<'_>, ledger: &mut Ledger, cursor: &FeedCursor, newest: i64) -> Result<FeedCursor, FolderError> {
     let known = ledger.known_until.unwrap_or_else(|| place.now());
     let since = known.minus(place.source.config.look_back);
     tracing::warn!(
         source = &*place.source.config.name,
         folder = place.name,
         newest,
-        after,
+        last = cursor.last(),
         "the change feed ends before what was read of it: its database was restored, as it seems; it is read again from {since} on"
     );
     ledger.lost(since, known, "the change feed began again at smaller Ids: its database was restored, as it seems");
-    let first = page(place, FeedFrom::Since(since)).await?.iter().filter_map(row_id).min();
-    Ok(Some(FeedCursor::at(first.map_or(newest, |first| first - 1))))
+    let first = page(place, FeedFrom::Since(since)).await?.rows.iter().filter_map(row_id).min();
+    Ok(FeedCursor::at(first.map_or(newest, |first| first - 1)))
 }
 
 /// After a long time without a look: whether Orchestrator still has what came meanwhile. What it has removed cannot be
@@ -340,12 +347,4 @@ fn fresh(place: &Place<'_>, page: &[Value], cursor: &mut FeedCursor, rows: &mut 
             _ => {}
         }
     }
-}
-
-pub(super) fn row_id(row: &Value) -> Option<i64> {
-    row.get("Id").and_then(|value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok()))
-}
-
-fn row_time(row: &Value) -> Option<Timestamp> {
-    row.get("Timestamp")?.as_str().and_then(Timestamp::parse_lenient).and_then(Timestamp::sane)
 }

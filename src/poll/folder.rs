@@ -15,7 +15,7 @@ use super::{Poll, Polled, interval};
 use crate::config::PollKind;
 use crate::event::Folder;
 use crate::journal::Space;
-use crate::orchestrator::FeedFrom;
+use crate::orchestrator::{FeedFrom, PAGE_ROWS};
 use crate::rules::FolderRef;
 use crate::runs::Class;
 use crate::time::Timestamp;
@@ -136,9 +136,9 @@ pub(super) async fn has_feed(place: &Place<'_>) -> Result<bool, FolderError> {
         }
         Err(failure) => return Err(failure.into()),
     };
-    let last = newest.as_ref().and_then(super::feed::row_id).unwrap_or(0);
-    match place.ask("QueueItemEvents", orchestrator.feed(&place.folder, FeedFrom::After(last), REQUEST_TIMEOUT)).await {
-        Ok(rows) if rows.iter().filter_map(super::feed::row_id).any(|id| id <= last) => {
+    let last = newest.as_ref().and_then(super::rows::row_id).unwrap_or(0);
+    match place.ask("QueueItemEvents", orchestrator.feed(&place.folder, FeedFrom::After(last), PAGE_ROWS, REQUEST_TIMEOUT)).await {
+        Ok(rows) if rows.iter().filter_map(super::rows::row_id).any(|id| id <= last) => {
             Ok(without(place, "it does not answer from an Id on"))
         }
         Ok(_) => Ok(true),

@@ -11,12 +11,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::backfill::{Standing, advance};
-use super::feed::row_id;
 use super::items::is_too_long;
 use super::ledger::Ledger;
 use super::pass::{LIST_TIMEOUT, Pass, REQUEST_TIMEOUT};
 use super::place::{Bring, FolderError, Place};
 use super::queues::Queues;
+use super::rows::row_id;
 use crate::event::Change;
 use crate::journal::{Kept, Space};
 use crate::normalize::cursor::{FeedCursor, OVERLAP};

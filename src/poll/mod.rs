@@ -15,6 +15,7 @@ mod pass;
 mod place;
 mod prune;
 mod queues;
+mod rows;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ use crate::hooks::Eye;
 use crate::journal::Journal;
 use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
-use crate::time::Timestamp;
+use crate::time::{Daily, Timestamp};
 
 pub use backfill::{BackfillState, Backfills, NotBackfilled, Past, Standing};
 pub use status::Statuses;
@@ -209,7 +210,7 @@ async fn read(poll: &Poll, source: &Polled) {
         if let Err(failure) = reader.look().await {
             tracing::warn!(source = &*source.config.name, why = failure.message, "cannot look for the folders of the source yet");
         }
-        wait_for_turn(poll, source, reader.known_until()).await;
+        wait_for_turn(&poll.clock, source.config.at, reader.known_until()).await;
     }
     loop {
         let pass = reader.pass().await;
@@ -221,7 +222,7 @@ async fn read(poll: &Poll, source: &Polled) {
             return;
         }
         if source.config.at.is_some() && failures == 0 {
-            wait_for_turn(poll, source, Some(poll.clock.now())).await;
+            wait_for_turn(&poll.clock, source.config.at, Some(poll.clock.now())).await;
             continue;
         }
         let busy = rows.max(usize::from(source.is_urgent()));
@@ -230,10 +231,10 @@ async fn read(poll: &Poll, source: &Polled) {
 }
 
 /// Waits for the next time of day that a source is read at; not at all where one has passed since everything was known.
-async fn wait_for_turn(poll: &Poll, source: &Polled, known: Option<Timestamp>) {
-    let Some(at) = &source.config.at else { return };
+async fn wait_for_turn(clock: &Clock, at: Option<Daily>, known: Option<Timestamp>) {
+    let Some(at) = at else { return };
     loop {
-        let now = poll.clock.now();
+        let now = clock.now();
         if known.is_none_or(|known| known < at.before(now)) {
             return;
         }

@@ -20,8 +20,11 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// For one request to a list that is limited: its turn may be a whole period away.
 pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// How long the list of folders is believed.
+/// How long the list of folders is believed where it says which are read.
 const FOLDERS_FOR: Duration = Duration::from_secs(300);
+
+/// And where it only says how those are called that are named.
+const NAMES_FOR: Duration = Duration::from_secs(3600);
 
 /// What is shown of a folder.
 #[derive(Debug)]
@@ -98,7 +101,8 @@ impl<'p> Reader<'p> {
     /// Finds the folders that are to be read, where what is known of them is old.
     pub(super) async fn look(&mut self) -> Result<(), Failure> {
         let now = self.poll.clock.now();
-        if self.looked.is_some_and(|looked| now.since(looked) < FOLDERS_FOR && looked <= now) {
+        let believed = if self.source.config.folders == Chosen::All { FOLDERS_FOR } else { NAMES_FOR };
+        if self.looked.is_some_and(|looked| now.since(looked) < believed && looked <= now) {
             return Ok(());
         }
         let wanted = wanted(self.source).await?;

@@ -6,6 +6,8 @@ mod support;
 
 /// Items and jobs that are awaited.
 mod awaits;
+/// Past changes.
+mod backfill;
 /// Changed rules over the past.
 mod backtest;
 /// The command line.
@@ -38,6 +40,8 @@ mod families;
 mod faults;
 /// Slow peers, overload, guesses.
 mod floods;
+/// Random lives of items.
+mod histories;
 /// The rule language and its tools.
 mod language;
 /// Start, reload, stop, two at once.
@@ -53,6 +57,8 @@ mod power;
 /// Rule files that change.
 mod reload;
 mod retention;
+/// Big folders and long holes.
+mod scale;
 /// The JSON Schemas for editors.
 mod schema;
 /// Secrets, strangers' texts, files, pages in a browser.

@@ -339,6 +339,44 @@ fn nothing_goes_by_age_while_the_clock_is_in_doubt() {
 }
 
 #[test]
+fn what_polling_brings_from_before_all_that_is_remembered_is_marked_late() {
+    let dir = state_dir();
+    let clock = Clock::manual(at(0));
+    let options = || Options { clock: clock.clone(), ..small(8_000) };
+    let (mut journal, _) = Journal::open(&state(&dir), options()).expect("opens");
+    let is_late = |journal: &Journal, id: u32, via: Via, happened: Timestamp| {
+        let change = Change { time: Some(happened), ..change(id) };
+        let accepted = accept(journal, Delivery { via, received: clock.now(), ..delivery(vec![change]) });
+        wait(journal.plan(Plan { through: accepted.events[0], runs: Vec::new() })).expect("kept");
+        journal.event(accepted.events[0]).expect("reads").expect("is there").late
+    };
+    assert!(!is_late(&journal, 9_000, Via::Poll, at(0).minus(DAY * 100)), "nothing was let go: no copy of it is unknown");
+    journal.retain(limits(30, 20_000, 90));
+    for n in 0..100 {
+        clock.set(at(i64::from(n)));
+        fill(&journal, &clock, n..n + 1);
+    }
+    retire(&journal);
+    assert!(segments(&dir)[0] > 1, "the oldest events are let go");
+    for (round, reopened) in [false, true].into_iter().enumerate() {
+        if reopened {
+            journal.close();
+            drop(journal);
+            journal = Journal::open(&state(&dir), options()).expect("opens").0;
+        }
+        let id = |n: u32| 10_000 + 10 * round as u32 + n;
+        assert!(is_late(&journal, id(0), Via::Poll, at(1)), "{reopened}: a webhook may have brought it");
+        assert!(!is_late(&journal, id(1), Via::Poll, at(99)), "{reopened}: its webhook would be remembered");
+        assert!(!is_late(&journal, id(2), Via::Webhook, at(1)), "{reopened}: a webhook that comes late was not handled before");
+        assert!(!is_late(&journal, id(3), Via::Backfill, at(1)), "{reopened}: somebody asked for rules to see it");
+    }
+    // Late events are passed over by the router: no rule is asked.
+    let late = accept(&journal, Delivery { received: clock.now(), ..delivery(vec![Change { time: Some(at(1)), ..change(20_000) }]) });
+    let unrouted = journal.unrouted(99, 0).expect("reads").events;
+    assert!(unrouted.iter().all(|event| event.id != late.events[0] || event.late), "it says so to whoever routes it");
+}
+
+#[test]
 fn a_segment_that_waits_for_the_router_stays() {
     let dir = state_dir();
     let (journal, _) = Journal::open(&state(&dir), small(8_000)).expect("opens");

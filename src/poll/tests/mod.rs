@@ -2,6 +2,8 @@
 
 mod faults;
 mod histories;
+#[path = "../../../tests/it/support/lives.rs"]
+mod lives;
 mod past;
 mod ways;
 
@@ -17,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::pass::{Pass, Reader};
-use super::{Arguments, Backfills, PAUSE_MAX, Poll, Polled, Statuses, pause};
+use super::{Arguments, Backfills, PAUSE_MAX, Poll, Polled, Statuses, TURN_LOOK, pause, wait_for_turn};
 use crate::clock::Clock;
 use crate::config::{AuthConfig, Chosen, Edition, Egress, OrchestratorConfig, PollKind, PollSource, SecretFrom, SecretRef};
 use crate::event::Event;
@@ -29,7 +31,7 @@ use crate::orchestrator::Orchestrator;
 use crate::rules::FolderRef;
 use crate::sandbox;
 use crate::secret::Secret;
-use crate::time::Timestamp;
+use crate::time::{Daily, Timestamp};
 
 /// The tenant part of keys.
 const TENANT: &str = "http://sandbox.example/";
@@ -243,4 +245,38 @@ fn the_pause_follows_what_happens() {
     assert_eq!(pause(every, 0, 30, None, 1.0), PAUSE_MAX);
     assert_eq!(pause(every, 0, 1, Some(Duration::from_secs(77)), 0.0), Duration::from_secs(77));
     assert!(pause(every, 0, 1, None, 0.0) >= every / 2);
+}
+
+/// Whether a turn is waited for: false when there is none to wait for after so many looks at the clock.
+async fn waits(clock: &Clock, known: Option<Timestamp>, looks: u32) -> bool {
+    let at = Daily::parse("06:00 Europe/Berlin").expect("a time of day");
+    tokio::time::timeout(TURN_LOOK * looks + Duration::from_millis(1), wait_for_turn(clock, Some(at), known)).await.is_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_is_waited_for_by_the_clock_on_the_wall_and_made_up_for() {
+    let moment = |text: &str| Timestamp::parse_lenient(text).expect("a moment");
+    // 06:00 in Berlin, in winter.
+    let turn = moment("2026-11-23T05:00:00Z");
+    let clock = Clock::manual(moment("2026-11-22T05:00:01Z"));
+    let known = Some(clock.now());
+    assert!(!waits(&clock, None, 0).await, "what was never read is read at once");
+    assert!(!waits(&clock, Some(clock.now().minus(Duration::from_secs(2))), 0).await, "the turn was missed while nobody looked");
+    assert!(waits(&clock, known, 3000).await, "the clock decides, not how long was slept");
+    clock.set(turn.minus(Duration::from_millis(1)));
+    assert!(waits(&clock, known, 1).await);
+    clock.set(turn);
+    assert!(!waits(&clock, known, 0).await);
+    assert!(waits(&clock, Some(turn), 3000).await, "once for each turn");
+    // The clock is set while somebody waits: forward over the turn it is seen at the next look, back it is waited for again.
+    let clock = Clock::manual(moment("2026-11-22T12:00:00Z"));
+    let known = Some(clock.now());
+    let waiting = waits(&clock, known, 2);
+    let set = async {
+        tokio::time::sleep(TURN_LOOK / 2).await;
+        clock.set(turn.plus(Duration::from_secs(3600)));
+    };
+    assert!(!tokio::join!(waiting, set).0);
+    clock.jump(turn.minus(Duration::from_secs(60)));
+    assert!(waits(&clock, known, 10).await);
 }

@@ -3,6 +3,7 @@
 mod daemon;
 mod disk;
 mod endpoint;
+pub(crate) mod lives;
 mod peer;
 mod tls;
 
