@@ -1,10 +1,53 @@
 //! The record that stands where records were lost, and what is kept of it.
 
+use std::io;
+
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::journal::format::{FRAME_HEAD, Position};
 use crate::journal::words::{Kept, Space};
+use crate::journal::{Journal, LOSSES_MAX};
 use crate::time::Timestamp;
+
+/// A time of which records were lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The place of the journal.
+    pub place: String,
+    /// Events that were received from then on …
+    pub from: Timestamp,
+    /// … and up to then may be missing.
+    pub until: Timestamp,
+}
+
+impl Journal {
+    /// Times of which records were lost, as far as the events around them tell, the oldest place first.
+    ///
+    /// # Errors
+    /// What is kept cannot be read.
+    pub fn losses(&self) -> io::Result<Vec<Loss>> {
+        let kept = self.kept_after(Space::Loss, "", None, LOSSES_MAX)?;
+        if kept.is_empty() {
+            return Ok(Vec::new());
+        }
+        let state = self.0.shared.read();
+        // First and last that was received, segment by segment.
+        let received: Vec<(u32, i64, i64)> =
+            state.summaries().filter(|summary| summary.events > 0).map(|one| (one.number, one.received.0, one.received.1)).collect();
+        let loss = |(place, value): (String, Bytes)| {
+            let segment: u32 = place.split('/').next()?.parse().ok()?;
+            let of = |number: u32| received.iter().find(|one| one.0 == number);
+            let before = received.iter().filter(|one| one.0 < segment).map(|one| one.2).max().or(of(segment).map(|one| one.1));
+            let behind = received.iter().filter(|one| one.0 > segment).map(|one| one.1).min();
+            let found = serde_json::from_slice::<Value>(&value).ok();
+            let found = found.and_then(|value| Timestamp::parse_lenient(value.get("found")?.as_str()?)).map(Timestamp::as_millis);
+            let until = behind.or(found).or(of(segment).map(|one| one.2))?;
+            Some(Loss { place, from: Timestamp::from_millis(before.unwrap_or(until).min(until)), until: Timestamp::from_millis(until) })
+        };
+        Ok(kept.into_iter().filter_map(loss).collect())
+    }
+}
 
 /// Records that were lost, where they stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

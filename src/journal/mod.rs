@@ -100,6 +100,7 @@ use crate::time::Timestamp;
 pub use dump::{Exported, export, import};
 #[cfg(test)]
 pub use dying::Dies;
+pub use hole::Loss;
 pub use loss::rebuild;
 pub use read::Reader;
 pub use replayed::Replayed;

@@ -15,7 +15,7 @@ use super::folder::has_feed;
 use super::ledger::Ledger;
 use super::pass::{Pass, wanted};
 use super::place::{Bring, FolderError, Place};
-use super::{Poll, Polled, jobs, lists};
+use super::{Poll, Polled, jobs, lists, losses};
 use crate::config::PollKind;
 use crate::journal::{AppendError, Journal, Kept, Space};
 use crate::normalize::cursor::OVERLAP;
@@ -240,6 +240,11 @@ pub(super) async fn attend(poll: &Poll, source: &Polled) {
     let mut asked = poll.backfills.asked.subscribe();
     loop {
         asked.borrow_and_update();
+        match losses::ask(poll, source).await {
+            Ok(()) => {}
+            Err(FolderError::Journal(true)) => return,
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
         let standing = poll.backfills.standing(name).ok().flatten().filter(|standing| standing.state == BackfillState::Running);
         let Some(mut standing) = standing else {
             if asked.changed().await.is_err() {

@@ -11,7 +11,7 @@ use super::lists::{self, Lists};
 use super::pass::{FolderView, Pass, REQUEST_TIMEOUT};
 use super::place::{FolderError, Place};
 use super::prune::Prune;
-use super::{Poll, Polled, interval};
+use super::{Poll, Polled, interval, losses};
 use crate::config::PollKind;
 use crate::event::Folder;
 use crate::journal::Space;
@@ -49,7 +49,12 @@ impl<'p> FolderReader<'p> {
     /// With what is kept of it.
     pub(super) fn open(poll: &'p Poll, source: &'p Polled, name: String, folder: FolderRef, about: Folder) -> Self {
         let place = Place { poll, source, name, folder, about };
-        let ledger = place.load(Space::Ledger, &place.key()).unwrap_or_default();
+        let mut ledger: Ledger = place.load(Space::Ledger, &place.key()).unwrap_or_default();
+        if ledger.known_until.is_some() {
+            for loss in poll.journal.losses().unwrap_or_default() {
+                ledger.lost(loss.from, loss.until, losses::CAUSE);
+            }
+        }
         let way = match source.config.kind {
             PollKind::QueueItems => Way::Unknown,
             PollKind::Jobs => Way::Jobs(Box::new(Jobs::open(&place))),

@@ -11,6 +11,7 @@ mod items;
 mod jobs;
 mod ledger;
 mod lists;
+mod losses;
 mod pass;
 mod place;
 mod prune;

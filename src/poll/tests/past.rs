@@ -81,6 +81,60 @@ async fn the_past_is_brought_once_late_and_beside_what_was_known() {
 }
 
 #[tokio::test]
+async fn what_the_journal_lost_on_the_disk_is_brought_again_and_marked_late() {
+    let mut bench = Bench::start(options()).await;
+    let source = bench.source(PollKind::QueueItems);
+    {
+        let poll = bench.poll();
+        let mut reader = Reader::new(&poll, &source);
+        for reference in ["first", "lost-on-the-disk", "last"] {
+            bench.live("Open", reference).await;
+            good(&mut reader).await;
+            bench.pass_time(400);
+        }
+    }
+    let whole = bench.told();
+    // One bit of a record changes, and everything is read anew.
+    bench.journal().close();
+    bench.journal = None;
+    let segment = bench.dir.path().join("journal/0000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("reads");
+    let text = b"lost-on-the-disk";
+    let at = bytes.windows(text.len()).position(|window| window == text).expect("it is there");
+    bytes[at] ^= 0x08;
+    std::fs::write(&segment, bytes).expect("writes");
+    std::fs::remove_dir_all(bench.dir.path().join("checkpoints")).expect("removes");
+    bench.open();
+    assert_eq!((bench.told().len(), bench.journal().losses().expect("reads").len()), (3, 1));
+    assert!(bench.told() != whole, "an event of it is gone");
+    let poll = bench.poll();
+    let view = good(&mut Reader::new(&poll, &source)).await.folders.remove(0).1;
+    assert!(view.ledger.gaps.iter().any(|gap| gap.lost && gap.cause.contains("lost on the disk")), "{:?}", view.ledger.gaps);
+    let until_done = async {
+        while !poll.backfills.standing("poll").expect("reads").is_some_and(|one| one.to_json("poll")["state"] == "done") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = until_done => {}
+        () = attend(&poll, &source) => panic!("it ended"),
+    }
+    let again = bench.told();
+    let sorted = |told: &BTreeMap<i64, Vec<String>>| {
+        told.iter().map(|(id, types)| (*id, types.iter().cloned().collect::<std::collections::BTreeSet<_>>(), types.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(sorted(&again), sorted(&whole), "each change once");
+    assert_eq!(bench.events().iter().filter(|event| event.late).count(), whole.values().map(Vec::len).sum::<usize>() - 8);
+    // Once for each loss, also after another start.
+    let standing = poll.backfills.standing("poll").expect("reads");
+    drop(poll);
+    bench.open();
+    let poll = bench.poll();
+    drop(tokio::time::timeout(Duration::from_millis(40), attend(&poll, &source)).await);
+    assert_eq!(poll.backfills.standing("poll").expect("reads"), standing);
+}
+
+#[tokio::test]
 async fn only_one_runs_and_it_can_be_stopped() {
     let bench = Bench::start(options()).await;
     let poll = bench.poll();
