@@ -62,9 +62,7 @@ impl World {
                 call.json().and_then(|body| self.move_job(id, &body, now)).map(|row| Answer::json(200, &row))
             }
             ("POST", ["items", id, "abandon"]) => self.abandon(id.parse().unwrap_or(0), now).map(|()| Answer::empty(200)),
-            ("POST", ["items", id, "purge"]) => {
-                Ok(Answer::empty(if self.take_away(id.parse().unwrap_or(0)) { 204 } else { 404 }))
-            }
+            ("POST", ["items", id, "purge"]) => Ok(Answer::empty(if self.take_away(id.parse().unwrap_or(0)) { 204 } else { 404 })),
             ("POST", ["events"]) => call.json().and_then(|body| self.make_event(body, now)),
             ("POST", ["breakers", "close"]) => {
                 self.webhooks.values_mut().for_each(|webhook| webhook.open_until = None);

@@ -95,7 +95,9 @@ impl World {
             Some(target) if target.is_limited(call) => match self.throttle.ask(self.options.list_rate, now) {
                 Err(refused) => return refused.with("api-supported-versions", version),
                 Ok(None) => self.odata(call, &target, drift, now),
-                Ok(Some(left)) => self.odata(call, &target, drift, now).map(|answer| answer.with("x-ratelimit-remaining", left.to_string())),
+                Ok(Some(left)) => {
+                    self.odata(call, &target, drift, now).map(|answer| answer.with("x-ratelimit-remaining", left.to_string()))
+                }
             },
             Some(target) => self.odata(call, &target, drift, now),
             None => Err(Refusal::invalid("The path is not valid.")),

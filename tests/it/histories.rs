@@ -98,8 +98,7 @@ impl World {
     async fn misbehave(&self, chance: &mut Chance) {
         const ANSWERS: [&str; 9] = ["429", "500", "503", "401", "truncated", "html", "empty", "reset", "page_drift"];
         const LISTS: [&str; 4] = ["QueueItemEvents", "QueueItems", "QueueDefinitions", "Folders"];
-        const DELIVERIES: [&str; 5] =
-            ["webhook_loss", "webhook_duplicates", "webhook_reorder", "webhook_delay", "webhook_bad_signature"];
+        const DELIVERIES: [&str; 5] = ["webhook_loss", "webhook_duplicates", "webhook_reorder", "webhook_delay", "webhook_bad_signature"];
         let times = 1 + chance.below(3);
         let fault = if chance.below(2) == 0 {
             let path = format!("orchestrator_/odata/{}", LISTS[chance.below(4) as usize]);

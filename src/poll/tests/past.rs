@@ -121,7 +121,9 @@ async fn what_the_journal_lost_on_the_disk_is_brought_again_and_marked_late() {
     }
     let again = bench.told();
     let sorted = |told: &BTreeMap<i64, Vec<String>>| {
-        told.iter().map(|(id, types)| (*id, types.iter().cloned().collect::<std::collections::BTreeSet<_>>(), types.len())).collect::<Vec<_>>()
+        told.iter()
+            .map(|(id, types)| (*id, types.iter().cloned().collect::<std::collections::BTreeSet<_>>(), types.len()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(sorted(&again), sorted(&whole), "each change once");
     assert_eq!(bench.events().iter().filter(|event| event.late).count(), whole.values().map(Vec::len).sum::<usize>() - 8);
