@@ -128,14 +128,25 @@ fn without_secrets(body: &[u8]) -> String {
 /// Masks what is called like a secret; whether there was something.
 fn hide(value: &mut Value) -> bool {
     match value {
-        Value::Object(map) => map.iter_mut().fold(false, |any, (name, value)| {
-            if is_secret(name) && (value.is_string() || value.is_number()) {
-                *value = MASK.into();
-                return true;
+        Value::Object(map) => {
+            let mut any = false;
+            for (name, value) in map {
+                if is_secret(name) && (value.is_string() || value.is_number()) {
+                    *value = MASK.into();
+                    any = true;
+                } else {
+                    any |= hide(value);
+                }
             }
-            hide(value) || any
-        }),
-        Value::Array(items) => items.iter_mut().fold(false, |any, item| hide(item) || any),
+            any
+        }
+        Value::Array(items) => {
+            let mut any = false;
+            for item in items {
+                any |= hide(item);
+            }
+            any
+        }
         _ => false,
     }
 }

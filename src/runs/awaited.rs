@@ -114,7 +114,11 @@ impl Run {
     pub fn wake_as(&mut self, newer: &Self) -> bool {
         let told: Vec<_> = newer.views().filter_map(|view| Some((view.awaited.as_ref()?.key(), view.woken?))).collect();
         let known: Vec<_> = self.views().filter_map(|view| Some((view.awaited.as_ref()?.key(), view.woken?))).collect();
-        told.into_iter().filter(|told| !known.contains(told)).fold(false, |woken, (key, told)| self.wake(key, told) || woken)
+        let mut woken = false;
+        for (key, told) in told.into_iter().filter(|told| !known.contains(told)) {
+            woken |= self.wake(key, told);
+        }
+        woken
     }
 
     fn hurry(&mut self, told: Timestamp) -> bool {
@@ -127,7 +131,11 @@ impl Run {
 
 impl List {
     fn wake(&mut self, key: AwaitedKey, told: Timestamp) -> bool {
-        self.open_lanes().fold(false, |woken, lane| lane.wake(key, told) || woken)
+        let mut woken = false;
+        for lane in self.open_lanes() {
+            woken |= lane.wake(key, told);
+        }
+        woken
     }
 }
 
