@@ -117,6 +117,21 @@ impl Faults {
         self.0.push(fault);
     }
 
+    /// Adds an error.
+    pub fn error(&mut self, code: &'static str, place: &Place, message: impl Into<String>) {
+        self.push(Fault::error(code, place.clone(), message));
+    }
+
+    /// Adds an error with its remedy.
+    pub fn error_help(&mut self, code: &'static str, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Fault::error(code, place.clone(), message).help(help));
+    }
+
+    /// Adds a warning with its remedy.
+    pub fn warning(&mut self, code: &'static str, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Fault::warning(code, place.clone(), message).help(help));
+    }
+
     /// Adds those of another collection.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);

@@ -13,7 +13,7 @@
 //!  5  runs · hooks                                  a run's life; what webhooks should be: as values
 //!  4  rules                                         which rules an event meets, what their steps ask for
 //!  3  connectors                                    what a service offers, what is sent to it, what its answers mean
-//!  2  signature · normalize · retry                 whether a body is genuine, which changes it tells; how often to try
+//!  2  signature · normalize · retry · embedded      whether a body is genuine, which changes it tells; words of files
 //!  1  expr · yaml                                   CEL and YAML behind our own small faces
 //!  0  event · time · fault · headers · secret · metric · printable   words
 //! ```
@@ -29,6 +29,7 @@ pub mod time;
 pub mod expr;
 pub mod yaml;
 
+pub mod embedded;
 pub mod normalize;
 pub mod retry;
 pub mod signature;

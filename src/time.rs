@@ -232,27 +232,6 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(|| format!("`{text}` is too large"))
 }
 
-/// Reads a rate: `10/s`, `100/min`, `500/h`. The answer is per second.
-///
-/// # Errors
-/// No number above 0, or an unknown unit.
-pub fn parse_rate(text: &str) -> Result<f64, String> {
-    const EXPECTED: &str = "expected a number and a unit, such as `10/s`, `100/min` or `500/h`";
-    let text = text.trim();
-    let (number, unit) = text.split_once('/').ok_or_else(|| format!("`{text}` is no rate; {EXPECTED}"))?;
-    let number: u32 = number.trim().parse().map_err(|_| format!("`{text}` is no rate; {EXPECTED}"))?;
-    if number == 0 {
-        return Err(format!("a rate of 0 would be never; {EXPECTED}"));
-    }
-    let seconds = match unit.trim() {
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3_600.0,
-        other => return Err(format!("unknown unit `{other}` in `{text}`; {EXPECTED}")),
-    };
-    Ok(f64::from(number) / seconds)
-}
-
 /// Prints bytes for people: `1.5 MiB`.
 #[must_use]
 pub fn format_size(bytes: u64) -> String {
@@ -296,6 +275,12 @@ impl Rate {
         };
         Ok(Self { count, period })
     }
+
+    /// How many in a second.
+    #[must_use]
+    pub fn per_second(self) -> f64 {
+        f64::from(self.count) / self.period.as_secs_f64()
+    }
 }
 
 #[cfg(test)]
@@ -304,11 +289,11 @@ mod tests {
 
     #[test]
     fn rates_are_per_second() {
-        for (text, per_second) in [("10/s", 10.0), ("100/min", 100.0 / 60.0), (" 60 / m ", 1.0), ("7200/h", 2.0)] {
-            assert_eq!(parse_rate(text), Ok(per_second), "{text}");
+        for (text, per_second) in [("10/s", 10.0), ("100/min", 100.0 / 60.0), (" 60 / m ", 1.0), ("7200/h", 2.0), ("43200/day", 0.5)] {
+            assert_eq!(Rate::parse(text).map(Rate::per_second), Ok(per_second), "{text}");
         }
-        for bad in ["", "10", "0/s", "-1/s", "1.5/s", "10/day", "/s", "99999999999/s"] {
-            assert!(parse_rate(bad).is_err(), "{bad}");
+        for bad in ["", "10", "0/s", "-1/s", "1.5/s", "10/week", "/s", "99999999999/s"] {
+            assert!(Rate::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["runs", "hooks"],
     &["rules"],
     &["connectors"],
-    &["signature", "normalize", "retry"],
+    &["signature", "normalize", "retry", "embedded"],
     &["expr", "yaml"],
     &["event", "time", "fault", "headers", "secret", "metric", "printable"],
 ];

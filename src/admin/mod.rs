@@ -47,7 +47,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may go on when the daemon stops.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
-pub use operate::{BackfillAsked, Operate, Operated, PauseAsked, Refused, ReplayAsked};
+pub use operate::{BackfillAsked, Operate, Operated, PauseAsked, Refused, ReplayPage};
 
 /// What the admin API asks of the daemon.
 pub trait Control: Send + Sync + 'static {

@@ -15,7 +15,7 @@ use super::{Api, query};
 use crate::event::EventId;
 use crate::http::server::Problem;
 use crate::journal::EventQuery;
-use crate::runs::RunState;
+use crate::runs::{ReplayAsked, RunState};
 use crate::time::Timestamp;
 
 /// Events that one request may name.
@@ -34,7 +34,7 @@ pub trait Operate: Send + Sync + 'static {
     /// Begins, shows or stops the backfill of a source.
     fn backfill(&self, source: String, asked: BackfillAsked) -> Operated<'_>;
     /// Replays one page of events.
-    fn replay(&self, asked: ReplayAsked) -> Operated<'_>;
+    fn replay(&self, page: ReplayPage) -> Operated<'_>;
 }
 
 /// The future of an answer, boxed so that [`Operate`] can be a trait object.
@@ -107,21 +107,11 @@ struct BackfillBody {
 
 /// A replay, checked as far as that needs no rules.
 #[derive(Clone, Debug)]
-pub struct ReplayAsked {
-    /// These events; where it is empty, those of `query`.
-    pub events: Vec<EventId>,
-    /// Which events.
+pub struct ReplayPage {
+    /// What is to be replayed.
+    pub asked: ReplayAsked,
+    /// Which events, and where the page before ended.
     pub query: EventQuery,
-    /// Only this rule.
-    pub rule: Option<String>,
-    /// Only where the newest run is in this state.
-    pub state: Option<RunState>,
-    /// Also what succeeded.
-    pub force: bool,
-    /// Why; needed with force.
-    pub reason: Option<String>,
-    /// Only counted.
-    pub dry_run: bool,
     /// Runs per second.
     pub rate: Option<f64>,
     /// When the first turn is.
@@ -216,7 +206,7 @@ pub(super) async fn replay(State(api): State<Arc<Api>>, bytes: Bytes) -> Answer 
     Ok(answer(StatusCode::OK, &done))
 }
 
-fn checked(asked: ReplayBody, now: Timestamp) -> Result<ReplayAsked, Problem> {
+fn checked(asked: ReplayBody, now: Timestamp) -> Result<ReplayPage, Problem> {
     let bad = |detail: &'static str| Problem::new(StatusCode::BAD_REQUEST, detail);
     let of_query = [&asked.since, &asked.until, &asked.event_type, &asked.source, &asked.key];
     let selects = of_query.into_iter().any(Option::is_some);
@@ -236,7 +226,7 @@ fn checked(asked: ReplayBody, now: Timestamp) -> Result<ReplayAsked, Problem> {
     let state = |text: &str| {
         RunState::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| bad("`state`: expected a run's state, such as `dead`"))
     };
-    Ok(ReplayAsked {
+    Ok(ReplayPage {
         query: EventQuery {
             since: moment("since", asked.since.as_deref(), now)?,
             until: moment("until", asked.until.as_deref(), now)?,
@@ -246,12 +236,14 @@ fn checked(asked: ReplayBody, now: Timestamp) -> Result<ReplayAsked, Problem> {
             limit: 0,
             before: asked.cursor,
         },
-        events: asked.events,
-        rule: asked.rule,
-        state: asked.state.as_deref().map(state).transpose()?,
-        force: asked.force,
-        reason: why,
-        dry_run: asked.dry_run,
+        asked: ReplayAsked {
+            events: asked.events,
+            rule: asked.rule,
+            state: asked.state.as_deref().map(state).transpose()?,
+            force: asked.force,
+            reason: why,
+            dry_run: asked.dry_run,
+        },
         rate: rate(asked.rate.as_deref())?,
         from: asked.from.map(|from| from.max(now)),
     })

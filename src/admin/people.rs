@@ -17,7 +17,7 @@ use crate::http::server::Problem;
 use crate::journal::{Journal, RunQuery};
 use crate::metric;
 use crate::runs::{Fact, Pace, REASON_MAX, Run, RunState, Selection, Verdict};
-use crate::time::{Timestamp, parse_duration, parse_rate};
+use crate::time::{Rate, Timestamp, parse_duration};
 
 /// Runs that one request tries again; `next` of the answer leads to further ones.
 pub(super) const RETRIED_MAX: usize = 1_000;
@@ -52,7 +52,9 @@ pub(super) fn moment(name: &str, text: Option<&str>, now: Timestamp) -> Result<O
 
 /// A rate in a body, per second.
 pub(super) fn rate(text: Option<&str>) -> Result<Option<f64>, Problem> {
-    text.map(parse_rate).transpose().map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("`rate`: {why}")))
+    text.map(|text| Rate::parse(text).map(Rate::per_second))
+        .transpose()
+        .map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("`rate`: {why}")))
 }
 
 /// A reason, cut to what is kept.

@@ -12,9 +12,6 @@ use crate::time::Rate;
 /// How many hosts have a budget of their own. A host behind that, which takes thousands of different ones, is not limited.
 const HOSTS_MAX: usize = 1_024;
 
-/// What hosts without a rate of their own may be sent: far more than is sent, so that only what the host says counts.
-const UNLIMITED: Rate = Rate { count: u32::MAX, period: Duration::from_millis(100) };
-
 /// Budgets by host.
 #[derive(Debug, Default)]
 pub(super) struct Budgets(Mutex<BTreeMap<String, Host>>);
@@ -40,11 +37,8 @@ impl Budgets {
         let mut rates = hosts.get(&host).map(|found| found.rates.clone()).unwrap_or_default();
         rates.extend(rate);
         let of = |&(period, count): &(Duration, u32)| Budget::for_actions(Rate { count, period });
-        let budget = Arc::new(if rates.is_empty() {
-            SharedBudget::new([Budget::for_actions(UNLIMITED)])
-        } else {
-            SharedBudget::new(rates.iter().map(of))
-        });
+        let budget =
+            Arc::new(if rates.is_empty() { SharedBudget::new([Budget::unlimited()]) } else { SharedBudget::new(rates.iter().map(of)) });
         if hosts.len() < HOSTS_MAX || hosts.contains_key(&host) {
             hosts.insert(host, Host { rates, budget: Arc::clone(&budget) });
         }

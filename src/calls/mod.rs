@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::connectors::{Access, Auth, CallRequest, CallResponse, Connector};
-use crate::http::client::{Answer, CallTrace, Client, Outgoing, plain_host, request_line, retry_after};
+use crate::http::client::{CallTrace, Client, Outgoing, plain_host, request_line, retry_after};
 use crate::http::exchange::Exchange;
 use crate::http::mask::mask;
 use crate::http::tokens::{Token, Tokens};
@@ -107,8 +107,8 @@ impl Calls {
     /// Sends a request and reads the answer. A 401 renews the token once.
     pub async fn send(&self, call: Call<'_>) -> Said {
         let deadline = Instant::now() + call.timeout;
-        let mut trace =
-            CallTrace { request: call.access.mask(&request_line(call.request.method, &call.request.url)), ..CallTrace::default() };
+        let line = request_line(call.request.method, &call.request.url);
+        let mut trace = CallTrace { request: call.access.mask(&line), ..CallTrace::default() };
         match self.attempt(call, &mut trace, deadline).await {
             Ok(response) => Said { trace, result: Ok(response) },
             Err(failure) => {
@@ -170,7 +170,7 @@ impl Calls {
             trace.status = Some(answer.status);
             trace.bytes = answer.body.len() as u64;
             trace.exchange = Some(Arc::new(exchange.answered(&answer)));
-            return Ok(response(answer));
+            return Ok(CallResponse::of(answer.status, answer.headers, &answer.body));
         }
     }
 
@@ -236,19 +236,4 @@ fn used_up(connector: &Connector, wait: Duration) -> Failure {
     let message =
         format!("the requests that the host of connector `{}` takes in a time are used up; the next may leave in {wait:?}", connector.name);
     Failure { class: Class::Throttled, status: None, message, retry_after: Some(wait) }
-}
-
-/// An answer as connectors read it.
-fn response(answer: Answer) -> CallResponse {
-    let mut headers: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in answer.headers {
-        match headers.get_mut(&name) {
-            Some(first) => {
-                first.push_str(", ");
-                first.push_str(&value);
-            }
-            None => drop(headers.insert(name, value)),
-        }
-    }
-    CallResponse::of(answer.status, headers, &answer.body)
 }

@@ -132,7 +132,7 @@ async fn each_way_of_authorising_sends_what_it_should_and_shows_nothing() {
     ] {
         let in_query = matches!(&auth, Auth::ApiKey { place: KeyPlace::Query, .. });
         let said = send(&calls(), &connector("x", auth), &access(values), &request(format!("{}/v1/things", peer.url))).await;
-        assert_eq!(said.result.expect("an answer").body, json!({"id": 9_007_199_254_740_993_u64}));
+        assert_eq!(*said.result.expect("an answer").body(), json!({"id": 9_007_199_254_740_993_u64}));
         assert_eq!((said.trace.status, said.trace.request), (Some(200), format!("POST {}/v1/things", peer.url)));
         let heard = peer.heard().pop().unwrap();
         let expected = expected.map(|text| if text == "v1=HMAC256" { format!("v1={}", by_hand(&heard)) } else { text.to_owned() });
@@ -259,7 +259,7 @@ async fn a_refresh_token_that_changes_outlives_a_restart_and_gives_way_to_a_new_
             calls.keep_in(journal);
         }
         let values = access(&[("client_id", "app"), ("client_secret", SECRET), ("refresh_token", refresh)]);
-        send(&calls, &one, &values, &request(format!("{}/v1", peer.url))).await.result.map(|said| said.body["used"].clone())
+        send(&calls, &one, &values, &request(format!("{}/v1", peer.url))).await.result.map(|said| said.body()["used"].clone())
     };
     assert_eq!(used(Some(open()), "r-canary-0").await, Ok(json!("Bearer for-r-canary-0")));
     let journal = open();
@@ -353,12 +353,12 @@ async fn answers_are_bounded_and_keep_their_numbers() {
     .await;
     let open = connector("x", Auth::None);
     let get = async |path: &str| send(&calls(), &open, &access(&[]), &request(format!("{}{path}", peer.url))).await.result;
-    assert_eq!(get("/exact").await.unwrap().body.to_string(), exact);
-    assert!(matches!(get("/deep").await.unwrap().body, Value::String(_)), "too deep for JSON: a text");
+    assert_eq!(get("/exact").await.unwrap().body().to_string(), exact);
+    assert!(matches!(get("/deep").await.unwrap().body(), Value::String(_)), "too deep for JSON: a text");
     assert_eq!(get("/flood").await.expect_err("without end").class, Class::Invalid);
     assert!(matches!(get("/cut").await.expect_err("cut").class, Class::Invalid | Class::Unknown));
     let twice = get("/twice").await.unwrap();
-    assert_eq!(twice.headers["link"], "<a>; rel=x, <b>; rel=next");
+    assert_eq!(twice.header("link"), Some("<a>; rel=x, <b>; rel=next"));
 }
 
 #[tokio::test]

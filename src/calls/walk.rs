@@ -192,11 +192,11 @@ pub fn conclude(meaning: Meaning, response: &CallResponse, access: &Access, now:
 
 /// The answer as the rules for statuses read it.
 fn as_answer(response: &CallResponse) -> Answer {
-    let body = match &response.body {
+    let body = match response.body() {
         Value::Null => Bytes::new(),
         Value::String(text) => Bytes::from(text.clone()),
         other => Bytes::from(other.to_string()),
     };
-    let headers = response.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let headers = response.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     Answer { status: response.status, headers, body }
 }

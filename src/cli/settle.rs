@@ -12,7 +12,7 @@ use super::when::{When, parse_when};
 use super::{NO, YES};
 use crate::clock::Clock;
 use crate::event::RunId;
-use crate::time::parse_rate;
+use crate::time::Rate;
 
 /// `tripline runs retry`.
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,7 @@ pub(super) struct DiscardArgs {
 
 /// A rate is the daemon's to read; here it is only looked at, so that a slip is told at once.
 pub(super) fn check_rate(text: &str) -> Result<String, String> {
-    parse_rate(text).map(|_| text.to_owned())
+    Rate::parse(text).map(|_| text.to_owned())
 }
 
 fn parse_json(text: &str) -> Result<Value, String> {

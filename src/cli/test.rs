@@ -47,7 +47,7 @@ pub(super) fn run(config: Option<&Path>, asked: &Asked<'_>, out: &mut Out) -> Re
         out.json(&json!({ "passed": passed, "failed": failed, "tests": reports.iter().map(|r| json!(r)).chain(of_connectors.iter().map(|r| json!(r))).collect::<Vec<_>>() }))?;
     } else {
         for report in &reports {
-            show(report, out)?;
+            show_result(&report.rule, &report.name, report.passed, report.why.as_deref(), out)?;
         }
         for report in &of_connectors {
             connector::test::show(report, out)?;
@@ -60,13 +60,14 @@ pub(super) fn run(config: Option<&Path>, asked: &Asked<'_>, out: &mut Out) -> Re
     Ok(if failed > 0 { super::NO } else { super::YES })
 }
 
-fn show(report: &TestReport, out: &mut Out) -> Result<(), Stop> {
-    let name = format!("{} > {}", clean(&report.rule), clean(&report.name));
-    if report.passed {
+/// A test of a file and what came of it.
+pub(in crate::cli) fn show_result(of: &str, name: &str, passed: bool, why: Option<&str>, out: &mut Out) -> Result<(), Stop> {
+    let name = format!("{} > {}", clean(of), clean(name));
+    if passed {
         return if out.verbosity() < 0 { Ok(()) } else { out.line(&format!("{}   {name}", paint(GOOD, "ok"))) };
     }
     out.line(&format!("{} {name}", paint(BAD, "FAIL")))?;
-    for line in report.why.as_deref().unwrap_or_default().lines() {
+    for line in why.unwrap_or_default().lines() {
         out.line(&format!("       {}", clean(line)))?;
     }
     Ok(())

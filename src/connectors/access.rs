@@ -16,7 +16,7 @@ pub struct Access {
     config: Hidden,
     /// The texts of [`super::Auth::values`], by their names.
     pub auth: BTreeMap<&'static str, Secret>,
-    /// Everything that must not be shown.
+    /// Everything that must not be shown, in each form in which it may stand in a text.
     hidden: Arc<[Secret]>,
 }
 
@@ -42,6 +42,10 @@ impl Access {
     pub fn new(connector: Arc<str>, config: Value, auth: BTreeMap<&'static str, Secret>, mut hidden: Vec<Secret>) -> Self {
         hidden.extend(auth.iter().filter(|(name, _)| !matches!(**name, "username" | "client_id")).map(|(_, secret)| secret.clone()));
         hidden.retain(|secret| secret.len() >= HIDDEN_BYTES_MIN);
+        let encoded = |secret: &Secret| url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect::<String>();
+        let differing = hidden.iter().map(|secret| (secret, encoded(secret))).filter(|(secret, encoded)| encoded != secret.expose());
+        let encoded: Vec<Secret> = differing.map(|(_, encoded)| Secret::new(encoded)).collect();
+        hidden.extend(encoded);
         // The longest first, so that a secret that holds another is hidden whole.
         hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { connector, config: Hidden(config), auth, hidden: hidden.into() }
@@ -66,10 +70,6 @@ impl Access {
         for secret in self.hidden.iter() {
             if text.contains(secret.expose()) {
                 text = text.replace(secret.expose(), MASK);
-            }
-            let encoded: String = url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect();
-            if encoded != secret.expose() && text.contains(&encoded) {
-                text = text.replace(&encoded, MASK);
             }
         }
         text

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::limits::{BODY_MAX, HEADER_MAX, IDEMPOTENT, SAFE, URL_MAX};
 use super::operation::{Before, Body, Operation, Part};
@@ -51,24 +51,25 @@ impl Connector {
     /// says against it; nothing may be sent then.
     pub fn request(&self, operation: &Operation, input: &Value, config: &Value, caller: &Caller) -> Fallible<CallRequest> {
         let given = Given { config, input, run: json!({"id": caller.run}), rule: json!({"name": caller.rule}), now: caller.now };
+        let scope = given.scope();
         let at = At::root(&self.name);
         let at = at.field(&operation.name);
         let mut request = CallRequest {
             connector: self.name.clone(),
             operation: operation.name.clone(),
             method: operation.method,
-            url: self.url(operation, &given, &at)?,
+            url: self.url(operation, config, &scope, &at)?,
             written_out: true,
             query: Vec::new(),
             headers: BTreeMap::new(),
-            content: operation.body.as_ref().map_or(Ok(Content::Empty), |body| content(body, &given.scope(), &at))?,
+            content: operation.body.as_ref().map_or(Ok(Content::Empty), |body| content(body, &scope, &at))?,
             idempotent: operation.idempotent,
         };
         for (name, tree) in self.query.iter().chain(&operation.query) {
-            set_query(&mut request.query, name, &tree.render(&given.scope(), &at.field("query").field(name))?);
+            set_query(&mut request.query, name, &tree.render(&scope, &at.field("query").field(name))?);
         }
         for (name, template) in self.headers.iter().chain(&operation.headers) {
-            set_header(&mut request.headers, name, template, &given.scope(), &at)?;
+            set_header(&mut request.headers, name, template, &scope, &at)?;
         }
         for hook in self.before.iter().chain(&operation.before) {
             apply(hook, &mut request, &given, &at)?;
@@ -81,7 +82,7 @@ impl Connector {
         if matches!(self.auth, super::Auth::Orchestrator) {
             builtin::finish(&mut request, input, config, &at)?;
         }
-        let length = request.full_url().len();
+        let length = request.full_url_length();
         if length > URL_MAX {
             return Err(at.fault(format!("the URL has {length} bytes; at most {URL_MAX} are sent")));
         }
@@ -95,31 +96,40 @@ impl Connector {
     pub fn base(&self, config: &Value) -> Fallible<String> {
         let at = At::root(&self.name);
         let at = at.field("base_url");
-        let text = self.base_url.render_text(&Scope::new().bind("config", config), |_, value| value).map_err(|error| at.failed(error))?;
-        check::parse_service(&text).map_err(|why| at.fault(format!("`base_url` {why}")))?;
-        if let Some(why) = check::unencrypted(self, &text) {
+        let mut text =
+            self.base_url.render_text(&Scope::new().bind("config", config), |_, value| value).map_err(|error| at.failed(error))?;
+        let url = check::parse_service(&text).map_err(|why| at.fault(format!("`base_url` {why}")))?;
+        if let Some(why) = check::unencrypted(self, &url) {
             return Err(at.fault(why));
         }
-        Ok(text.trim_end_matches('/').to_owned())
+        text.truncate(text.trim_end_matches('/').len());
+        Ok(text)
     }
 
-    fn url(&self, operation: &Operation, given: &Given<'_>, at: &At<'_>) -> Fallible<String> {
-        let base = self.base(given.config)?;
+    fn url(&self, operation: &Operation, config: &Value, scope: &Scope<'_>, at: &At<'_>) -> Fallible<String> {
+        let mut url = self.base(config)?;
         let at = at.field("path");
         let empty = Cell::new(false);
         let encoded = |_: &str, value: String| {
             empty.set(empty.get() || value.is_empty());
             encode_segment(&value)
         };
-        let path = operation.path.render_text(&given.scope(), encoded).map_err(|error| at.failed(error))?;
+        let path = operation.path.render_text(scope, encoded).map_err(|error| at.failed(error))?;
         if empty.get() {
             return Err(at.fault("a value in the path is empty, so that another path would be asked for"));
         }
-        if path.split('/').any(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")) {
+        if path.split('/').any(is_dots) {
             return Err(at.fault("a segment of the path is `.` or `..`, so that another path would be asked for"));
         }
-        Ok(format!("{base}{path}"))
+        url.push_str(&path);
+        Ok(url)
     }
+}
+
+/// Whether a segment of a path is `.` or `..`, percent-encoded or not.
+fn is_dots(segment: &str) -> bool {
+    let plain = || segment.to_ascii_lowercase().replace("%2e", ".");
+    segment.starts_with(['.', '%']) && matches!(plain().as_str(), "." | "..")
 }
 
 /// A value as part of one segment of a path: only unreserved characters stay (RFC 3986, 2.3).
@@ -277,21 +287,27 @@ fn header_text(text: String, at: &At<'_>) -> Fallible<String> {
 
 /// The value without the entries of mappings that a `${…}` made null: an input that a call does not say is left out. A
 /// null that is written stays.
-pub(super) fn pruned(tree: &Tree, value: Value) -> Value {
+pub(super) fn pruned(tree: &Tree, mut value: Value) -> Value {
+    prune(tree, &mut value);
+    value
+}
+
+fn prune(tree: &Tree, value: &mut Value) {
     match (tree, value) {
-        (Tree::Map(entries), Value::Object(mut map)) => {
-            let mut kept = Map::new();
-            for (key, tree) in entries {
-                match map.remove(key) {
-                    Some(Value::Null) if matches!(tree, Tree::Text(_)) => {}
-                    Some(value) => drop(kept.insert(key.clone(), pruned(tree, value))),
-                    None => {}
+        (Tree::Map(entries), Value::Object(map)) => {
+            // Rendered in the order of the tree.
+            let mut trees = entries.iter();
+            map.retain(|key, value| match trees.find(|(name, _)| name == key) {
+                Some((_, Tree::Text(_))) => !value.is_null(),
+                Some((_, tree)) => {
+                    prune(tree, value);
+                    true
                 }
-            }
-            Value::Object(kept)
+                None => false,
+            });
         }
-        (Tree::List(trees), Value::Array(items)) => Value::Array(trees.iter().zip(items).map(|(tree, item)| pruned(tree, item)).collect()),
-        (_, value) => value,
+        (Tree::List(trees), Value::Array(items)) => trees.iter().zip(items).for_each(|(tree, item)| prune(tree, item)),
+        _ => {}
     }
 }
 

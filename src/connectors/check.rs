@@ -11,7 +11,7 @@ use crate::fault::{Fault, Faults, Place, nearest};
 pub(super) fn within(connector: &Connector, url: &Place, faults: &mut Faults) {
     service_url(&connector.base_url, "base_url", url, faults);
     if let Some(text) = connector.base_url.constant()
-        && let Some(why) = unencrypted(connector, text)
+        && let Some(why) = Url::parse(text).ok().and_then(|url| unencrypted(connector, &url))
     {
         faults.push(Fault::error("plain-http", url.clone(), why).help("use https, or write `allow_plaintext: true` where the way is safe"));
     }
@@ -108,8 +108,7 @@ pub(super) fn parse_service(text: &str) -> Result<Url, String> {
 }
 
 /// Why credentials may not go to this base URL.
-pub(super) fn unencrypted(connector: &Connector, base: &str) -> Option<String> {
-    let url = Url::parse(base).ok()?;
+pub(super) fn unencrypted(connector: &Connector, url: &Url) -> Option<String> {
     let secret = !matches!(connector.auth, Auth::None) || connector.config.iter().any(|f| matches!(f.value, Some(ConfigValue::Read(_))));
     let loopback = match url.host()? {
         Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::limits::FIELDS_MAX;
-use crate::expr::{Expression, SyntaxError, Template, Tree};
+use crate::embedded::{self, Reader};
+use crate::expr::{Expression, Template, Tree};
 use crate::fault::{Fault, Faults, Place, nearest};
-use crate::yaml::{Node, Yaml};
+use crate::yaml::Node;
 
 /// What is known while a connector is read.
 pub(super) struct Decoder<'a> {
@@ -50,72 +51,32 @@ impl Decoder<'_> {
 
     /// Reports an error.
     pub(super) fn error(&mut self, code: &'static str, place: &Place, message: impl Into<String>) {
-        self.faults.push(Fault::error(code, place.clone(), message));
+        self.faults.error(code, place, message);
     }
 
     /// Reports an error with its remedy.
     pub(super) fn error_help(&mut self, code: &'static str, place: &Place, message: impl Into<String>, help: impl Into<String>) {
-        self.faults.push(Fault::error(code, place.clone(), message).help(help));
+        self.faults.error_help(code, place, message, help);
     }
 
     /// Reports a warning with its remedy.
     pub(super) fn warning(&mut self, code: &'static str, place: &Place, message: impl Into<String>, help: impl Into<String>) {
-        self.faults.push(Fault::warning(code, place.clone(), message).help(help));
+        self.faults.warning(code, place, message, help);
     }
 
     /// A bare expression.
     pub(super) fn expression(&mut self, node: &Node, what: &str) -> Option<Expression> {
-        let text = match &node.value {
-            Yaml::Text(text) => text.clone(),
-            Yaml::Bool(b) => b.to_string(),
-            _ => {
-                self.error("wrong-type", &node.place, format!("`{what}` is {}; expected an expression", node.kind()));
-                return None;
-            }
-        };
-        match Expression::compile(&text) {
-            Ok(expression) => self.names(node, &text, &expression.references()).then_some(expression),
-            Err(error) => self.syntax(node, error),
-        }
+        embedded::expression(self, node, what)
     }
 
     /// A text with `${…}` that may be written as a number or true/false too.
     pub(super) fn template(&mut self, node: &Node, what: &str) -> Option<Template> {
-        match &node.value {
-            Yaml::Text(text) => self.text(node, text),
-            Yaml::Number(number) => self.text(node, &number.to_string()),
-            Yaml::Bool(b) => self.text(node, &b.to_string()),
-            _ => {
-                self.error("wrong-type", &node.place, format!("`{what}` is {}; expected a string", node.kind()));
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, node: &Node, text: &str) -> Option<Template> {
-        match Template::parse(text) {
-            Ok(template) => self.names(node, text, &template.references()).then_some(template),
-            Err(error) => self.syntax(node, error),
-        }
+        embedded::template(self, node, what)
     }
 
     /// Any value whose strings may hold `${…}`.
     pub(super) fn tree(&mut self, node: &Node) -> Option<Tree> {
-        match &node.value {
-            Yaml::Text(text) => {
-                let template = self.text(node, text)?;
-                Some(template.constant().map(|constant| Tree::Constant(constant.into())).unwrap_or(Tree::Text(template)))
-            }
-            Yaml::List(items) => {
-                let trees: Vec<_> = items.iter().map(|item| self.tree(item)).collect();
-                trees.into_iter().collect::<Option<Vec<_>>>().map(Tree::List)
-            }
-            Yaml::Map(entries) => {
-                let trees: Vec<_> = entries.iter().map(|(key, value)| self.tree(value).map(|tree| (key.name.clone(), tree))).collect();
-                trees.into_iter().collect::<Option<Vec<_>>>().map(Tree::Map)
-            }
-            Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => Some(Tree::Constant(node.to_json())),
-        }
+        embedded::tree(self, node)
     }
 
     /// Names and values; `None` with any fault.
@@ -173,19 +134,11 @@ impl Decoder<'_> {
         }
         fine.then_some(lower)
     }
+}
 
-    fn syntax<T>(&mut self, node: &Node, error: SyntaxError) -> Option<T> {
-        let fault = Fault::error("expression", node.place_of(error.offset), error.message);
-        let help = if node.has_comment() {
-            Some("an unquoted ` #` begins a comment; quote the whole value, or write it with `|`".to_owned())
-        } else {
-            error.help
-        };
-        self.faults.push(match help {
-            Some(help) => fault.help(help),
-            None => fault,
-        });
-        None
+impl Reader for Decoder<'_> {
+    fn faults(&mut self) -> &mut Faults {
+        self.faults
     }
 
     /// Every path must begin with a known name; fields of `config` and `input` must be there.

@@ -19,15 +19,16 @@ impl Operation {
         for field in &self.input {
             let at = at.field(&field.name);
             let value = match (said.get(&*field.name), &field.default) {
+                // Checked already.
                 (Some(value), _) if !value.is_null() => value.clone(),
-                (_, Some(default)) => default.render(&scope, &at)?,
+                (_, Some(default)) => match default.render(&scope, &at)? {
+                    Value::Null => Value::Null,
+                    value => field.accepts(&value).map(|()| value).map_err(|message| at.fault(message))?,
+                },
                 _ => Value::Null,
             };
             if value.is_null() && field.required {
                 return Err(at.fault(format!("`{}` needs input `{}`", self.name, field.name)));
-            }
-            if !value.is_null() {
-                field.accepts(&value).map_err(|message| at.fault(message))?;
             }
             filled.insert(field.name.to_string(), value);
         }

@@ -46,6 +46,7 @@ pub use model::{ConfigField, ConfigValue, Connector, Delivered, Limits, Test, Te
 pub use operation::{
     After, Before, Body, Errors, FieldKind, InputField, Lookup, Operation, Output, PageBy, PageSize, Paginate, Part, StatusMatch,
 };
+pub use operation_read::method_of;
 pub use outcome::Meaning;
 pub use pages::{NEXT_MAX, Next, PageFault, Pages, next_link};
 pub use request::{CallRequest, CallResponse, Content, FormPart};

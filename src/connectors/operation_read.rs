@@ -11,7 +11,7 @@ use super::operation::{After, Before, Body, Errors, FieldKind, Lookup, Operation
 use super::{input_read, pages_read};
 use super::{read, shapes};
 use crate::expr::Template;
-use crate::fault::{Place, nearest};
+use crate::fault::{Faults, Place, nearest};
 use crate::yaml::{Fields, Node, Yaml};
 
 /// Reads an operation.
@@ -85,13 +85,18 @@ fn inside(
 fn method(fields: &Fields<'_>, what: &str, decoder: &mut Decoder<'_>) -> Option<&'static str> {
     fields.require("method", what, decoder.faults)?;
     let (written, place) = fields.text("method", decoder.faults)?;
+    method_of(written, place, decoder.faults)
+}
+
+/// A method of HTTP as written, in any case.
+pub fn method_of(written: &str, place: &Place, faults: &mut Faults) -> Option<&'static str> {
     let found = METHODS.iter().copied().find(|known| known.eq_ignore_ascii_case(written));
     if found.is_none() {
         let help = match nearest(written, METHODS.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known are: {}", METHODS.join(", ")),
         };
-        decoder.error_help("unknown-method", place, format!("unknown method `{written}`"), help);
+        faults.error_help("unknown-method", place, format!("unknown method `{written}`"), help);
     }
     found
 }

@@ -1,5 +1,7 @@
 //! From an answer to what it means: a value, or why there is none.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::call::pruned;
@@ -35,7 +37,7 @@ impl Connector {
     }
 
     fn judged(&self, operation: &Operation, input: &Value, config: &Value, response: &CallResponse, now: Timestamp) -> Meaning {
-        let mut seen = response.to_value();
+        let mut response = Cow::Borrowed(response);
         let errors = [&operation.errors, &self.errors];
         let listed = |pick: fn(&super::Errors) -> &[super::StatusMatch]| {
             // An exact number says more than a class, an operation more than its connector.
@@ -48,14 +50,14 @@ impl Connector {
         let chosen = ranks.iter().position(|rank| rank.is_some() && rank.as_ref() == best);
         let success = chosen.map_or((200..300).contains(&response.status), |chosen| chosen == 0);
         for hook in self.after.iter().chain(&operation.after) {
-            if let Some(meaning) = after(hook, &mut seen, success, input, config, now) {
+            if let Some(meaning) = after(hook, &mut response, success, input, config, now) {
                 return meaning;
             }
         }
         if success {
-            return value(operation, &seen, input, config, now);
+            return value(operation, response.seen(), input, config, now);
         }
-        let scope = scope(&seen, input, config, now);
+        let scope = scope(response.seen(), input, config, now);
         let message = errors.iter().find_map(|errors| text(errors.message.as_ref()?, &scope));
         let told = || message.clone().map_or_else(|| format!("status {}", response.status), |m| format!("status {}: {m}", response.status));
         match chosen {
@@ -128,8 +130,15 @@ fn is_meant(condition: Option<&Expression>, scope: &Scope<'_>, success: bool) ->
     }
 }
 
-fn after(hook: &After, seen: &mut Value, success: bool, input: &Value, config: &Value, now: Timestamp) -> Option<Meaning> {
-    let scope = scope(seen, input, config, now);
+fn after(
+    hook: &After,
+    response: &mut Cow<'_, CallResponse>,
+    success: bool,
+    input: &Value,
+    config: &Value,
+    now: Timestamp,
+) -> Option<Meaning> {
+    let scope = scope(response.seen(), input, config, now);
     match is_meant(hook.condition.as_ref(), &scope, success) {
         Ok(true) => {}
         Ok(false) => return None,
@@ -145,10 +154,8 @@ fn after(hook: &After, seen: &mut Value, success: bool, input: &Value, config: &
     let tree = hook.body.as_ref().filter(|_| success)?;
     match tree.render(&scope, &At::root("after").field("body")) {
         Ok(body) => {
-            let body = pruned(tree, body);
-            if let Value::Object(map) = seen {
-                map.insert("body".to_owned(), body);
-            }
+            let changed = response.with_body(pruned(tree, body));
+            *response = Cow::Owned(changed);
             None
         }
         Err(fault) => Some(Meaning::Dead(fault.to_string())),

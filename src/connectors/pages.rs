@@ -152,8 +152,7 @@ impl Pages {
     /// The service goes in a circle, leads elsewhere, or its answer cannot be read as a page.
     pub fn after(&mut self, response: &CallResponse, rows: &Value, scope: &Scope<'_>) -> Result<Next, PageFault> {
         let Some(rows) = rows.as_array() else { return Err(PageFault::NoList { page: self.page, kind: kind(rows) }) };
-        let value = response.to_value();
-        let scope = scope.clone().bind("response", &value).bind("body", &response.body);
+        let scope = scope.clone().bind("response", response.seen()).bind("body", response.body());
         if let Some(until) = &self.paginate.until
             && self.holds(until, &scope)?
         {
@@ -171,7 +170,7 @@ impl Pages {
                 }
                 None => None,
             },
-            PageBy::NextLink => match response.headers.get("link").and_then(|link| next_link(link)) {
+            PageBy::NextLink => match response.header("link").and_then(next_link) {
                 Some(url) => Some(self.elsewhere(url)?),
                 None => None,
             },

@@ -64,34 +64,77 @@ pub struct FormPart {
     pub bytes: Vec<u8>,
 }
 
-/// The answer of a service.
+/// The answer of a service: `{status, headers, body}`, as expressions see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallResponse {
     /// The status.
     pub status: u16,
-    /// Headers by their lower-case names; of those that repeat, the values joined with `, `.
-    pub headers: BTreeMap<String, String>,
-    /// The body: JSON as a value with its numbers exact, other text as a string, null where there is none.
-    pub body: Value,
+    seen: Value,
 }
 
 impl CallResponse {
+    /// Headers by their lower-case names; of those that repeat, the values are joined with `, `. The body: JSON as a value with
+    /// its numbers exact, other text as a string, null where there is none.
+    #[must_use]
+    pub fn new(status: u16, headers: impl IntoIterator<Item = (String, String)>, body: Value) -> Self {
+        let mut joined = Map::new();
+        for (name, value) in headers {
+            match joined.get_mut(&name) {
+                Some(Value::String(first)) => {
+                    first.push_str(", ");
+                    first.push_str(&value);
+                }
+                _ => drop(joined.insert(name, Value::String(value))),
+            }
+        }
+        Self { status, seen: Self::shape(status, Value::Object(joined), body) }
+    }
+
     /// Reads a body: JSON where it is, text else. Bytes that are no UTF-8 are answered as `{"base64": …}`.
     #[must_use]
-    pub fn of(status: u16, headers: BTreeMap<String, String>, bytes: &[u8]) -> Self {
+    pub fn of(status: u16, headers: impl IntoIterator<Item = (String, String)>, bytes: &[u8]) -> Self {
         use base64::Engine as _;
         let body = match std::str::from_utf8(bytes) {
             Ok("") => Value::Null,
             Ok(text) => read_json(bytes).unwrap_or_else(|_| Value::String(text.to_owned())),
             Err(_) => json!({"base64": base64::prelude::BASE64_STANDARD.encode(bytes)}),
         };
-        Self { status, headers, body }
+        Self::new(status, headers, body)
+    }
+
+    fn shape(status: u16, headers: Value, body: Value) -> Value {
+        let entries = [("status", Value::from(status)), ("headers", headers), ("body", body)];
+        Value::Object(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
     /// `response` as expressions see it.
     #[must_use]
-    pub fn to_value(&self) -> Value {
-        json!({"status": self.status, "headers": self.headers, "body": self.body})
+    pub fn seen(&self) -> &Value {
+        &self.seen
+    }
+
+    /// The same with another body.
+    #[must_use]
+    pub fn with_body(&self, body: Value) -> Self {
+        Self { status: self.status, seen: Self::shape(self.status, self.seen["headers"].clone(), body) }
+    }
+
+    /// The headers, each with its value.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.seen["headers"].as_object().into_iter().flatten();
+        all.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
+    }
+
+    /// The value of a header, by its lower-case name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.seen["headers"][name].as_str()
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &Value {
+        &self.seen["body"]
     }
 }
 
@@ -105,6 +148,11 @@ impl CallRequest {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(&self.query);
         format!("{}?{}", self.url, query.finish())
+    }
+
+    /// How many bytes the URL has with its query.
+    pub(super) fn full_url_length(&self) -> usize {
+        if self.query.is_empty() { self.url.len() } else { self.full_url().len() }
     }
 
     /// `{method, url, query, headers, body}`: what tests compare with and people are shown. With `access`, secrets are

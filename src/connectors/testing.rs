@@ -89,7 +89,7 @@ impl Connector {
 
 impl TestResponse {
     pub(super) fn as_call(&self) -> CallResponse {
-        CallResponse { status: self.status, headers: self.headers.clone(), body: self.body.clone() }
+        CallResponse::new(self.status, self.headers.clone(), self.body.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::admin::{BackfillAsked, Operate, Operated, PauseAsked, Refused, ReplayAsked};
+use crate::admin::{BackfillAsked, Operate, Operated, PauseAsked, Refused, ReplayPage};
 use crate::clock::Clock;
 use crate::dispatch::{Board, NotPaused, Targets};
 use crate::fault::nearest;
@@ -177,26 +177,18 @@ impl Operate for Operator {
         self.board.breakers()
     }
 
-    fn replay(&self, asked: ReplayAsked) -> Operated<'_> {
+    fn replay(&self, page: ReplayPage) -> Operated<'_> {
         Box::pin(async move {
+            let ReplayPage { asked, query, rate, from } = page;
             if let Some(rule) = &asked.rule
                 && self.rule(rule).is_none()
             {
                 return Err(self.unknown(rule, "rule"));
             }
             let now = self.clock.now();
-            let pace = Pace::new(asked.rate, asked.from.unwrap_or(now));
-            let (dry_run, reason) = (asked.dry_run, asked.reason.clone());
-            let wanted = router::Asked {
-                events: asked.events,
-                query: asked.query,
-                rule: asked.rule,
-                state: asked.state,
-                force: asked.force,
-                reason: asked.reason,
-                dry_run,
-            };
-            let done = router::again(&self.journal, self.rules.load_full(), wanted, pace, now).await;
+            let pace = Pace::new(rate, from.unwrap_or(now));
+            let (dry_run, force, reason) = (asked.dry_run, asked.force, asked.reason.clone());
+            let done = router::again(&self.journal, self.rules.load_full(), asked, query, pace, now).await;
             let (page, pace) = done.map_err(|error| match error {
                 NotReplayed::NotKept(error) => later(&error),
                 NotReplayed::Unreadable(error) => {
@@ -205,13 +197,7 @@ impl Operate for Operator {
                 }
             })?;
             if !dry_run && !page.planned.is_empty() {
-                tracing::info!(
-                    events = page.events,
-                    runs = page.planned.len(),
-                    force = asked.force,
-                    reason,
-                    "events are replayed as asked"
-                );
+                tracing::info!(events = page.events, runs = page.planned.len(), force, reason, "events are replayed as asked");
             }
             let until = (pace.is_limited() && !dry_run).then(|| pace.upcoming());
             Ok(json!({

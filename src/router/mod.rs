@@ -8,7 +8,7 @@ mod memory;
 mod replay;
 mod watched;
 
-pub use replay::{Asked, NotReplayed, REPLAY_EVENTS_MAX, Replay, again};
+pub use replay::{NotReplayed, REPLAY_EVENTS_MAX, Replay, again};
 
 use std::collections::HashMap;
 use std::io;

@@ -10,32 +10,13 @@ use crate::event::{Event, EventId, RunId};
 use crate::journal::{AppendError, EventQuery, Journal, Plan, RunQuery};
 use crate::metric;
 use crate::rules::RulesInForce;
-use crate::runs::{Again, NewRun, Pace, Replayed, Run, RunState, replay};
+use crate::runs::{Again, NewRun, Pace, ReplayAsked, Replayed, Run, replay};
 use crate::time::Timestamp;
 
 /// Events of one page.
 pub const REPLAY_EVENTS_MAX: usize = 1_000;
 /// Runs of one event that are looked at.
 const RUNS_OF_EVENT: usize = 10_000;
-
-/// What is to be replayed.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// These events; where it is empty, those of `query`.
-    pub events: Vec<EventId>,
-    /// Which events, and where the page before ended.
-    pub query: EventQuery,
-    /// Only this rule.
-    pub rule: Option<String>,
-    /// Only where the newest run of the rule for the event is in this state.
-    pub state: Option<RunState>,
-    /// Also what succeeded before.
-    pub force: bool,
-    /// Why.
-    pub reason: Option<String>,
-    /// Only counted.
-    pub dry_run: bool,
-}
 
 /// What a page of a replay came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,12 +53,13 @@ pub enum NotReplayed {
 pub async fn again(
     journal: &Journal,
     rules: Arc<RulesInForce>,
-    asked: Asked,
+    asked: ReplayAsked,
+    query: EventQuery,
     mut pace: Pace,
     now: Timestamp,
 ) -> Result<(Replay, Pace), NotReplayed> {
     let (reading, dry_run) = (journal.clone(), asked.dry_run);
-    let found = tokio::task::spawn_blocking(move || find(&reading, &rules, &asked, now)).await;
+    let found = tokio::task::spawn_blocking(move || find(&reading, &rules, &asked, query, now)).await;
     let (mut page, mut runs) = found.map_err(io::Error::other)??;
     for run in &mut runs {
         let turn = pace.turn();
@@ -97,11 +79,17 @@ pub async fn again(
     Ok((page, pace))
 }
 
-fn find(journal: &Journal, rules: &RulesInForce, asked: &Asked, now: Timestamp) -> io::Result<(Replay, Vec<NewRun>)> {
+fn find(
+    journal: &Journal,
+    rules: &RulesInForce,
+    asked: &ReplayAsked,
+    query: EventQuery,
+    now: Timestamp,
+) -> io::Result<(Replay, Vec<NewRun>)> {
     let mut page = Replay::default();
     let mut events: Vec<Arc<Event>> = Vec::new();
     if asked.events.is_empty() {
-        let found = journal.events(&EventQuery { limit: REPLAY_EVENTS_MAX, ..asked.query.clone() })?;
+        let found = journal.events(&EventQuery { limit: REPLAY_EVENTS_MAX, ..query })?;
         page.next = found.next;
         events.extend(found.items.into_iter().map(Arc::new));
     } else {

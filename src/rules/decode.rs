@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Known;
-use crate::expr::{Expression, Scope, SyntaxError, Template, Tree, explain};
+use crate::embedded::{self, Reader};
+use crate::expr::{Expression, Scope, Template, Tree, explain};
 use crate::fault::{Fault, Faults, Place, nearest};
 use crate::time::Timestamp;
 use crate::yaml::{Node, Yaml};
@@ -42,17 +43,17 @@ impl<'a> Decoder<'a> {
 impl Decoder<'_> {
     /// Reports an error.
     pub(super) fn error(&mut self, code: &'static str, place: &Place, message: impl Into<String>) {
-        self.faults.push(Fault::error(code, place.clone(), message));
+        self.faults.error(code, place, message);
     }
 
     /// Reports an error with its remedy.
     pub(super) fn error_help(&mut self, code: &'static str, place: &Place, message: impl Into<String>, help: impl Into<String>) {
-        self.faults.push(Fault::error(code, place.clone(), message).help(help));
+        self.faults.error_help(code, place, message, help);
     }
 
     /// Reports a warning.
     pub(super) fn warning(&mut self, code: &'static str, place: &Place, message: impl Into<String>, help: impl Into<String>) {
-        self.faults.push(Fault::warning(code, place.clone(), message).help(help));
+        self.faults.warning(code, place, message, help);
     }
 
     /// A bare expression that is a condition: `when`, `if`.
@@ -64,21 +65,7 @@ impl Decoder<'_> {
 
     /// A bare expression that gives a value: `for_each`.
     pub(super) fn value(&mut self, node: &Node, what: &str) -> Option<Expression> {
-        let text = match &node.value {
-            Yaml::Text(text) => text.clone(),
-            Yaml::Bool(b) => b.to_string(),
-            _ => {
-                self.error("wrong-type", &node.place, format!("`{what}` is {}; expected an expression", node.kind()));
-                return None;
-            }
-        };
-        match Expression::compile(&text) {
-            Ok(expression) => {
-                self.names(node, &text, &expression.references());
-                Some(expression)
-            }
-            Err(error) => self.syntax(node, error),
-        }
+        embedded::expression(self, node, what)
     }
 
     /// Conditions that can be judged without any event.
@@ -112,90 +99,17 @@ impl Decoder<'_> {
             });
             return None;
         };
-        self.text(node, text)
+        embedded::text(self, node, text)
     }
 
     /// A text with `${…}` that may be written as a number or true/false too.
     pub(super) fn scalar(&mut self, node: &Node, what: &str) -> Option<Template> {
-        match &node.value {
-            Yaml::Number(number) => self.text(node, &number.to_string()),
-            Yaml::Bool(b) => self.text(node, &b.to_string()),
-            _ => self.template(node, what),
-        }
-    }
-
-    fn text(&mut self, node: &Node, text: &str) -> Option<Template> {
-        match Template::parse(text) {
-            Ok(template) => {
-                self.names(node, text, &template.references());
-                if is_foreign(text) {
-                    let message = "`{{…}}` is not evaluated: it is sent as it stands";
-                    self.warning("foreign-template", &node.place, message, "templates are written `${…}` here");
-                }
-                Some(template)
-            }
-            Err(error) if text.contains("${{") => {
-                let help = Some("templates are written `${…}` here, with one pair of braces".to_owned());
-                self.syntax(node, SyntaxError { help, ..error })
-            }
-            Err(error) => self.syntax(node, error),
-        }
+        embedded::template(self, node, what)
     }
 
     /// Any value whose strings may hold `${…}`.
     pub(super) fn tree(&mut self, node: &Node) -> Option<Tree> {
-        match &node.value {
-            Yaml::Text(text) => {
-                let template = self.text(node, text)?;
-                Some(match template.constant() {
-                    Some(constant) => Tree::Constant(constant.into()),
-                    None => Tree::Text(template),
-                })
-            }
-            Yaml::List(items) => {
-                let trees: Vec<_> = items.iter().map(|item| self.tree(item)).collect();
-                trees.into_iter().collect::<Option<Vec<_>>>().map(Tree::List)
-            }
-            Yaml::Map(entries) => {
-                let trees: Vec<_> = entries.iter().map(|(key, value)| self.tree(value).map(|tree| (key.name.clone(), tree))).collect();
-                trees.into_iter().collect::<Option<Vec<_>>>().map(Tree::Map)
-            }
-            Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => Some(Tree::Constant(node.to_json())),
-        }
-    }
-
-    fn syntax<T>(&mut self, node: &Node, error: SyntaxError) -> Option<T> {
-        let fault = Fault::error("expression", node.place_of(error.offset), error.message);
-        let help = if node.has_comment() {
-            Some("an unquoted ` #` begins a comment; quote the whole value, or write it with `|`".to_owned())
-        } else {
-            error.help
-        };
-        self.faults.push(match help {
-            Some(help) => fault.help(help),
-            None => fault,
-        });
-        None
-    }
-
-    /// Every path must begin with a known name; steps must have run, vars must exist.
-    fn names(&mut self, node: &Node, text: &str, references: &[String]) {
-        for path in references {
-            let mut parts = path.split('.');
-            let root = parts.next().unwrap_or_default();
-            let next = parts.next();
-            let fine = match (root, next) {
-                ("steps" | "run", _) if self.earlier.is_none() => false,
-                ("error", _) => self.has_error,
-                ("steps", Some(id)) => self.has_run(id),
-                ("vars", Some(name)) => self.known.vars.get(name).is_some(),
-                _ => NAMES.contains(&root) || self.bound.iter().any(|name| **name == *root),
-            };
-            // The place is looked for only where there is something to say: that reads the file up to it.
-            if !fine {
-                self.wrong_name(root, next, &node.place_of(offset_of(text, path, root)));
-            }
-        }
+        embedded::tree(self, node)
     }
 
     fn has_run(&self, id: &str) -> bool {
@@ -247,6 +161,40 @@ impl Decoder<'_> {
             Some(near) => fault.help(format!("did you mean `{near}`?")),
             None => fault.help("add it to `vars` of the configuration"),
         });
+    }
+}
+
+impl Reader for Decoder<'_> {
+    fn faults(&mut self) -> &mut Faults {
+        self.faults
+    }
+
+    /// Every path must begin with a known name; steps must have run, vars must exist.
+    fn names(&mut self, node: &Node, text: &str, references: &[String]) -> bool {
+        for path in references {
+            let mut parts = path.split('.');
+            let root = parts.next().unwrap_or_default();
+            let next = parts.next();
+            let fine = match (root, next) {
+                ("steps" | "run", _) if self.earlier.is_none() => false,
+                ("error", _) => self.has_error,
+                ("steps", Some(id)) => self.has_run(id),
+                ("vars", Some(name)) => self.known.vars.get(name).is_some(),
+                _ => NAMES.contains(&root) || self.bound.iter().any(|name| **name == *root),
+            };
+            // The place is looked for only where there is something to say: that reads the file up to it.
+            if !fine {
+                self.wrong_name(root, next, &node.place_of(offset_of(text, path, root)));
+            }
+        }
+        true
+    }
+
+    fn template_text(&mut self, node: &Node, text: &str) {
+        if is_foreign(text) {
+            let message = "`{{…}}` is not evaluated: it is sent as it stands";
+            self.warning("foreign-template", &node.place, message, "templates are written `${…}` here");
+        }
     }
 }
 

@@ -7,11 +7,10 @@ use super::decode::Decoder;
 use super::limits::{HEADER_MAX, HEADERS_MAX, URL_MAX};
 use super::shapes::HTTP;
 use super::{ExpressionFault, HttpCall};
+use crate::connectors::method_of;
 use crate::expr::{At, Scope, Template};
-use crate::fault::{Place, nearest};
+use crate::fault::Place;
 use crate::yaml::{Fields, Node};
-
-pub(super) const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 /// Headers that belong to the connection, or to us.
 const RESERVED: &[&str] =
@@ -22,7 +21,7 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<HttpAction>
     let fields = Fields::read(node, "`http`", &HTTP, decoder.faults)?;
     let body = fields.get("body").map(|node| decoder.tree(node));
     let method = match fields.text("method", decoder.faults) {
-        Some((written, place)) => method(written, place, decoder),
+        Some((written, place)) => method_of(written, place, decoder.faults),
         None if fields.get("method").is_some() => None,
         None => Some(if body.is_some() { "POST" } else { "GET" }),
     };
@@ -42,18 +41,6 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<HttpAction>
     let url = url?;
     let written_out = is_written_out(&url);
     Some(HttpAction { method: method?, url, written_out, headers: headers?, body: body.map_or(Some(None), |tree| tree.map(Some))? })
-}
-
-fn method(written: &str, place: &Place, decoder: &mut Decoder<'_>) -> Option<&'static str> {
-    let found = METHODS.iter().copied().find(|known| known.eq_ignore_ascii_case(written));
-    if found.is_none() {
-        let help = match nearest(written, METHODS.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known are: {}", METHODS.join(", ")),
-        };
-        decoder.error_help("unknown-method", place, format!("unknown method `{written}`"), help);
-    }
-    found
 }
 
 /// What can be said of a URL before its values are known.

@@ -246,7 +246,7 @@ pub(super) static HTTP: Shape = Shape {
     keys: &[
         key(
             "method",
-            Form::Suggested(|| super::http::METHODS.iter().map(|m| (*m).to_owned()).collect()),
+            Form::Suggested(|| crate::connectors::limits::METHODS.iter().map(|m| (*m).to_owned()).collect()),
             "POST where there is a body, else GET.",
         ),
         key("url", Form::Text, "The absolute URL.").required(),

@@ -26,12 +26,18 @@ pub enum Who {
     Polling,
 }
 
+/// How long nothing leaves where nothing remains of a limit that nobody knows: the next answer says more.
+const EXHAUSTED_FOR: Duration = Duration::from_millis(10);
+
 /// The budget.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    rate: Rate,
+    /// `None`: only what the service says counts.
+    rate: Option<Rate>,
     /// What left within the last period, oldest first: at most as many as the rate allows.
     left: VecDeque<(Timestamp, Who)>,
+    /// How many of those left for polling.
+    polled: u32,
     closed_until: Option<Timestamp>,
     polling: Polling,
 }
@@ -49,7 +55,13 @@ impl Budget {
     /// A full one, a part of which is kept for polling.
     #[must_use]
     pub fn new(rate: Rate) -> Self {
-        Self { rate, left: VecDeque::new(), closed_until: None, polling: Polling::Expected }
+        Self { rate: Some(rate), ..Self::unlimited() }
+    }
+
+    /// One that only the service's answers close.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self { rate: None, left: VecDeque::new(), polled: 0, closed_until: None, polling: Polling::Expected }
     }
 
     /// A full one, a part of which is kept for polling only while somebody polls.
@@ -64,7 +76,12 @@ impl Budget {
     /// Not now; the time is the earliest at which it may be different.
     pub fn take(&mut self, who: Who, actions_wait: bool, now: Timestamp) -> Result<(), Timestamp> {
         self.may(who, actions_wait, now)?;
-        self.left.push_back((now, who));
+        if self.rate.is_some() {
+            // In order, also where the clock went back a little.
+            let left = (self.left.back().map_or(now, |(last, _)| now.max(*last)), who);
+            self.left.push_back(left);
+            self.polled += Self::polled(left);
+        }
         Ok(())
     }
 
@@ -80,22 +97,22 @@ impl Budget {
         if let Some(until) = self.closed_until {
             return Err(until);
         }
+        let Some(rate) = self.rate else { return Ok(()) };
         let reserve = match self.polling {
-            Polling::Seen(last) if last.is_none_or(|last| now.since(last) >= self.rate.period) => 0,
-            Polling::Expected | Polling::Seen(_) => (self.rate.count / POLLING_SHARE).max(1).min(self.rate.count),
+            Polling::Seen(last) if last.is_none_or(|last| now.since(last) >= rate.period) => 0,
+            Polling::Expected | Polling::Seen(_) => (rate.count / POLLING_SHARE).max(1).min(rate.count),
         };
-        let of = |who| self.left.iter().filter(|(_, one)| *one == who).count() as u32;
         let allowed = match who {
             // What polling has not used of its part stays free for it; with a rate of one they take turns.
-            Who::Action if self.rate.count > 1 => self.rate.count - reserve.saturating_sub(of(Who::Polling)),
-            Who::Polling if actions_wait && of(Who::Polling) >= reserve => 0,
-            Who::Action | Who::Polling => self.rate.count,
+            Who::Action if rate.count > 1 => rate.count - reserve.saturating_sub(self.polled),
+            Who::Polling if actions_wait && self.polled >= reserve => 0,
+            Who::Action | Who::Polling => rate.count,
         };
         if (self.left.len() as u32) < allowed {
             return Ok(());
         }
         // The next one that leaves the window makes room, or at least a moment to look again.
-        Err(self.left.front().map_or(now.plus(Duration::from_secs(1)), |(at, _)| at.plus(self.rate.period)))
+        Err(self.left.front().map_or(now.plus(Duration::from_secs(1)), |(at, _)| at.plus(rate.period)))
     }
 
     /// The service refused for want of room.
@@ -106,20 +123,35 @@ impl Budget {
 
     /// The service says that nothing remains (which it does a little early): others use the same limit.
     pub fn exhausted(&mut self, now: Timestamp) {
-        self.refused(Some(self.rate.period / 10), now);
+        self.refused(Some(self.rate.map_or(EXHAUSTED_FOR, |rate| rate.period / 10)), now);
     }
 
     /// How many may leave now.
     #[must_use]
     pub fn remaining(&mut self, now: Timestamp) -> u32 {
         self.forget(now);
-        if self.closed_until.is_some() { 0 } else { self.rate.count.saturating_sub(self.left.len() as u32) }
+        match self.rate {
+            _ if self.closed_until.is_some() => 0,
+            Some(rate) => rate.count.saturating_sub(self.left.len() as u32),
+            None => u32::MAX,
+        }
+    }
+
+    fn polled((_, who): (Timestamp, Who)) -> u32 {
+        u32::from(who == Who::Polling)
     }
 
     /// Lets go of what is out of the window; a clock that went back counts as none that passed.
     fn forget(&mut self, now: Timestamp) {
-        let within = |at: Timestamp| now.since(at) < self.rate.period && at <= now.plus(self.rate.period);
-        self.left.retain(|(at, _)| within(*at));
+        if let Some(Rate { period, .. }) = self.rate {
+            // They are in order, so that each is looked at twice in all, however many there are.
+            while self.left.front().is_some_and(|(at, _)| now.since(*at) >= period) {
+                self.polled -= self.left.pop_front().map_or(0, Self::polled);
+            }
+            while self.left.back().is_some_and(|(at, _)| at.since(now) > period) {
+                self.polled -= self.left.pop_back().map_or(0, Self::polled);
+            }
+        }
         self.closed_until = self.closed_until.filter(|until| *until > now && until.since(now) <= CLOSED_MAX);
     }
 }
@@ -185,6 +217,33 @@ mod tests {
         one.exhausted(at(8000));
         // A clock that jumps back by a year does not keep it closed for one.
         assert_eq!(one.take(Who::Polling, false, at(-31_536_000_000)), Ok(()));
+    }
+
+    #[test]
+    fn without_a_rate_only_the_service_closes_it() {
+        let mut one = Budget::unlimited();
+        for _ in 0..100_000 {
+            assert_eq!(one.take(Who::Action, false, at(0)), Ok(()));
+        }
+        assert!(one.left.is_empty(), "nothing is remembered of what no rate counts");
+        assert_eq!(one.remaining(at(0)), u32::MAX);
+        one.exhausted(at(0));
+        assert_eq!(one.take(Who::Action, false, at(1)), Err(at(10)));
+        one.refused(None, at(5));
+        assert_eq!((one.take(Who::Polling, false, at(6)), one.remaining(at(6))), (Err(at(10_005)), 0));
+        assert_eq!(one.take(Who::Polling, false, at(10_005)), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_neither_opens_nor_blocks_it() {
+        let mut one = budget(2);
+        assert_eq!(one.take(Who::Polling, false, at(50_000)), Ok(()));
+        assert_eq!(one.take(Who::Polling, false, at(0)), Ok(()), "back within the period");
+        assert_eq!(one.take(Who::Polling, false, at(40_000)), Err(at(110_000)));
+        assert_eq!(one.take(Who::Polling, false, at(110_000)), Ok(()));
+        assert_eq!(one.remaining(at(110_000)), 1);
+        assert_eq!(one.take(Who::Polling, false, at(-1_000_000)), Ok(()), "back by more than the period");
+        assert_eq!(one.remaining(at(-1_000_000)), 1);
     }
 
     proptest! {

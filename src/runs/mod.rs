@@ -38,7 +38,7 @@ pub use lanes::{ELEMENT_VALUE_MAX, Element, GiveUp, Lane, List, Outer, Shape, wr
 pub use order::{Newest, OrderKey, Ordered};
 pub use pause::{PAUSED, PAUSED_NAME_MAX, PAUSES_MAX, Pause, Paused, Pauses};
 pub use people::{NOTES_KEPT, Note, POISON_DEATHS, REASON_MAX};
-pub use replay::{Again, Replayed, replay};
+pub use replay::{Again, ReplayAsked, Replayed, replay};
 pub use retry::wait;
 pub use run::{ATTEMPTS_KEPT, LOOKUPS_NEEDED, Run};
 pub use selection::{Pace, Selection, Verdict};

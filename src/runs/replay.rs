@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Run, RunState};
-use crate::event::RunId;
+use crate::event::{EventId, RunId};
 use crate::time::Timestamp;
 
 /// What a run that was planned by a replay knows of it.
@@ -17,6 +17,23 @@ pub struct Replayed {
     /// Why, in the person's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What a person says of a replay, besides which events of the journal are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayAsked {
+    /// These events; where it is empty, those of a query.
+    pub events: Vec<EventId>,
+    /// Only this rule.
+    pub rule: Option<String>,
+    /// Only where the newest run of the rule for the event is in this state.
+    pub state: Option<RunState>,
+    /// Also what succeeded before.
+    pub force: bool,
+    /// Why; needed with force.
+    pub reason: Option<String>,
+    /// Only counted.
+    pub dry_run: bool,
 }
 
 /// What a replay does with a rule that an event meets.

@@ -22,9 +22,9 @@ pub const NODES_MAX: usize = 20_000_000;
 /// # Errors
 /// Faults with their places: bad syntax (the first one), duplicate keys (all of them).
 pub fn parse(source: &Arc<SourceText>) -> Result<Vec<Node>, Faults> {
-    let mut faults = Faults::new();
-    let whole = Place { source: Arc::clone(source), line: 0, column: 0, length: 0 };
     if source.text.len() > TEXT_MAX {
+        let mut faults = Faults::new();
+        let whole = Place { source: Arc::clone(source), line: 0, column: 0, length: 0 };
         faults.push(Fault::error(
             "file-too-large",
             whole,
@@ -32,14 +32,55 @@ pub fn parse(source: &Arc<SourceText>) -> Result<Vec<Node>, Faults> {
         ));
         return Err(faults);
     }
+    match read(source, DEPTH_NEAR) {
+        Err(error) if is_too_deep(&error) => {
+            with_room(|| told(read(source, DEPTH_MAX), source)).unwrap_or_else(|| told(Err(error), source))
+        }
+        read => told(read, source),
+    }
+}
+
+/// Nesting that is read where the caller stands: more than people write. A level takes some 30 KiB of stack without
+/// optimisation, and little with it.
+const DEPTH_NEAR: usize = if cfg!(debug_assertions) { 24 } else { 64 };
+
+/// The deepest nesting that is read.
+const DEPTH_MAX: usize = 200;
+
+/// Enough stack for it with a wide margin. Only what is touched costs memory.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Does `work` on a thread with a stack for deep nesting; `None` where there is no such thread.
+fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).name("yaml".to_owned());
+        thread.spawn_scoped(scope, work).ok()?.join().ok()
+    })
+}
+
+fn is_too_deep(mut error: &serde_saphyr::Error) -> bool {
+    while let serde_saphyr::Error::AliasError { error: inner, .. } | serde_saphyr::Error::WithSnippet { error: inner, .. } = error {
+        error = inner;
+    }
+    matches!(error, serde_saphyr::Error::Budget { breach: serde_saphyr::budget::BudgetBreach::Depth { .. }, .. })
+}
+
+fn read(source: &SourceText, depth: usize) -> Result<Vec<Spanned<Raw>>, serde_saphyr::Error> {
     let text = without_mark(&source.text);
-    match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(text, options(text.len())) {
+    serde_saphyr::from_multiple_with_options(text, options(text.len(), depth))
+}
+
+/// What was read, as trees or faults.
+fn told(read: Result<Vec<Spanned<Raw>>, serde_saphyr::Error>, source: &Arc<SourceText>) -> Result<Vec<Node>, Faults> {
+    let mut faults = Faults::new();
+    match read {
         Ok(documents) => {
             let nodes =
                 documents.into_iter().map(|raw| build(raw, source, &mut faults)).filter(|n| !matches!(n.value, Yaml::Null)).collect();
             if faults.any_error() { Err(faults) } else { Ok(nodes) }
         }
         Err(error) => {
+            let whole = Place { source: Arc::clone(source), line: 0, column: 0, length: 0 };
             let place = error.location().map_or(whole, |at| place(source, at));
             faults.push(syntax_fault(place, &error));
             Err(faults)
@@ -52,13 +93,13 @@ fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-fn options(bytes: usize) -> serde_saphyr::Options {
+fn options(bytes: usize, depth: usize) -> serde_saphyr::Options {
     // Aliases may repeat what is written a few times over, not blow it up.
     let nodes = (bytes + 10_000).min(NODES_MAX);
     let mut budget = serde_saphyr::budget::Budget::default();
     budget.max_nodes = nodes;
     budget.max_events = nodes * 2;
-    budget.max_depth = 200;
+    budget.max_depth = depth;
     budget.max_total_scalar_bytes = (bytes * 4).max(1 << 20);
     budget.max_reader_input_bytes = None;
     budget.max_documents = budget.max_documents.max(nodes);
@@ -411,6 +452,35 @@ mod tests {
         let faults = read(&file).expect_err("a negation");
         assert_eq!(faults.iter().filter_map(|fault| Some(fault.place.as_ref()?.line)).collect::<Vec<_>>(), [200_001]);
         assert!(read("\u{feff}a: ! x\n").is_err() && read("\u{feff}a: é x\n").is_ok());
+    }
+
+    /// In a thread with less stack than any of the program has.
+    #[test]
+    fn deep_nesting_is_read_on_a_small_stack() {
+        let nested = |depth: usize, open: &str, close: &str| format!("a: {}x{}\n", open.repeat(depth), close.repeat(depth));
+        let block = |depth: usize| (0..depth).map(|level| format!("{}a:\n", " ".repeat(level))).collect::<String>();
+        let alias = format!("a: &a {}x{}\nb: {}*a{}\n", "[".repeat(100), "]".repeat(100), "[".repeat(90), "]".repeat(90));
+        let fine = [nested(1, "[", "]"), nested(DEPTH_NEAR, "[", "]"), nested(190, "[", "]"), nested(190, "{a: ", "}"), block(190), alias];
+        let bad = [
+            nested(DEPTH_MAX, "[", "]"),
+            nested(3_000, "[", "]"),
+            nested(3_000, "{a: ", "}"),
+            block(DEPTH_MAX + 1),
+            nested(100, "[", "]") + "a: [\n",
+        ];
+        let reading = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+            let depth = |node: &Node| node.to_json().to_string().matches(['[', '{']).count();
+            let read = |text: &String| read(text).map(|nodes| nodes.iter().map(depth).max());
+            (fine.each_ref().map(read), bad.each_ref().map(read))
+        });
+        let (fine, bad) = reading.expect("a thread").join().expect("the stack is enough");
+        assert_eq!(
+            fine.map(|read| read.expect("reads")),
+            [Some(2), Some(DEPTH_NEAR + 1), Some(191), Some(191), Some(190), Some(100 + 190 + 1)]
+        );
+        for faults in bad {
+            assert_eq!(faults.expect_err("too deep, or open").iter().count(), 1);
+        }
     }
 
     #[test]

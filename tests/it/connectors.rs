@@ -1,79 +1,22 @@
 //! Connectors with the real daemon: the step `call` against a service that does as it is told.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
-use crate::support::{Daemon, Folder, failed_item, until};
+use crate::support::{Came, Daemon, Folder, Reply, Service, failed_item, until};
 
 const TOKEN: &str = "rt_canary-connector-token";
 
-/// A request as it came: its head in lower case, its body.
-type Came = (String, String);
-/// What is answered next; `None` closes the connection without an answer.
-type Reply = Option<(u16, &'static str)>;
-
-/// A service that answers as its script says, 500 behind its end, and remembers what came.
-struct Service {
-    address: SocketAddr,
-    came: Arc<Mutex<Vec<Came>>>,
-    _task: JoinSet<()>,
-}
-
-impl Service {
-    async fn start(script: &[Reply]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
-        let (came, script) = (Arc::<Mutex<Vec<Came>>>::default(), Arc::new(Mutex::new(VecDeque::from(script.to_vec()))));
-        let mut task = JoinSet::new();
-        let seen = Arc::clone(&came);
-        task.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.expect("accepted");
-                let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                connections.spawn(async move { drop(serve(stream, &seen, &script).await) });
-                while connections.try_join_next().is_some() {}
-            }
-        });
-        Self { address, came, _task: task }
-    }
-
-    fn came(&self) -> Vec<Came> {
-        self.came.lock().expect("whole").clone()
-    }
-}
-
-async fn serve(stream: TcpStream, seen: &Mutex<Vec<Came>>, script: &Mutex<VecDeque<Reply>>) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let (mut head, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            if stream.read_line(&mut line).await? == 0 {
-                return Ok(());
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().expect("a length");
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-            head.push_str(&line);
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await?;
-        seen.lock().expect("whole").push((head, String::from_utf8_lossy(&body).into_owned()));
-        let reply = script.lock().expect("whole").pop_front().unwrap_or(Some((500, "{}")));
-        let Some((status, text)) = reply else { return Ok(()) };
-        let answer = format!("HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}", text.len());
-        stream.write_all(answer.as_bytes()).await?;
-    }
+/// A service that answers as its script says, and 500 behind its end; `None` closes the connection without an answer.
+async fn service(script: &[Option<(u16, &'static str)>]) -> Service {
+    let script = Mutex::new(VecDeque::from(script.to_vec()));
+    let next = move |_: &Came| match script.lock().expect("whole").pop_front().unwrap_or(Some((500, "{}"))) {
+        Some((status, text)) => Reply::json(status, text),
+        None => Reply::Close,
+    };
+    Service::start(next).await
 }
 
 fn folder(service: &Service, rule: &str) -> Folder {
@@ -128,7 +71,7 @@ steps:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_calls_an_operation_and_uses_its_value() {
     let service =
-        Service::start(&[Some((503, "{}")), Some((409, "{}")), Some((200, r#"{"ok": true, "message": {"id": 9007199254740993}}"#))]).await;
+        service(&[Some((503, "{}")), Some((409, "{}")), Some((200, r#"{"ok": true, "message": {"id": 9007199254740993}}"#))]).await;
     let folder = folder(&service, RULE);
     let daemon = Daemon::start(&folder).await;
     assert_eq!(daemon.deliver(&failed_item(7)).await.expect("an answer").0, 202);
@@ -136,20 +79,20 @@ async fn a_rule_calls_an_operation_and_uses_its_value() {
     assert_eq!(run["steps"][0]["value"], json!({"id": 9_007_199_254_740_993_u64}), "{run}");
     let came = service.came();
     assert_eq!(came.len(), 3, "5xx and what the file names are tried again");
-    let keys: Vec<_> = came.iter().filter_map(|(head, _)| header(head, "idempotency-key")).collect();
+    let keys: Vec<_> = came.iter().filter_map(|came| came.header("idempotency-key")).collect();
     assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0]), "one key for every attempt: {keys:?}");
-    let (head, body) = &came[0];
-    assert!(head.starts_with("POST /v1/channels/%23ops%2F..%2Fx/messages "), "{head}");
-    assert_eq!(header(head, "authorization"), Some(format!("Bearer {TOKEN}")));
-    assert_eq!(header(head, "x-run").as_deref(), run["id"].as_str());
-    assert_eq!(body, r#"{"text":"item 7"}"#);
+    let first = &came[0];
+    assert!(first.head.starts_with("POST /v1/channels/%23ops%2F..%2Fx/messages "), "{first:?}");
+    assert_eq!(first.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
+    assert_eq!(first.header("x-run"), run["id"].as_str());
+    assert_eq!(first.body, r#"{"text":"item 7"}"#);
     let shown = daemon.get(&format!("/api/v1/runs/{}", run["id"].as_str().expect("an id"))).await.to_string();
     assert!(!shown.contains(TOKEN) && !daemon.log().contains(TOKEN), "no secret shows");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_knows_and_what_the_service_refuses_is_told() {
-    let service = Service::start(&[None, Some((200, r#"{"ok": false, "error": "channel_not_found"}"#))]).await;
+    let service = service(&[None, Some((200, r#"{"ok": false, "error": "channel_not_found"}"#))]).await;
     let folder = folder(&service, RULE);
     let daemon = Daemon::start(&folder).await;
     assert_eq!(daemon.deliver(&failed_item(1)).await.expect("an answer").0, 202);
@@ -159,24 +102,24 @@ async fn what_nobody_knows_and_what_the_service_refuses_is_told() {
     let run = until("the run is dead", async || daemon.runs("dead").await.into_iter().next()).await;
     assert_eq!(run["cause"], "refused", "{run}");
     assert_eq!(run["steps"][0]["attempts"][0]["error"], "chat says channel_not_found", "{run}");
-    assert_eq!(service.came().len(), 2, "neither is sent again");
+    assert_eq!(service.count(), 2, "neither is sent again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connector_that_changes_makes_a_new_generation() {
-    let service = Service::start(&[Some((200, r#"{"message": {"id": 1}}"#))]).await;
+    let service = service(&[Some((200, r#"{"message": {"id": 1}}"#))]).await;
     let folder = folder(&service, RULE);
     let daemon = Daemon::start(&folder).await;
     folder.write("connectors/chat.yaml", &connector().replace("/channels/", "/rooms/"));
     until("the change is read", async || daemon.log().contains("\"generation\":2").then_some(())).await;
     assert_eq!(daemon.deliver(&failed_item(1)).await.expect("an answer").0, 202);
     until("the run succeeds", async || daemon.runs("succeeded").await.into_iter().next()).await;
-    assert!(service.came()[0].0.starts_with("POST /v1/rooms/"), "{:?}", service.came());
+    assert!(service.came()[0].head.starts_with("POST /v1/rooms/"), "{:?}", service.came());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connectors_are_listed_shown_and_tested() {
-    let service = Service::start(&[]).await;
+    let service = service(&[]).await;
     let folder = folder(&service, RULE);
     let run = |arguments: &[&str]| {
         let output = folder.output(arguments);
@@ -227,11 +170,4 @@ fn the_example_of_the_documentation_passes() {
         let errors: Vec<_> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}");
     }
-}
-
-fn header(head: &str, name: &str) -> Option<String> {
-    head.lines().find_map(|line| {
-        let (found, value) = line.split_once(':')?;
-        found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-    })
 }

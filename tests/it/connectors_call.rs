@@ -3,11 +3,8 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
-use crate::support::{Endpoint, Folder, Manner, start_sandbox};
+use crate::support::{Came, Endpoint, Folder, Manner, Reply, Service, start_sandbox};
 
 const TOKEN: &str = "rt_canary-connector-token";
 
@@ -85,47 +82,24 @@ async fn a_call_shows_what_goes_and_what_comes_and_no_secret() {
 }
 
 /// Answers `page=N` with three rows, the third with one; the second once with 429.
-async fn pages() -> (SocketAddr, JoinSet<()>) {
-    async fn serve(stream: TcpStream, throttled: &std::sync::atomic::AtomicBool) -> std::io::Result<()> {
-        let mut stream = BufReader::new(stream);
-        loop {
-            let mut first = String::new();
-            let mut line = String::new();
-            while stream.read_line(&mut line).await? > 2 {
-                first = if first.is_empty() { line.clone() } else { first };
-                line.clear();
-            }
-            let page: u64 = first
-                .split("page=")
-                .nth(1)
-                .and_then(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok())
-                .unwrap_or(0);
-            let busy = page == 2 && !throttled.swap(true, std::sync::atomic::Ordering::SeqCst);
-            let rows: Vec<Value> = (0..if page < 3 { 3 } else { 1 }).map(|n| json!({"id": page * 10 + n})).collect();
-            let body = json!({ "rows": rows }).to_string();
-            let head = if busy { "429 Busy\r\nRetry-After: 1" } else { "200 OK" };
-            let answer = format!("HTTP/1.1 {head}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            stream.write_all(answer.as_bytes()).await?;
+async fn pages() -> Service {
+    let throttled = std::sync::atomic::AtomicBool::new(false);
+    let answer = move |came: &Came| {
+        let page = came.head.split("page=").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+        let page: u64 = page.and_then(|page| page.parse().ok()).unwrap_or(0);
+        let rows: Vec<Value> = (0..if page < 3 { 3 } else { 1 }).map(|n| json!({"id": page * 10 + n})).collect();
+        if page == 2 && !throttled.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            return Reply::Answer(429, "Retry-After: 1\r\n", String::new());
         }
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-    let address = listener.local_addr().expect("an address");
-    let mut task = JoinSet::new();
-    task.spawn(async move {
-        let throttled = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            let throttled = std::sync::Arc::clone(&throttled);
-            connections.spawn(async move { drop(serve(stream, &throttled).await) });
-        }
-    });
-    (address, task)
+        Reply::json(200, json!({ "rows": rows }).to_string())
+    };
+    Service::start(answer).await
 }
 
 #[tokio::test]
 async fn all_pages_are_read_into_a_file_also_when_the_service_is_busy() {
-    let (address, _task) = pages().await;
-    let folder = with_connector(address);
+    let service = pages().await;
+    let folder = with_connector(service.address);
     let call = ["connector", "call", "shop", "list", "--file", "shop.yaml", "--all", "--out", "rows.ndjson"];
     let (code, out, err) = run(&folder, &call).await;
     assert!(code == 0 && err.contains("7 rows of 3 pages"), "{out}{err}");

@@ -2,20 +2,16 @@
 //! the vendors document it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base64::Engine;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tripline::connectors::{Connectors, Test, Tested};
 use tripline::fault::SourceText;
 use tripline::time::Timestamp;
 
-use crate::support::{Daemon, Folder, failed_item, until};
+use crate::support::{Came, Daemon, Folder, Reply, Service, failed_item, until};
 
 /// The files in `connectors/`.
 fn files() -> Vec<Arc<SourceText>> {
@@ -121,24 +117,6 @@ fn the_list_of_them_is_complete() {
     }
 }
 
-/// A request as it came: its first line and headers, its body.
-#[derive(Clone, Debug)]
-struct Came {
-    head: String,
-    body: String,
-}
-
-impl Came {
-    fn header(&self, name: &str) -> Option<&str> {
-        let is_it = |line: &&str| line.split(':').next().is_some_and(|found| found.eq_ignore_ascii_case(name));
-        self.head.lines().skip(1).find(is_it).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim())
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
-    }
-}
-
 /// All services in one server: what each answers to the beginning of a request line, as its vendor documents it.
 const ANSWERS: &[(&str, u16, &str)] = &[
     ("POST /slack/chat.postMessage", 200, r#"{"ok": true, "channel": "C1", "ts": "1503435956.000247", "message": {"text": "x"}}"#),
@@ -165,64 +143,13 @@ const ANSWERS: &[(&str, u16, &str)] = &[
     ("POST /camunda/v2/messages/publication ", 200, r#"{"tenantId": "<default>", "messageKey": "2251799813685249"}"#),
 ];
 
-/// The vendors, until it is dropped.
-struct Vendors {
-    address: SocketAddr,
-    came: Arc<Mutex<Vec<Came>>>,
-    _task: JoinSet<()>,
-}
-
-impl Vendors {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
-        let came = Arc::<Mutex<Vec<Came>>>::default();
-        let mut task = JoinSet::new();
-        let seen = Arc::clone(&came);
-        task.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.expect("accepted");
-                let seen = Arc::clone(&seen);
-                connections.spawn(async move { drop(serve(stream, &seen).await) });
-            }
-        });
-        Self { address, came, _task: task }
-    }
-
-    /// The only request whose line begins so.
-    fn came(&self, line: &str) -> Came {
-        let all = self.came.lock().expect("whole").clone();
-        let found: Vec<Came> = all.iter().filter(|came| came.head.starts_with(line)).cloned().collect();
-        let [one] = found.as_slice() else { panic!("`{line}` came {} times, of {all:#?}", found.len()) };
-        one.clone()
-    }
-}
-
-async fn serve(stream: TcpStream, seen: &Mutex<Vec<Came>>) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let (mut head, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            if stream.read_line(&mut line).await? == 0 {
-                return Ok(());
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().expect("a length");
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-            head.push_str(&line);
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await?;
-        let (_, status, text) = ANSWERS.iter().find(|(line, _, _)| head.starts_with(line)).unwrap_or(&("", 404, "{}"));
-        seen.lock().expect("whole").push(Came { head, body: String::from_utf8_lossy(&body).into_owned() });
-        let answer = format!("HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}", text.len());
-        stream.write_all(answer.as_bytes()).await?;
-    }
+/// The vendors, until they are dropped.
+async fn vendors() -> Service {
+    let answer = |came: &Came| {
+        let (_, status, text) = ANSWERS.iter().find(|(line, _, _)| came.head.starts_with(line)).unwrap_or(&("", 404, "{}"));
+        Reply::json(*status, *text)
+    };
+    Service::start(answer).await
 }
 
 /// Each secret is its own name, so that one that goes astray tells where it comes from.
@@ -266,7 +193,7 @@ steps:
   - call: {connector: slack, operation: add_reaction, with: {channel: C1, ts: "1.2", name: eyes}}
 "##;
 
-fn folder(vendors: &Vendors) -> Folder {
+fn folder(vendors: &Service) -> Folder {
     let folder = Folder::new("http://127.0.0.1:9");
     std::fs::create_dir(folder.path("connectors")).expect("a folder");
     for file in files() {
@@ -285,7 +212,7 @@ fn folder(vendors: &Vendors) -> Folder {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_rules_call_goes_out_as_each_vendor_documents_it() {
-    let vendors = Vendors::start().await;
+    let vendors = vendors().await;
     let folder = folder(&vendors);
     let secrets: Vec<String> = SECRETS.iter().map(|name| format!("export {name}=secret-{name}")).collect();
     let daemon = Daemon::start_after(&folder, &secrets.join("; ")).await;
@@ -304,10 +231,10 @@ async fn what_rules_call_goes_out_as_each_vendor_documents_it() {
     assert_eq!(value("camunda"), json!({"key": "2251799813685249"}));
 
     let bearer = |came: &Came| came.header("authorization").map(str::to_owned);
-    let slack = vendors.came("POST /slack/chat.postMessage ");
+    let slack = vendors.only("POST /slack/chat.postMessage ");
     assert_eq!(slack.json(), json!({"channel": "#ops", "text": "item 7"}), "what is not said is not sent");
     assert_eq!(bearer(&slack).as_deref(), Some("Bearer secret-SLACK_BOT_TOKEN"));
-    let teams = vendors.came("POST /teams/");
+    let teams = vendors.only("POST /teams/");
     assert!(teams.head.starts_with("POST /teams/triggers/manual/paths/invoke?"), "{}", teams.head);
     for part in ["api-version=1", "sp=%2Ftriggers%2Fmanual%2Frun", "sv=1.0", "sig=secret-TEAMS_WORKFLOW_SIG"] {
         assert!(teams.head.lines().next().is_some_and(|line| line.contains(part)), "{part} in {}", teams.head);
@@ -318,24 +245,24 @@ async fn what_rules_call_goes_out_as_each_vendor_documents_it() {
         let encoded = came.header("authorization").and_then(|value| value.strip_prefix("Basic ")).expect("basic").to_owned();
         String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).expect("base64")).expect("text")
     };
-    let incident = vendors.came("POST /servicenow/api/now/table/incident?");
+    let incident = vendors.only("POST /servicenow/api/now/table/incident?");
     assert_eq!(basic(&incident), "secret-SERVICENOW_USERNAME:secret-SERVICENOW_PASSWORD");
     assert_eq!(incident.json()["correlation_id"], "INV-7");
-    let issue = vendors.came("POST /jira/rest/api/3/issue ");
+    let issue = vendors.only("POST /jira/rest/api/3/issue ");
     assert_eq!(basic(&issue), "secret-JIRA_EMAIL:secret-JIRA_API_TOKEN");
     assert_eq!(issue.json()["fields"]["description"]["content"][0]["content"][0]["text"], "boom");
     assert_eq!(issue.json()["fields"].get("priority"), None);
-    let github = vendors.came("POST /github/repos/acme/robots/issues ");
+    let github = vendors.only("POST /github/repos/acme/robots/issues ");
     assert_eq!((github.header("accept"), github.header("x-github-api-version")), (Some("application/vnd.github+json"), Some("2022-11-28")));
     assert!(github.header("user-agent").is_some(), "GitHub refuses requests without one");
-    let alert = vendors.came("POST /pagerduty/enqueue ");
+    let alert = vendors.only("POST /pagerduty/enqueue ");
     assert_eq!((&alert.json()["routing_key"], alert.header("authorization")), (&json!("secret-PAGERDUTY_ROUTING_KEY"), None));
-    assert_eq!(vendors.came("POST /openai/images/generations ").json()["model"], "dall-e-3");
-    let login = vendors.came("POST /login/token ");
+    assert_eq!(vendors.only("POST /openai/images/generations ").json()["model"], "dall-e-3");
+    let login = vendors.only("POST /login/token ");
     for part in ["grant_type=client_credentials", "audience=zeebe.camunda.io", "client_id=secret-CAMUNDA_CLIENT_ID"] {
         assert!(login.body.contains(part), "{part} in {}", login.body);
     }
-    let message = vendors.came("POST /camunda/v2/messages/publication ");
+    let message = vendors.only("POST /camunda/v2/messages/publication ");
     assert_eq!(bearer(&message).as_deref(), Some("Bearer camunda-access-token"));
     assert_eq!(message.json()["timeToLive"], 3_600_000);
 

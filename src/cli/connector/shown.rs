@@ -121,12 +121,12 @@ impl Shown<'_> {
             for (name, value) in headers(response, self.access) {
                 out.line(&paint(DIM, &clean(&format!("{name}: {value}"))))?;
             }
-            if !response.body.is_null() {
-                body(&self.access.mask_value(&response.body), out)?;
+            if !response.body().is_null() {
+                body(&self.access.mask_value(response.body()), out)?;
             }
         }
         match &self.outcome.result {
-            Ok(value) if self.outcome.response.as_ref().is_some_and(|response| response.body != *value) => {
+            Ok(value) if self.outcome.response.as_ref().is_some_and(|response| response.body() != value) => {
                 out.line("")?;
                 out.text(&paint(STRONG, "output"))?;
                 body(&self.access.mask_value(value), out)
@@ -142,10 +142,10 @@ impl Shown<'_> {
 
 fn headers(response: &CallResponse, access: &Access) -> Vec<(String, String)> {
     let shown = |name: &str, value: &str| if SECRET_HEADERS.contains(&name) { MASK.to_owned() } else { access.mask(value) };
-    response.headers.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect()
+    response.headers().map(|(name, value)| (name.to_owned(), shown(name, value))).collect()
 }
 
 fn response_json(response: &CallResponse, access: &Access) -> Value {
     let headers: Map<String, Value> = headers(response, access).into_iter().map(|(name, value)| (name, Value::String(value))).collect();
-    json!({"status": response.status, "headers": headers, "body": access.mask_value(&response.body)})
+    json!({"status": response.status, "headers": headers, "body": access.mask_value(response.body())})
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::list;
-use crate::cli::output::{BAD, GOOD, Out, Stop, clean, paint};
+use crate::cli::output::{BAD, GOOD, Out, Stop, paint};
+use crate::cli::test::show_result;
 use crate::cli::{NO, YES, setup};
 use crate::clock::Clock;
 use crate::connectors::{ConnectorTestReport, Connectors};
@@ -69,13 +70,5 @@ fn of_file(path: &Path) -> Result<Connectors, Stop> {
 
 /// A test and what came of it.
 pub(in crate::cli) fn show(report: &ConnectorTestReport, out: &mut Out) -> Result<(), Stop> {
-    let name = format!("{} > {}", clean(&report.connector), clean(&report.name));
-    if report.passed {
-        return if out.verbosity() < 0 { Ok(()) } else { out.line(&format!("{}   {name}", paint(GOOD, "ok"))) };
-    }
-    out.line(&format!("{} {name}", paint(BAD, "FAIL")))?;
-    for line in report.why.as_deref().unwrap_or_default().lines() {
-        out.line(&format!("       {}", clean(line)))?;
-    }
-    Ok(())
+    show_result(&report.connector, &report.name, report.passed, report.why.as_deref(), out)
 }

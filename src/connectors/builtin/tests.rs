@@ -66,7 +66,7 @@ fn items_are_added_with_the_inputs_and_defaults_that_people_know() {
         let operation = one.operations.get(operation).unwrap();
         let access = Access::new("orchestrator".into(), config(&one), std::collections::BTreeMap::new(), Vec::new());
         let input = operation.input(with.as_object().unwrap(), &config(&one), &At::root("with")).unwrap();
-        let response = CallResponse { status, headers: std::collections::BTreeMap::new(), body };
+        let response = CallResponse::new(status, [], body);
         one.outcome(operation, &input, &access, &response, Timestamp::EPOCH)
     };
     let added = meaning("add_queue_item", json!({"queueName": "Q"}), 201, json!({"Id": 5, "Status": "New", "Key": "k"}));
@@ -145,7 +145,7 @@ fn connections_of_integration_service_stand_beside_orchestrator() {
     let access = Access::new("orchestrator".into(), config(&one), std::collections::BTreeMap::new(), Vec::new());
     for (code, again) in [(json!("429"), true), (json!(503), true), (json!("404"), false), (json!(401), false)] {
         let body = json!({"requestId": "r", "message": "m", "providerMessage": "too much", "providerErrorCode": code});
-        let response = CallResponse { status: 400, headers: std::collections::BTreeMap::new(), body };
+        let response = CallResponse::new(400, [], body);
         match one.outcome(operation, &json!({}), &access, &response, Timestamp::EPOCH) {
             Meaning::Retry(why) => assert!(again && why.contains("too much"), "{code}: {why}"),
             Meaning::Dead(why) => assert!(!again && why.contains("too much"), "{code}: {why}"),

@@ -61,7 +61,7 @@ fn walk(
         let (body, rows, link) = service(&url);
         asked.push(url.replace("https://api.example/v1/items", ""));
         let headers = if link.is_empty() { BTreeMap::new() } else { BTreeMap::from([("link".to_owned(), link.to_owned())]) };
-        let response = CallResponse { status: 200, headers, body };
+        let response = CallResponse::new(200, headers, body);
         let scope = Scope::new().bind("config", &config).bind("input", &input);
         match pages.after(&response, &rows, &scope) {
             Ok(Next::Ask(next)) => assert_eq!(&*next, pages.request()),

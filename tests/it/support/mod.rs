@@ -5,6 +5,7 @@ mod disk;
 mod endpoint;
 pub(crate) mod lives;
 mod peer;
+mod service;
 mod tls;
 
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ pub(crate) use daemon::{Daemon, Folder};
 pub(crate) use disk::{Disk, skip};
 pub(crate) use endpoint::{Endpoint, Manner};
 pub(crate) use peer::{Sandbox, start_sandbox, start_sandbox_as};
+pub(crate) use service::{Came, Reply, Service};
 pub(crate) use tls::{EXPIRED, GOOD, ROOT, SELF_SIGNED, TlsEndpoint, no_tls};
 
 /// The secret of the webhook in all tests.
