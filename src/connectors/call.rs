@@ -295,9 +295,9 @@ pub(super) fn pruned(tree: &Tree, mut value: Value) -> Value {
 fn prune(tree: &Tree, value: &mut Value) {
     match (tree, value) {
         (Tree::Map(entries), Value::Object(map)) => {
-            // Rendered in the order of the tree.
-            let mut trees = entries.iter();
-            map.retain(|key, value| match trees.find(|(name, _)| name == key) {
+            // Rendered in the order of the tree: the next one is the one.
+            let mut next = entries.iter();
+            map.retain(|key, value| match next.find(|(name, _)| name == key).or_else(|| entries.iter().find(|(name, _)| name == key)) {
                 Some((_, Tree::Text(_))) => !value.is_null(),
                 Some((_, tree)) => {
                     prune(tree, value);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine;
-use serde_json::{Value, json};
+use serde_json::json;
 use tripline::connectors::{Connectors, Test, Tested};
 use tripline::fault::SourceText;
 use tripline::time::Timestamp;
