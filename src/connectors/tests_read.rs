@@ -112,7 +112,11 @@ fn tested(fields: &Fields<'_>, operations: Option<&Operations>, triggers: Option
                     refuse(&["with", "delivery"], faults).then_some(Tested::Poll(name.into(), cursor))
                 }
                 TriggerKind::Webhook(_) => {
-                    let node = fields.require("delivery", "a test of a webhook", faults)?;
+                    let Some(node) = fields.get("delivery") else {
+                        let fault = Fault::error("missing-key", fields.place.clone(), "a test of a webhook has no `delivery`");
+                        faults.push(fault.help("add `delivery: {headers, body}` with what the service sends"));
+                        return None;
+                    };
                     let inner = Fields::read(node, "`delivery`", &shapes::DELIVERY, faults)?;
                     let body = inner.require("body", "`delivery`", faults)?.to_json();
                     let delivered = Delivered { headers: headers(&inner), body };

@@ -11,7 +11,7 @@ use super::shapes::CALL;
 use super::values::object;
 use crate::connectors::{Connector, ORCHESTRATOR, Operation};
 use crate::expr::{At, Scope, Tree};
-use crate::fault::{Fault, nearest};
+use crate::fault::{Fault, Place, nearest};
 use crate::yaml::{Fields, Node};
 
 /// `call` as written.
@@ -66,7 +66,23 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<CallAction>
         return None;
     };
     let with = with?;
+    let lacks = std::iter::once(&connector).chain(&of_orchestrators).any(|one| one.lacks_folder(&operation.name));
+    if let Some(place) = folder_missing(&with, &fields).filter(|_| lacks) {
+        let message = format!("`{}` is of a folder, and none is said: Orchestrator refuses that with error 1101", operation.name);
+        decoder.error_help("missing-folder", &place, message, "add `folder: PATH` to `with`, or `folder:` to the orchestrator");
+        return None;
+    }
     inputs(&operation, &with, &fields, decoder).then_some(CallAction { connector, of_orchestrators, operation, with })
+}
+
+/// Inputs of which one names the folder.
+const FOLDERS: [&str; 3] = ["folder", "organizationUnitId", "folderKey"];
+
+/// Where a folder would have to be said, if none is. Of an input that is one `${…}` nothing is known.
+fn folder_missing(with: &Tree, fields: &Fields<'_>) -> Option<Place> {
+    let Tree::Map(entries) = with else { return None };
+    let said = entries.iter().any(|(name, _)| FOLDERS.contains(&&**name));
+    (!said).then(|| fields.get("with").or(fields.get("operation")).map_or(fields.place, |node| &node.place).clone())
 }
 
 /// What can be said of the input before it is rendered.

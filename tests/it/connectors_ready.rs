@@ -100,6 +100,31 @@ fn each_trigger_has_a_test_and_a_word_on_what_it_is() {
 }
 
 #[test]
+fn the_sources_of_the_documentation_find_their_triggers() {
+    for (page, begin) in [
+        ("docs/connectors.md", "# tripline.yaml\nconnectors:\n  files: connectors/\n  config: {servicenow"),
+        ("connectors/README.md", "sources:\n"),
+    ] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("a page");
+        let begin = text.find(begin).unwrap_or_else(|| panic!("{page} has no such example"));
+        let example = &text[begin..begin + text[begin..].find("```").expect("its end")];
+        let folder = Folder::new("http://127.0.0.1:9");
+        let rest = "connectors: {files: connectors/, config: {servicenow: {url: \"https://acme.service-now.com\"}}}\n";
+        let text = if example.contains("connectors:\n") { example.to_owned() } else { format!("{example}{rest}") };
+        folder.write("tripline.yaml", &text);
+        std::fs::create_dir(folder.path("connectors")).expect("a folder");
+        for name in ["servicenow.yaml", "pagerduty.yaml"] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors").join(name);
+            std::fs::copy(file, folder.path("connectors").join(name)).expect("copied");
+        }
+        folder.rule("any", "rule: any\nevents: incidents.updated\nsteps: [{emit: {type: acme.seen}}]\n");
+        let output = folder.output(&["check"]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("2 sources"), "{page}: {said}");
+    }
+}
+
+#[test]
 fn the_list_of_them_is_complete() {
     let page = include_str!("../../connectors/README.md");
     let (connectors, _) = Connectors::load(&files(), None);

@@ -221,7 +221,7 @@ async fn each_row_comes_once_whatever_kills_and_faults_come_between() {
     let mut daemon = Daemon::start(&folder).await;
     until_read(&daemon).await;
     assert_eq!(told(&daemon).await, BTreeMap::new());
-    let wrongs = [Wrong::Status(503), Wrong::Closed, Wrong::Truncated, Wrong::Html, Wrong::Status(429), Wrong::Status(500)];
+    let wrongs = [Wrong::Status(503), Wrong::Closed, Wrong::Truncated, Wrong::Html, Wrong::Status(502), Wrong::Status(500)];
     let mut expected = BTreeMap::new();
     for round in 0..6_u64 {
         for id in (100 + round * 10)..(100 + round * 10 + 8) {
@@ -276,7 +276,7 @@ async fn a_row_without_what_it_needs_stops_its_source_and_nothing_is_passed_over
     until("the gap grows", async || (!daemon.get("/metrics").await.as_str().expect("text").contains(gap)).then_some(())).await;
     crm.put(contact(2, 0, 0));
     until("both are told", async || (told(&daemon).await.len() == 2).then_some(())).await;
-    assert_eq!(shown(&daemon).await["failure"], Value::Null);
+    until("it is read well again", async || shown(&daemon).await["failure"].is_null().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -289,13 +289,13 @@ async fn a_reload_begins_ends_and_goes_on_with_triggers() {
     let with = std::fs::read_to_string(folder.path("tripline.yaml")).expect("text");
     folder.write("tripline.yaml", &with.replace(POLL, ""));
     assert_eq!(daemon.post("/api/v1/reload").await.0, 200);
-    assert_eq!(shown(&daemon).await, Value::Null);
+    until("it is read no more", async || shown(&daemon).await.is_null().then_some(())).await;
     // What comes meanwhile is brought when the source is there again.
     crm.put(contact(2, 0, 0));
     folder.write("tripline.yaml", &with.replace("every: 1s", "every: 2s"));
     assert_eq!(daemon.post("/api/v1/reload").await.0, 200);
     until("it is told", async || told(&daemon).await.contains_key(&("crm.created".to_owned(), 2)).then_some(())).await;
-    assert_eq!(shown(&daemon).await["every"], "2s");
+    until("it is shown as it is now", async || (shown(&daemon).await["every"] == "2s").then_some(())).await;
     assert!(!told(&daemon).await.contains_key(&("crm.created".to_owned(), 1)));
     // A connector's file that loses the trigger is refused, and the old one stays.
     folder.write("connectors/crm.yaml", &connector().replace("  contact:\n", "  person:\n"));

@@ -62,6 +62,18 @@ impl Connector {
     pub fn orchestrator(&self) -> Option<&str> {
         self.name.strip_prefix(ORCHESTRATOR)?.strip_prefix(':')
     }
+
+    /// Whether a call of this operation must say a folder: it is of a folder, and the orchestrator has none of its own. What is
+    /// known of an orchestrator without its URL says nothing.
+    #[must_use]
+    pub fn lacks_folder(&self, operation: &str) -> bool {
+        let set = |name: &str| match self.config.iter().find(|field| *field.name == *name)?.value.as_ref()? {
+            ConfigValue::Plain(Value::String(text)) => Some(text.as_str()).filter(|text| !text.is_empty()),
+            _ => None,
+        };
+        let of_a_folder = matches!(self.auth, Auth::Orchestrator) && !table::OF_THE_TENANT.contains(&operation);
+        of_a_folder && set("url").is_some() && set("folder_header").is_none()
+    }
 }
 
 /// The connector before it knows an orchestrator; read once.

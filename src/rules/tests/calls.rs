@@ -96,3 +96,33 @@ fn a_call_of_orchestrator_goes_to_the_one_of_the_event() {
         RuleSet::load(&[file("look.yaml", &rule("orchestrator").replace("get_folders", "get_foldres"))], &of(&both), &no_samples);
     assert!(faults.iter().any(|fault| fault.code == "unknown-operation"), "{faults:?}");
 }
+
+#[test]
+fn a_call_that_needs_a_folder_and_says_none_is_refused_before_orchestrator_would() {
+    let known = |folder: Option<&str>, url: &str| {
+        let folder = folder.map(|path| ("X-UIPATH-FolderPath-Encoded".to_owned(), path.to_owned()));
+        let site = OrchestratorSite { name: "prod".into(), url: url.to_owned(), tenant: None, folder };
+        Known { connectors: Connectors::default().with_orchestrators(&[site]), ..known() }
+    };
+    let faults = |operation: &str, with: &str, known: &Known| {
+        let call = format!("{{connector: orchestrator, operation: {operation}, with: {with}}}");
+        let text = format!("rule: look\nevents: queueItem.transactionFailed\nsteps: [{{call: {call}}}]\n");
+        let (_, faults) = RuleSet::load(&[file("look.yaml", &text)], known, &no_samples);
+        faults.iter().map(crate::fault::Fault::one_line).collect::<Vec<_>>()
+    };
+    let url = "https://o.example.com";
+    let told = faults("get_jobs", "{top: 1}", &known(None, url));
+    assert!(told.len() == 1 && told[0].contains("1101") && told[0].contains("look.yaml:3:"), "{told:?}");
+    for (operation, with, known) in [
+        ("get_jobs", "{top: 1}", known(Some("Finance"), url)),
+        ("get_jobs", "{top: 1, folder: Finance}", known(None, url)),
+        ("get_jobs", "{organizationUnitId: 7}", known(None, url)),
+        ("get_jobs", "{folderKey: '${item.Key}'}", known(None, url)),
+        ("get_jobs", "'${content}'", known(None, url)),
+        ("get_folders", "{top: 1}", known(None, url)),
+        // What a run of an older generation is read with.
+        ("get_jobs", "{top: 1}", known(None, "")),
+    ] {
+        assert_eq!(faults(operation, with, &known), Vec::<String>::new(), "{operation} {with}");
+    }
+}
