@@ -1,6 +1,6 @@
 # Everything a person or CI needs. `make test` installs what the tests need beyond cargo, where it may.
 
-.PHONY: demo test crash flood soak fuzz corpus bench image deny lint fmt doc
+.PHONY: demo test crash flood soak fuzz corpus bench image start deny lint fmt doc
 
 demo:
 	cargo run --release -- demo
@@ -46,6 +46,22 @@ scale:
 # The image, built and run without a Docker daemon. Needs root and buildah; says so where they are missing.
 image:
 	TRIPLINE_IMAGE=1 cargo test --locked --test it deploy::the_image_takes -- --nocapture
+
+# Writes start.txt anew: the functions that run until the daemon waits for its first event, as valgrind's callgrind sees them.
+START_SECONDS ?= 60
+start:
+	CARGO_PROFILE_RELEASE_STRIP=none cargo build --release --locked --target-dir target/start
+	dir=$$(mktemp -d) && cd $$dir && mkdir rules && secret=a-secret-of-this-start-and-no-other && \
+	printf '%s\n' 'rule: never' 'events: queueItem.added' 'match: {QueueItem: {Reference: [none]}}' \
+		'steps: [{http: {method: POST, url: "http://127.0.0.1:9/never", body: {}}}]' > rules/never.yaml && \
+	printf '%s\n' 'listen: 127.0.0.1:0' 'admin: 127.0.0.1:0' 'state: state' 'rules: rules/' \
+		"orchestrators: {o: {url: 'http://127.0.0.1:9', edition: standalone, auth: {token: $$secret}, folder: F}}" \
+		"sources: {hook: {webhook: {orchestrator: o, secrets: [$$secret]}}}" > tripline.yaml && { \
+		timeout $(START_SECONDS) valgrind --tool=callgrind --demangle=no --callgrind-out-file=start.out \
+			$(CURDIR)/target/start/release/tripline run; \
+		{ grep '^#' $(CURDIR)/start.txt; grep -ao 'fn=([0-9]*) _\(ZN\|R\)[^ ]*' start.out \
+			| sed 's/.* //; s/17h[0-9a-f]\{16\}E.*/*/; s/Cs[0-9A-Za-z]*_/Cs*_/g' | grep '\*' | LC_ALL=C sort -u; } > start.new; \
+	} && mv start.new $(CURDIR)/start.txt && rm -r $$dir
 
 # Licences, sources and banned crates of all dependencies (cargo install cargo-deny).
 deny:

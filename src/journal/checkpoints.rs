@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::event::RunId;
+use crate::journal::backward;
 use crate::journal::format::Position;
 use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, RunHead, Standing, VALUE_MAX, run_head};
 use crate::journal::tally::{self, Beside};
@@ -174,9 +175,7 @@ impl Checkpoints {
 
     /// Rows whose key begins with `prefix` and is smaller than `before`, largest first: at most `max` stored parts.
     pub(super) fn before(&self, prefix: u8, before: Option<&[u8]>, max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let end = before.map_or_else(|| vec![prefix + 1], <[u8]>::to_vec);
-        let range = vec![prefix]..end;
-        self.guarded(|| self.db.range(range).rev().take(max).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
+        self.guarded(|| backward::largest(&self.db, prefix, before, max))
     }
 
     /// Writes rows in one batch, with what stands beside those of runs; `standing` with them says that everything up to

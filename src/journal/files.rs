@@ -10,6 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Zeros are written in pieces of so many bytes.
+const ZEROS_BYTES: usize = 1 << 18;
+
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileOp {
@@ -91,12 +94,12 @@ impl Files {
 
     /// Writes zeros in `from..to`, so that the blocks are there and written.
     pub(super) fn zero(&self, file: &File, path: &Path, from: u64, to: u64) -> io::Result<()> {
-        const ZEROS: &[u8] = &[0; 1 << 18];
         self.ask(FileOp::Reserve, path)?;
+        let zeros = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(ZEROS_BYTES)];
         let mut at = from;
         while at < to {
-            let count = (to - at).min(ZEROS.len() as u64) as usize;
-            file.write_all_at(&ZEROS[..count], at)?;
+            let count = (to - at).min(zeros.len() as u64) as usize;
+            file.write_all_at(&zeros[..count], at)?;
             at += count as u64;
         }
         Ok(())

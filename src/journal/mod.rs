@@ -18,6 +18,7 @@
 
 mod ahead;
 mod awaits;
+mod backward;
 mod carried;
 mod carry;
 mod checkpoints;
