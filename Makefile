@@ -57,8 +57,9 @@ start:
 	printf '%s\n' 'listen: 127.0.0.1:0' 'admin: 127.0.0.1:0' 'state: state' 'rules: rules/' \
 		"orchestrators: {o: {url: 'http://127.0.0.1:9', edition: standalone, auth: {token: $$secret}, folder: F}}" \
 		"sources: {hook: {webhook: {orchestrator: o, secrets: [$$secret]}}}" > tripline.yaml && { \
+		(sleep $$(($(START_SECONDS) / 2)); $(CURDIR)/target/start/release/tripline healthcheck -c tripline.yaml) & \
 		timeout $(START_SECONDS) valgrind --tool=callgrind --demangle=no --callgrind-out-file=start.out \
-			$(CURDIR)/target/start/release/tripline run; \
+			$(CURDIR)/target/start/release/tripline run -c tripline.yaml; \
 		{ grep '^#' $(CURDIR)/start.txt; grep -ao 'fn=([0-9]*) _\(ZN\|R\)[^ ]*' start.out \
 			| sed 's/.* //; s/17h[0-9a-f]\{16\}E.*/*/; s/Cs[0-9A-Za-z]*_/Cs*_/g' | grep '\*' | LC_ALL=C sort -u; } > start.new; \
 	} && mv start.new $(CURDIR)/start.txt && rm -r $$dir
