@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -75,7 +74,8 @@ fn bare_appends(dir: &Path, group: usize, records: usize) -> f64 {
     rate
 }
 
-/// `callers` tasks that hand in a delivery and wait for its answer, again and again; deliveries per second.
+/// `callers` tasks that hand in a delivery and wait for its answer, again and again; deliveries per second. The deliveries are
+/// there when the time begins, as the bytes of the bare file are.
 fn journal(callers: usize, records: usize) -> f64 {
     let place = tempfile::tempdir_in(".").unwrap();
     let options = Options { segment_bytes: 64 << 20, clock: Clock::system(), boot_id: "bench".to_owned() };
@@ -83,19 +83,18 @@ fn journal(callers: usize, records: usize) -> f64 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let data = Arc::new(serde_json::json!({"Queue": {"Name": "Invoices"}, "QueueItem": {"Id": 1, "Reference": "A-1"}}));
     let body = Bytes::from(vec![b'x'; BODY]);
-    let next = Arc::new(AtomicU64::new(0));
+    let mut shares: Vec<Vec<Delivery>> = (0..callers).map(|_| Vec::with_capacity(records / callers + 1)).collect();
+    for number in 0..records {
+        shares[number % callers].push(delivery(number as u64, Arc::clone(&data), body.clone()));
+    }
     let started = Instant::now();
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..callers {
-            let (journal, data, body, next) = (journal.clone(), Arc::clone(&data), body.clone(), Arc::clone(&next));
+        for share in shares {
+            let journal = journal.clone();
             tasks.spawn(async move {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= records as u64 {
-                        return;
-                    }
-                    let accepted = journal.accept(delivery(number, Arc::clone(&data), body.clone())).await.unwrap();
+                for delivery in share {
+                    let accepted = journal.accept(delivery).await.unwrap();
                     assert_eq!(accepted.events.len(), 1);
                 }
             });

@@ -111,7 +111,7 @@ pub async fn run(admin: Admin, listener: Listener, stop: CancellationToken) {
     let gate = Arc::new(gate::Gate::new(bound.or(configured(&admin.address)), admin.token.clone()));
     let api = Api { admin, streams: Arc::new(Semaphore::new(STREAMS_MAX)), stop: stop.clone() };
     let router = TowerToHyperService::new(routes::router(Arc::new(api)));
-    let service = move |_, request| {
+    let service = move |_, request, _| {
         let (gate, router) = (Arc::clone(&gate), router.clone());
         async move {
             let mut answer = match admitted(&gate, request).await {

@@ -150,6 +150,12 @@ impl<'t> Tree<'t> {
 pub struct Fields<'t>(Vec<(Cow<'t, str>, Tree<'t>)>);
 
 impl<'t> Fields<'t> {
+    /// None yet, with room for `count`.
+    #[must_use]
+    pub fn with_room(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
     /// The value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Tree<'t>> {

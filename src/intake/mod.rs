@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::config::{Limits, WebhookSource};
 use crate::event::{Change, Verified, Via};
 use crate::hooks::Eye;
-use crate::http::server::{Answer, Listener, Peer, RequestId, ServerLimits, json, serve};
+use crate::http::server::{Answer, Listener, Patience, Peer, RequestId, ServerLimits, json, serve};
 use crate::journal::{Accepted, AppendError, Delivery, Journal};
 use crate::normalize::services;
 use crate::normalize::{SourceView, reading};
@@ -100,9 +100,9 @@ pub async fn run(intake: Intake, listener: Listener, stop: CancellationToken) {
         // Nobody changes limits any more; those of the listener stay as they are.
         changed.closed().await;
     };
-    let service = move |peer, request| {
+    let service = move |peer, request, patience| {
         let desk = Arc::clone(&desk);
-        async move { desk.handle(peer, request).await }
+        async move { desk.handle(peer, request, patience).await }
     };
     tokio::select! {
         () = serve(listener, server_limits, service, stop) => {}
@@ -166,13 +166,13 @@ impl Desk {
         self.in_force.store(Arc::new(new));
     }
 
-    async fn handle(&self, peer: Peer, request: Request<Incoming>) -> Answer {
+    async fn handle(&self, peer: Peer, request: Request<Incoming>, patience: Patience) -> Answer {
         let begun = Instant::now();
         let (head, body) = request.into_parts();
         let source = self.intake.routes.load().get(head.uri.path()).cloned();
         let address = peer::address(&peer, &head.headers, source.as_ref().map_or(0, |s| s.config.trusted_proxies));
         let delivered = match &source {
-            Some(source) => self.deliver(source, address, &head, body, begun + self.hold).await,
+            Some(source) => self.deliver(source, address, &head, body, (&patience, begun + self.hold)).await,
             None => Err(admission::without_source(&head)),
         };
         match delivered {
@@ -186,19 +186,19 @@ impl Desk {
         }
     }
 
-    /// `give_up` is when waiting ends.
+    /// `give_up` is when waiting ends, by `patience`.
     async fn deliver(
         &self,
         source: &Arc<ReadySource>,
         address: Option<IpAddr>,
         head: &Parts,
         body: Incoming,
-        give_up: Instant,
+        (patience, give_up): (&Patience, Instant),
     ) -> Result<Answer, Refusal> {
         let declared = hyper::body::Body::size_hint(&body).exact();
         let InForce { limits, memory } = &*self.in_force.load_full();
         admission::check(head, declared, &source.config, address, limits.body)?;
-        let (body, memory) = body::read(body, limits, memory, give_up).await?;
+        let (body, memory) = body::read(body, limits, memory, (patience, give_up)).await?;
         let (read, received) = (Instant::now(), self.intake.clock.now());
         let checked = match self.check(source, &head.headers, &body, received, address).await? {
             Examined::Delivery(checked) => checked,
@@ -228,11 +228,12 @@ impl Desk {
             changes: checked.changes,
         };
         let journal = self.journal(give_up).await?;
-        let accepted = match tokio::time::timeout_at(give_up, journal.accept_unmet(delivery, unmet)).await {
-            Ok(Ok(accepted)) => accepted,
-            Ok(Err(AppendError::Full(_))) => return Err(Refusal::Full),
-            Ok(Err(AppendError::Ended(_))) => return Err(Refusal::Ended),
-            Err(_) => return Err(Refusal::Slow),
+        let kept = std::pin::pin!(journal.accept_unmet(delivery, unmet));
+        let accepted = match patience.until(give_up, kept).await {
+            Some(Ok(accepted)) => accepted,
+            Some(Err(AppendError::Full(_))) => return Err(Refusal::Full),
+            Some(Err(AppendError::Ended(_))) => return Err(Refusal::Ended),
+            None => return Err(Refusal::Slow),
         };
         drop(memory);
         if let Some(event_type) = &event_type {

@@ -77,12 +77,15 @@ impl Files {
     }
 
     /// Has the file system keep space for `from..to` without writing it: what is there reads as zeros. Where it cannot do
-    /// that, zeros are written.
+    /// that, zeros are written and synced, because it may find only then that there is no space for them.
     pub(super) fn reserve(&self, file: &File, path: &Path, from: u64, to: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         self.ask(FileOp::Reserve, path)?;
         match fallocate(file, FallocateFlags::empty(), from, to.saturating_sub(from)) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.zero(file, path, from, to),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.zero(file, path, from, to)?;
+                self.sync(file, path)
+            }
             Ok(()) => Ok(()),
             Err(error) => {
                 // What some file systems took before they found too little: others need it, we cannot use it.

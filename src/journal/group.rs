@@ -59,6 +59,7 @@ pub(super) struct Group<'m> {
 }
 
 /// A finished group.
+#[derive(Default)]
 pub(super) struct Formed {
     pub(super) buffer: Vec<u8>,
     pub(super) records: Vec<(Position, Record)>,
@@ -66,6 +67,14 @@ pub(super) struct Formed {
 }
 
 impl Formed {
+    /// Its memory, for the next one.
+    pub(super) fn emptied(mut self) -> Self {
+        self.buffer.clear();
+        self.records.clear();
+        self.indexed.clear();
+        self
+    }
+
     /// How many events it holds.
     pub(super) fn events(&self) -> usize {
         self.indexed.iter().filter(|added| matches!(added, Indexed::Event { .. })).count()
@@ -121,21 +130,14 @@ impl Found {
 }
 
 impl<'m> Group<'m> {
-    /// Begins a group at `base` of the open segment, in a buffer that is used again.
-    pub(super) fn begin(
-        memory: &'m mut Memory,
-        head: SegmentHead,
-        file: Arc<File>,
-        base: u64,
-        now: Timestamp,
-        mut buffer: Vec<u8>,
-    ) -> Self {
-        buffer.clear();
+    /// Begins a group at `base` of the open segment, in the memory of an earlier one.
+    pub(super) fn begin(memory: &'m mut Memory, head: SegmentHead, file: Arc<File>, base: u64, now: Timestamp, spare: Formed) -> Self {
+        let Formed { mut buffer, records, indexed } = spare.emptied();
         buffer.resize(GROUP_HEAD, 0);
         let mut random = [0; 16];
         // Without randomness ids still rise; they are then easier to guess, which nothing depends on.
         let random = getrandom::fill(&mut random).map_or(0, |()| u128::from_le_bytes(random));
-        Self { memory, head, file, base, buffer, count: 0, now, random, records: Vec::new(), indexed: Vec::new() }
+        Self { memory, head, file, base, buffer, count: 0, now, random, records, indexed }
     }
 
     fn put(&mut self, kind: Kind, payload: impl FnOnce(&mut Vec<u8>)) -> Position {
@@ -338,15 +340,15 @@ impl<'m> Group<'m> {
         Some(Found { bytes, seed, at })
     }
 
-    /// Closes the group; `None` when there is nothing in it.
-    pub(super) fn finish(mut self, number: u64) -> (Option<Formed>, Vec<u8>) {
+    /// Closes the group; an error, which gives the memory back, when there is nothing in it.
+    pub(super) fn finish(mut self, number: u64) -> Result<Formed, Formed> {
+        let formed = |buffer| Formed { buffer, records: self.records, indexed: self.indexed };
         if self.count == 0 {
-            return (None, self.buffer);
+            return Err(formed(self.buffer));
         }
         GroupHead::write(number, self.count, &mut self.buffer, self.head.seed());
         debug_assert!(self.buffer.len() > GROUP_HEAD + FRAME_HEAD);
-        let formed = Formed { buffer: self.buffer, records: self.records, indexed: self.indexed };
-        (Some(formed), Vec::new())
+        Ok(formed(self.buffer))
     }
 }
 

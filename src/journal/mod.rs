@@ -63,6 +63,7 @@ mod runs;
 mod scan;
 mod segment;
 mod shared;
+mod sieve;
 mod state;
 mod stored;
 mod sweep;
@@ -182,21 +183,20 @@ impl Journal {
     ///
     /// # Errors
     /// Full, or ended; nothing was kept then.
-    pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, AppendError> {
-        self.accept_unmet(delivery, 0).await
+    pub fn accept(&self, delivery: Delivery) -> impl Future<Output = Result<Accepted, AppendError>> + Send {
+        self.accept_unmet(delivery, 0)
     }
 
     /// As [`Journal::accept`], with the rule generation none of whose rules can meet any of the delivery's events: while that
-    /// one is in force, the router need not read them.
+    /// one is in force, the router need not read them. It is encoded at once, so that who waits holds little.
     ///
     /// # Errors
     /// Full, or ended; nothing was kept then.
-    pub async fn accept_unmet(&self, delivery: Delivery, generation: u64) -> Result<Accepted, AppendError> {
-        self.accept_parcel(Parcel::of(delivery, generation, Vec::new())).await
+    pub fn accept_unmet(&self, delivery: Delivery, generation: u64) -> impl Future<Output = Result<Accepted, AppendError>> + Send {
+        self.accept_parcel(Box::new(Parcel::of(delivery, generation, Vec::new())))
     }
 
-    async fn accept_parcel(&self, parcel: Parcel) -> Result<Accepted, AppendError> {
-        let parcel = Box::new(parcel);
+    async fn accept_parcel(&self, parcel: Box<Parcel>) -> Result<Accepted, AppendError> {
         let mut parcel = self.ask(|answer| Op::Accept(parcel, answer)).await?;
         Ok(std::mem::take(&mut parcel.accepted))
     }
@@ -208,7 +208,7 @@ impl Journal {
     /// Full (also for a value over its limits), or ended; nothing was kept then.
     pub async fn accept_keeping(&self, delivery: Delivery, kept: Vec<Kept>) -> Result<Accepted, AppendError> {
         kept.iter().try_for_each(Kept::check)?;
-        self.accept_parcel(Parcel::of(delivery, 0, kept)).await
+        self.accept_parcel(Box::new(Parcel::of(delivery, 0, kept))).await
     }
 
     /// As [`Journal::accept_keeping`], with events that no rule is to run for.
@@ -217,7 +217,7 @@ impl Journal {
     /// Full, or ended; nothing was kept then.
     pub async fn accept_late(&self, delivery: Delivery, kept: Vec<Kept>) -> Result<Accepted, AppendError> {
         kept.iter().try_for_each(Kept::check)?;
-        self.accept_parcel(Parcel { late: true, ..Parcel::of(delivery, 0, kept) }).await
+        self.accept_parcel(Box::new(Parcel { late: true, ..Parcel::of(delivery, 0, kept) })).await
     }
 
     /// Records facts of a run in order, in one group.

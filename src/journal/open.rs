@@ -14,7 +14,7 @@ use crate::journal::drain::Drain;
 use crate::journal::events::routable_after;
 use crate::journal::files::Files;
 use crate::journal::format::{FORMAT, HeadError, Position, SEGMENT_HEAD};
-use crate::journal::group::Memory;
+use crate::journal::group::{Formed, Memory};
 use crate::journal::index::{self, Summary};
 use crate::journal::lock::{self, failed};
 use crate::journal::marker::{self, Found, Marker};
@@ -350,7 +350,7 @@ impl Opening<'_> {
             pace: Pace::default(),
             drained: Instant::now(),
             meters: Meters::new(),
-            buffer: Vec::new(),
+            spare: Formed::default(),
             retire: Retire::default(),
             full: owed.clone().map(|why| (Instant::now(), 0, why)),
             reserve,

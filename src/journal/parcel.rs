@@ -15,6 +15,9 @@ use crate::runs::AwaitedKey;
 /// Fixed parts of a fold or a body, and heads of frames, generously.
 const FIXED: usize = 256;
 
+/// What an event's payload seldom is longer than.
+const EVENT: usize = 384;
+
 /// Where in an event's payload the fields stand that are filled in last.
 const EVENT_BACK: usize = 16;
 const EVENT_ELEMENT: usize = 20;
@@ -60,7 +63,7 @@ impl Parcel {
     pub(super) fn of(delivery: Delivery, unmet: u64, kept: Vec<Kept>) -> Self {
         let mut body_head = Vec::with_capacity(FIXED);
         put_body_head(&mut body_head, &delivery);
-        let mut events = Vec::with_capacity(FIXED * delivery.changes.len());
+        let mut events = Vec::with_capacity(EVENT * delivery.changes.len());
         let mut elements = Vec::with_capacity(delivery.changes.len());
         for change in &delivery.changes {
             put_event(&mut events, &delivery, change);

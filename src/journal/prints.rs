@@ -2,7 +2,7 @@
 //!
 //! Bounded: the oldest fingerprints go first, a table at a time. A table that is full never changes again and is packed: 8
 //! bytes a fingerprint instead of 20, with 37 bits of it. A hit is only a hint; the writer reads the record and compares the
-//! keys.
+//! keys. Once there is a full table, a [`Sieve`] says which of them are worth a look.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use crate::journal::files::Files;
 use crate::journal::format::Position;
 use crate::journal::printfile;
+use crate::journal::sieve::{Mask, Sieve, TABLES_MAX};
 use crate::journal::state::State;
 use crate::time::Timestamp;
 
@@ -23,8 +24,8 @@ const TABLE_KEYS: usize = (1 << 18) / 8 * 7;
 /// leave holes that are never given back.
 const SMALL_KEYS: usize = (1 << 15) / 8 * 7;
 
-/// How many tables there are at most.
-const TABLES: usize = 16;
+/// How many tables there are at most, with the one that is being filled.
+const TABLES: usize = TABLES_MAX;
 
 /// The most fingerprints kept; about 33 MB.
 const DEDUP_KEYS_MAX: usize = TABLE_KEYS * TABLES;
@@ -55,6 +56,8 @@ struct Table {
     since: Option<Timestamp>,
     /// The last segment that it refers to.
     last: u32,
+    /// Its bit in the sieve; none while there is no sieve.
+    bit: Mask,
 }
 
 /// A full table, sorted into buckets by the upper 15 bits of the fingerprints.
@@ -67,6 +70,8 @@ struct Packed {
     /// The last one.
     last: u32,
     since: Option<Timestamp>,
+    /// Its bit in the sieve.
+    bit: Mask,
 }
 
 /// More of a fingerprint and where its record is.
@@ -116,7 +121,7 @@ impl Packed {
             slots[*place as usize] = Slot { mark: mark(*print) | (at.segment - segment) << MARK_BITS, offset: at.offset };
             *place += 1;
         }
-        Some(Self { begins, slots, segment, last: table.last, since: table.since })
+        Some(Self { begins, slots, segment, last: table.last, since: table.since, bit: table.bit })
     }
 
     fn find(&self, print: u64, found: &mut Hits) {
@@ -138,7 +143,7 @@ impl Full {
     fn of(table: &mut Table) -> Self {
         let Some(packed) = Packed::of(table) else { return Self::AsItWas(std::mem::take(table)) };
         table.keys.clear();
-        table.since = None;
+        (table.since, table.bit) = (None, 0);
         Self::Packed(packed)
     }
 
@@ -146,6 +151,13 @@ impl Full {
         match self {
             Self::Packed(packed) => packed.find(print, found),
             Self::AsItWas(table) => found.extend(table.get(print)),
+        }
+    }
+
+    fn bit(&self) -> Mask {
+        match self {
+            Self::Packed(packed) => packed.bit,
+            Self::AsItWas(table) => table.bit,
         }
     }
 
@@ -178,6 +190,8 @@ pub(super) struct Prints {
     table: Table,
     /// Full tables, newest first.
     full: VecDeque<Full>,
+    /// Which tables may have a fingerprint; there since the first table was full.
+    sieve: Option<Sieve>,
     table_keys: usize,
     /// Segments up to here are no more: what refers to them is not found.
     dropped: u32,
@@ -223,14 +237,18 @@ impl Prints {
 
     /// With this many fingerprints per table.
     fn bounded(table_keys: usize) -> Self {
-        Self { table: Table::default(), full: VecDeque::new(), table_keys, dropped: 0, left_since: None, forgot: false }
+        Self { table: Table::default(), full: VecDeque::new(), sieve: None, table_keys, dropped: 0, left_since: None, forgot: false }
     }
 
     /// The records that may have this fingerprint, newest first.
     pub(super) fn get(&self, print: u64) -> Hits {
+        let tables = self.sieve.as_ref().map(|sieve| sieve.tables(print));
+        let may_have = |bit: Mask| tables.is_none_or(|tables| tables & bit != 0);
         let mut found = Hits::new();
-        found.extend(self.table.get(print));
-        self.full.iter().for_each(|table| table.find(print, &mut found));
+        if may_have(self.table.bit) {
+            found.extend(self.table.get(print));
+        }
+        self.full.iter().filter(|table| may_have(table.bit())).for_each(|table| table.find(print, &mut found));
         found.retain(|at| at.segment > self.dropped);
         found.sort_unstable_by(|a, b| b.cmp(a));
         found
@@ -239,18 +257,34 @@ impl Prints {
     /// Adds one; newer ones win.
     pub(super) fn insert(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
         if self.table.keys.len() >= self.table_keys {
-            self.forgot |= self.full.len() > TABLES - 2;
-            self.full.truncate(TABLES - 2);
-            self.full.push_front(Full::of(&mut self.table));
+            self.next_table();
         }
         if self.table.keys.len() == SMALL_KEYS.min(self.table_keys) {
             self.table.keys.reserve(self.table_keys - self.table.keys.len());
         }
         self.table.keys.insert(print, at.packed());
+        if let Some(sieve) = &mut self.sieve {
+            sieve.add(self.table.bit, print);
+        }
         self.table.last = self.table.last.max(at.segment);
         if let Some(received) = received {
             self.table.since = Some(self.table.since.map_or(received, |since| since.min(received)));
         }
+    }
+
+    /// Puts the table that was filled to the full ones; the oldest of those may have to go.
+    fn next_table(&mut self) {
+        let sieve = self.sieve.get_or_insert_with(|| {
+            let mut sieve = Sieve::new(self.table_keys);
+            self.table.bit = sieve.table();
+            self.table.keys.keys().for_each(|print| sieve.add(self.table.bit, *print));
+            sieve
+        });
+        let gone = self.full.drain((TABLES - 2).min(self.full.len())..).fold(0, |gone, table| gone | table.bit());
+        self.forgot |= gone != 0;
+        sieve.drop_tables(gone);
+        self.full.push_front(Full::of(&mut self.table));
+        self.table.bit = sieve.table();
     }
 
     /// How far back copies are recognised; `None` when there is nothing yet.
@@ -269,9 +303,16 @@ impl Prints {
         self.dropped = self.dropped.max(through);
         self.forgot = true;
         self.left_since = since;
+        let gone = self.full.iter().filter(|table| table.last() <= through).fold(0, |gone, table| gone | table.bit());
         self.full.retain(|table| table.last() > through);
         if self.table.last <= through {
-            self.table = Table::default();
+            self.table = Table { bit: self.table.bit, ..Table::default() };
+        }
+        if let Some(sieve) = &mut self.sieve {
+            sieve.drop_tables(gone);
+            if self.table.last <= through {
+                sieve.clear(self.table.bit);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::journal::fold::Record;
@@ -22,6 +23,9 @@ const GROUP_OPS_MAX: usize = 1024;
 
 /// Bytes in one group, unless a single operation needs more.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
+
+/// With more than this many to answer, the writer leaves it to the runtime of those who wait.
+const ANSWERS_SENT_HERE: usize = 4;
 
 /// The longest operation: a segment and one of these are addressed with 32 bits.
 const OP_BYTES_MAX: u64 = 1 << 30;
@@ -92,6 +96,45 @@ impl Reply {
     }
 }
 
+/// The answers of one group, while it is not on disk: whoever waits for one that is dropped learns that the journal has ended.
+pub(super) struct Answers(Vec<Reply>);
+
+impl Answers {
+    /// With room for so many.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
+    /// One more.
+    pub(super) fn push(&mut self, reply: Reply) {
+        self.0.push(reply);
+    }
+
+    /// Tells all of them that it went wrong.
+    pub(super) fn refuse(self, broken: &AppendError) {
+        self.0.into_iter().for_each(|reply| reply.send(Some(broken)));
+    }
+
+    /// Sends them: the group is on disk. Where there are many, a task in `runtime` does it: whoever waits there is woken for a
+    /// fraction of what it costs from outside, and the writer goes on meanwhile.
+    pub(super) fn send(self, runtime: Option<Handle>) {
+        let due = Due(self.0);
+        match runtime {
+            Some(runtime) if due.0.len() > ANSWERS_SENT_HERE => drop(runtime.spawn(async move { drop(due) })),
+            _ => drop(due),
+        }
+    }
+}
+
+/// Answers of a group that is on disk. They are sent when this is dropped: nobody is left waiting when a runtime ends with it.
+struct Due(Vec<Reply>);
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|reply| reply.send(None));
+    }
+}
+
 /// How the queue stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Gate {
@@ -104,6 +147,8 @@ enum Gate {
 
 struct Inner {
     ops: VecDeque<(Op, u64)>,
+    /// Where one of those waits who handed them in, if that is a runtime whose tasks run by themselves.
+    runtime: Option<Handle>,
     gate: Gate,
     /// Whether the writer sleeps: waking it costs a system call, which most operations need not pay.
     asleep: bool,
@@ -116,10 +161,19 @@ pub(super) struct Queue {
     places: Semaphore,
 }
 
+/// Operations for one group.
+pub(super) struct Batch {
+    pub(super) ops: Vec<Op>,
+    /// The sum of [`Op::bytes_at_most`].
+    pub(super) bytes: u64,
+    /// Where one of those waits who handed them in.
+    pub(super) runtime: Option<Handle>,
+}
+
 /// What the writer gets.
 pub(super) enum Taken {
-    /// Operations for one group, with the sum of [`Op::bytes_at_most`].
-    Ops(Vec<Op>, u64),
+    /// Operations for one group.
+    Ops(Batch),
     /// Nothing came in time.
     Nothing,
     /// Nothing will come any more.
@@ -130,7 +184,7 @@ pub(super) enum Taken {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        let inner = Inner { ops: VecDeque::new(), gate: Gate::Open, asleep: false };
+        let inner = Inner { ops: VecDeque::new(), runtime: None, gate: Gate::Open, asleep: false };
         Self { inner: Mutex::new(inner), changed: Condvar::new(), places: Semaphore::new(QUEUE_OPS_MAX) }
     }
 
@@ -153,6 +207,9 @@ impl Queue {
         match &inner.gate {
             Gate::Open => {
                 inner.ops.push_back((op, bytes));
+                if inner.runtime.is_none() {
+                    inner.runtime = Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+                }
                 let asleep = inner.asleep;
                 drop(inner);
                 if asleep {
@@ -204,9 +261,10 @@ impl Queue {
             total += bytes;
             ops.push(op);
         }
+        let runtime = inner.runtime.take();
         drop(inner);
         self.places.add_permits(ops.len());
-        Taken::Ops(ops, total)
+        Taken::Ops(Batch { ops, bytes: total, runtime })
     }
 
     /// Nothing more comes in.

@@ -21,7 +21,7 @@ use crate::journal::files::is_full;
 use crate::journal::fold::Record;
 use crate::journal::format::Kind;
 use crate::journal::printfile;
-use crate::journal::queue::Op;
+use crate::journal::queue::{Batch, Op};
 use crate::journal::retention::{self, ClockWatch, Doubt, Held};
 use crate::journal::rows::RowKey;
 use crate::journal::scan::{segment_numbers, segment_path};
@@ -271,7 +271,7 @@ impl Writer {
         let (answer, mut answered) = oneshot::channel();
         let op = Op::Records(records, answer);
         let bytes = op.bytes_at_most();
-        self.commit(vec![op], bytes)?;
+        self.commit(Batch { ops: vec![op], bytes, runtime: None })?;
         match answered.try_recv() {
             Ok(Ok(())) => Ok(true),
             Ok(Err(AppendError::Full(_))) => {

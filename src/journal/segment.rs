@@ -108,8 +108,8 @@ impl OpenSegment {
         let steps = (needed - self.reserved).div_ceil(RESERVE_STEP).max(1);
         // Not beyond the limit, unless one record alone needs it.
         let target = (self.reserved + steps * RESERVE_STEP).min(self.limit.max(needed));
+        // The sync of the next group makes it durable.
         files.reserve(&self.file, &self.path, self.reserved, target)?;
-        files.sync(&self.file, &self.path)?;
         self.reserved = target;
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::journal::fold::{Record, fold};
 use crate::journal::format::{GROUP_HEAD, Position};
 use crate::journal::group::{Formed, Group, Memory};
 use crate::journal::marker::{self, Marker};
-use crate::journal::queue::{Op, Reply, Taken};
+use crate::journal::queue::{Answers, Batch, Op, Reply, Taken};
 use crate::journal::rebuild::forget_checkpoints;
 use crate::journal::reserve::Reserve;
 use crate::journal::retire::Retire;
@@ -60,7 +60,8 @@ pub(super) struct Writer {
     /// When rows were last moved into the checkpoints.
     pub(super) drained: Instant,
     pub(super) meters: Meters,
-    pub(super) buffer: Vec<u8>,
+    /// The memory of the last group, for the next one.
+    pub(super) spare: Formed,
     pub(super) retire: Retire,
     pub(super) reserve: Reserve,
     /// When to try again, and for how many bytes.
@@ -135,7 +136,7 @@ impl Writer {
                 IDLE_CHECK
             };
             match self.shared.queue.take(wait) {
-                Taken::Ops(ops, bytes) => self.commit(ops, bytes)?,
+                Taken::Ops(batch) => self.commit(batch)?,
                 Taken::Nothing => self.idle()?,
                 Taken::Closed => return self.close(),
                 Taken::Ended => return Ok(()),
@@ -183,7 +184,8 @@ impl Writer {
     }
 
     /// Forms, writes and syncs one group, shows it, answers.
-    pub(super) fn commit(&mut self, ops: Vec<Op>, bytes: u64) -> Result<(), Broken> {
+    pub(super) fn commit(&mut self, batch: Batch) -> Result<(), Broken> {
+        let Batch { ops, bytes, runtime } = batch;
         let refusal = match self.room(bytes + GROUP_HEAD as u64) {
             Ok(None) => None,
             Ok(Some(why)) => Some((AppendError::Full(why), Ok(()))),
@@ -193,15 +195,15 @@ impl Writer {
             ops.into_iter().for_each(|op| op.refuse(refusal.clone()));
             return end;
         }
-        let buffer = std::mem::take(&mut self.buffer);
+        let spare = std::mem::take(&mut self.spare);
         let file = Arc::clone(&self.segment.file);
         let now = self.clock.now();
-        let mut group = Group::begin(&mut self.memory, self.segment.head, file, self.segment.end, now, buffer);
-        let mut replies = Vec::with_capacity(ops.len());
+        let mut group = Group::begin(&mut self.memory, self.segment.head, file, self.segment.end, now, spare);
+        let mut answers = Answers::with_capacity(ops.len());
         #[cfg(test)]
         let (mut drains, mut retires) = (Vec::new(), Vec::new());
         for op in ops {
-            replies.push(match op {
+            answers.push(match op {
                 Op::Accept(mut parcel, answer) => {
                     group.accept(&mut parcel);
                     std::mem::take(&mut parcel.kept).into_iter().for_each(|kept| group.keep(kept));
@@ -226,23 +228,24 @@ impl Writer {
                 }
             });
         }
-        let (formed, buffer) = group.finish(self.next_group);
-        self.buffer = buffer;
-        if let Some(formed) = formed {
-            let started = Instant::now();
-            // Never an answer for what went into a file that no later start finds.
-            let written = self.segment.append(&self.files, &formed.buffer).and_then(|()| self.segment.in_place());
-            if let Err(error) = written {
-                let broken = format!("cannot write segment {}: {error}", self.segment.head.number);
-                replies.into_iter().for_each(|reply| reply.send(Some(&AppendError::Ended(broken.clone()))));
-                return Err(Broken(broken));
+        match group.finish(self.next_group) {
+            Ok(formed) => {
+                let started = Instant::now();
+                // Never an answer for what went into a file that no later start finds.
+                let written = self.segment.append(&self.files, &formed.buffer).and_then(|()| self.segment.in_place());
+                if let Err(error) = written {
+                    let broken = format!("cannot write segment {}: {error}", self.segment.head.number);
+                    answers.refuse(&AppendError::Ended(broken.clone()));
+                    return Err(Broken(broken));
+                }
+                self.meters.commit.record(started.elapsed().as_secs_f64());
+                self.next_group += 1;
+                self.retire.last_group = Some(now);
+                self.publish(formed);
             }
-            self.meters.commit.record(started.elapsed().as_secs_f64());
-            self.next_group += 1;
-            self.retire.last_group = Some(now);
-            self.publish(formed);
+            Err(empty) => self.spare = empty,
         }
-        replies.into_iter().for_each(|reply| reply.send(None));
+        answers.send(runtime);
         #[cfg(test)]
         for answer in drains {
             self.drain_all();
@@ -272,7 +275,7 @@ impl Writer {
                 Record::Event { id, .. } => newest = Some(*id),
                 Record::Plan(plan) => {
                     state.backlog.routed(plan.through);
-                    due = true;
+                    due |= !plan.runs.is_empty();
                 }
                 Record::Fact { .. } => due = true,
                 _ => {}
@@ -290,7 +293,7 @@ impl Writer {
         drop(state);
         due |= !beside.is_empty();
         beside.iter().for_each(|run| self.retire.saw_beside(*run));
-        self.buffer = formed.buffer;
+        self.spare = formed.emptied();
         if let Some(error) = failed {
             self.lose_checkpoints(&error);
         }

@@ -56,7 +56,7 @@ impl<'t> Delivery<'t> {
     pub(super) fn of(body: Fields<'t>) -> Self {
         let has_envelope = ["Type", "EventId"].iter().any(|name| matches!(body.get(name), Some(Tree::Text(_))));
         let plural = chosen_plural(&body);
-        let mut parts = Self::default();
+        let mut parts = Self { envelope: Fields::with_room(body.iter().len()), ..Self::default() };
         let mut array = None;
         for (name, value) in body {
             if has_envelope && ENVELOPE.contains(&&*name) {
@@ -127,9 +127,10 @@ impl<'t> Delivery<'t> {
 /// The array to be taken apart: the one that belongs to the type, else the first of [`PLURALS`] that is there.
 fn chosen_plural(body: &Fields<'_>) -> Option<(&'static str, &'static str)> {
     let there = |plural: &str| body.get(plural).is_some_and(|value| *value != Tree::Null);
-    let kind = body.get("Type").and_then(Tree::as_str).map(super::types::canonical).unwrap_or_default().to_ascii_lowercase();
+    let kind = body.get("Type").and_then(Tree::as_str).map(super::types::canonical).unwrap_or_default();
+    let is_of = |prefix: &str| kind.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
     let found = PLURALS.iter().filter(|(plural, _, _)| there(plural));
-    let of_type = found.clone().filter(|(_, _, prefix)| kind.starts_with(prefix)).max_by_key(|(_, _, prefix)| prefix.len());
+    let of_type = found.clone().filter(|(_, _, prefix)| is_of(prefix)).max_by_key(|(_, _, prefix)| prefix.len());
     of_type.or_else(|| found.clone().next()).map(|(plural, element, _)| (*plural, *element))
 }
 

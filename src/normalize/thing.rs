@@ -82,7 +82,7 @@ impl<'a> Thing<'a> {
                 let queue = queue.or_else(|| of(self.fields, "QueueDefinitionId"));
                 let item = first(self.fields, &["Id", "UniqueKey", "Key"])?;
                 match queue {
-                    Some(queue) => format!("queues/{queue}/items/{item}"),
+                    Some(queue) => ["queues/", &*queue, "/items/", &*item].concat(),
                     None => format!("items/{item}"),
                 }
             }
@@ -106,7 +106,7 @@ impl<'a> Thing<'a> {
 pub(super) fn id_text(value: &Tree<'_>) -> Option<String> {
     match value {
         Tree::Number(number) if number.as_f64() == Some(0.0) => None,
-        Tree::Number(number) => Some(number.to_string()),
+        Tree::Number(number) => Some(digits(number)),
         Tree::Text(text) if text.trim().is_empty() => None,
         Tree::Text(text) if text.len() > NAME_MAX => Some(format!("sha256:{}", sha256(text.as_bytes()))),
         Tree::Text(text) => Some(escape(text, &['|', '%'])),
@@ -114,10 +114,15 @@ pub(super) fn id_text(value: &Tree<'_>) -> Option<String> {
     }
 }
 
+/// A number in its digits; integers, as ids are, without growing the text.
+fn digits(number: &serde_json::Number) -> String {
+    number.as_i64().map_or_else(|| number.to_string(), |number| number.to_string())
+}
+
 /// A name as one segment of a subject: without the separator, cut to a readable length.
 fn segment(value: &Tree<'_>) -> Option<String> {
     match value {
-        Tree::Number(number) => Some(number.to_string()),
+        Tree::Number(number) => Some(digits(number)),
         Tree::Text(text) if !text.trim().is_empty() => {
             let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= NAME_MAX).last().unwrap_or(0);
             let cut = if text.len() > NAME_MAX { &text[..end] } else { text };

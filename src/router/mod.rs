@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -31,6 +32,9 @@ use memory::Memory;
 
 /// The most events that are routed in one go; between two goes others get the processor.
 const BATCH_MAX: usize = 256;
+/// Where events were passed over and nothing is planned, that is recorded at most this often: it need not cost a sync for
+/// every delivery that no rule wants.
+const PASS_EVERY: Duration = Duration::from_millis(10);
 /// How long to wait before a full or unreadable journal is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -41,36 +45,59 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub async fn run(journal: Journal, rules: Arc<ArcSwap<RulesInForce>>, clock: Clock, stop: CancellationToken) -> Result<(), AppendError> {
     let mut newest = journal.newest();
     let mut notes = Notes::default();
+    let mut recorded: Option<Instant> = None;
     while !stop.is_cancelled() {
         // Marked as seen before reading, so that what arrives meanwhile wakes again.
         newest.borrow_and_update();
         let in_force = rules.load_full();
         let found = journal.unrouted(BATCH_MAX, in_force.generation).and_then(|found| {
-            let Some(through) = found.through else { return Ok(None) };
-            planned(&journal, through, &found.events, &in_force, clock.now(), &mut notes).map(Some)
+            let Some(through) = found.through else { return Ok(Found::Nothing) };
+            if found.events.is_empty()
+                && notes.generation == Some(in_force.generation)
+                && let Some(until) = may_wait(recorded, Instant::now())
+            {
+                return Ok(Found::Passed { until });
+            }
+            planned(&journal, through, &found.events, &in_force, clock.now(), &mut notes).map(Found::Planned)
         });
-        let planned = match found {
-            Ok(planned) => planned,
+        let until = match found {
+            Ok(Found::Planned(planned)) => {
+                record(&journal, planned, &stop).await?;
+                notes.generation = Some(in_force.generation);
+                recorded = Some(Instant::now());
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Ok(Found::Passed { until }) => Some(until),
+            Ok(Found::Nothing) => None,
             Err(error) => {
                 tracing::error!(%error, "cannot read the events to be routed; trying again");
                 pause(&stop).await;
                 continue;
             }
         };
-        let Some(planned) = planned else {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                changed = newest.changed() => {
-                    changed.map_err(|_| AppendError::Ended("it was closed".to_owned()))?;
-                }
-            }
-            continue;
-        };
-        record(&journal, planned, &stop).await?;
-        notes.generation = Some(in_force.generation);
-        tokio::task::yield_now().await;
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = newest.changed() => changed.map_err(|_| AppendError::Ended("it was closed".to_owned()))?,
+            () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+        }
     }
     Ok(())
+}
+
+/// Until when what was passed over need not be recorded; nothing when it is time.
+fn may_wait(recorded: Option<Instant>, now: Instant) -> Option<Instant> {
+    recorded.map(|recorded| recorded + PASS_EVERY).filter(|until| *until > now)
+}
+
+/// What the router finds to do.
+enum Found {
+    /// Nothing.
+    Nothing,
+    /// Events that no rule in force can meet: to be recorded then.
+    Passed { until: Instant },
+    /// This is to be recorded.
+    Planned(Planned),
 }
 
 /// What the router remembers between two plans.

@@ -180,6 +180,29 @@ async fn what_a_generation_cannot_meet_is_passed_over_by_that_generation_only() 
     assert_eq!(bench.planned(again, "large").await.planned.generation, 2, "generation 2 had not");
 }
 
+#[tokio::test]
+async fn what_is_passed_over_is_recorded_together_and_never_forgotten() {
+    let now = Instant::now();
+    let table = [(None, None), (Some(now), Some(now + PASS_EVERY)), (Some(now - PASS_EVERY), None)];
+    assert!(table.into_iter().all(|(recorded, until)| may_wait(recorded, now) == until));
+    let mut bench = Bench::new();
+    bench.start();
+    for number in 1..20 {
+        bench.accept_unmet(number, json!(500), 0, 1).await;
+    }
+    let last = bench.accept_unmet(20, json!(500), 0, 1).await;
+    // Nothing comes after it that could wake the router.
+    let routed = async {
+        while !bench.journal.routing(last).unwrap().routed {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, routed).await.expect("it is recorded");
+    // What a rule wants does not wait for company.
+    let met = bench.accept(21, json!(500), 0).await;
+    bench.planned(met, "large").await;
+}
+
 const ONCE: &str = "
 rule: once
 events: order.placed

@@ -1,7 +1,8 @@
 //! One connection: its deadlines, its requests one after the other, its end.
 //!
 //! hyper has one time limit, for heads. Here each stage of a connection has its own, and hyper's is off: heads as
-//! configured, the pause between requests [`KEEP_ALIVE_IDLE`], an answer that nobody takes [`WRITE_STALL`].
+//! configured, the pause between requests [`KEEP_ALIVE_IDLE`], an answer that nobody takes [`WRITE_STALL`]. All of them, and
+//! those of the request ([`Patience`]), share one timer, which is seldom set.
 
 use std::io;
 use std::pin::Pin;
@@ -35,7 +36,7 @@ pub(super) async fn run<S, F, B>(
     service: S,
     stop: CancellationToken,
 ) where
-    S: Fn(Peer, Request<Incoming>) -> F + Send + Sync + 'static,
+    S: Fn(Peer, Request<Incoming>, Patience) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -47,7 +48,7 @@ pub(super) async fn run<S, F, B>(
         service_fn(move |request: Request<Incoming>| {
             watch.lock().enter(Stage::Busy, None);
             let watch = Arc::clone(&watch);
-            let answer = service(peer.clone(), request);
+            let answer = service(peer.clone(), request, Patience(Arc::clone(&watch)));
             // In a box of its own: hyper keeps room for it in every connection, also while no request is there.
             Box::pin(async move {
                 let answer = answer.await;
@@ -73,37 +74,84 @@ pub(super) async fn run<S, F, B>(
     tokio::pin!(timer);
     let (mut draining, mut told) = (false, false);
     std::future::poll_fn(|cx| {
-        // How it ended is the peer's business: refusals of malformed requests are answered by hyper itself.
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if !draining && stopped.as_mut().poll(cx).is_ready() {
-            draining = true;
-            watch.lock().drain(Instant::now());
-        }
-        let (busy, deadline) = {
-            let state = watch.lock();
-            (matches!(state.stage, Stage::Busy), state.deadline())
-        };
-        if draining && busy && !std::mem::replace(&mut told, true) {
-            // Only a connection with a request under way is told: hyper would close others at once, and a request
-            // that is just arriving would be lost.
-            connection.as_mut().graceful_shutdown();
-        }
-        let Some(deadline) = deadline else { return Poll::Pending };
-        if deadline < timer.deadline() {
-            timer.as_mut().reset(deadline);
-        }
-        // A timer that was set for an earlier stage is set anew only when it fires: most never do.
-        while timer.as_mut().poll(cx).is_ready() {
-            if deadline <= Instant::now() {
+        'served: loop {
+            // How it ended is the peer's business: refusals of malformed requests are answered by hyper itself.
+            if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(deadline);
+            if !draining && stopped.as_mut().poll(cx).is_ready() {
+                draining = true;
+                watch.lock().drain(Instant::now());
+            }
+            let (busy, deadline, alarm) = {
+                let state = watch.lock();
+                (matches!(state.stage, Stage::Busy), state.deadline(), state.alarm)
+            };
+            if draining && busy && !std::mem::replace(&mut told, true) {
+                // Only a connection with a request under way is told: hyper would close others at once, and a request
+                // that is just arriving would be lost.
+                connection.as_mut().graceful_shutdown();
+            }
+            let Some(next) = earlier(deadline, alarm) else { return Poll::Pending };
+            if next < timer.deadline() {
+                timer.as_mut().reset(next);
+            }
+            // A timer that was set for an earlier stage is set anew only when it fires: most never do.
+            while timer.as_mut().poll(cx).is_ready() {
+                let now = Instant::now();
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    return Poll::Ready(());
+                }
+                if alarm.is_some_and(|alarm| alarm <= now) {
+                    // The request looks itself whether its time is up; it sets the alarm again if it goes on.
+                    watch.lock().alarm = None;
+                    continue 'served;
+                }
+                timer.as_mut().reset(next);
+            }
+            return Poll::Pending;
         }
-        Poll::Pending
     })
     .await;
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// How long a request may wait for something, by the timer of its connection: a wait that ends in time, as nearly all do, sets
+/// none. Only for the task that serves the connection, which is where a service's future runs.
+#[derive(Clone, Debug)]
+pub struct Patience(Arc<Watch>);
+
+impl Patience {
+    /// What `future` gives, or nothing when `deadline` comes first. A request has one such wait at a time.
+    pub async fn until<F: Future + Unpin>(&self, deadline: Instant, mut future: F) -> Option<F::Output> {
+        let alarm = Alarm(&self.0);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            if deadline <= Instant::now() {
+                return Poll::Ready(None);
+            }
+            alarm.0.lock().alarm = Some(deadline);
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Taken back when the wait is over, or given up.
+struct Alarm<'w>(&'w Watch);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.0.lock().alarm = None;
+    }
 }
 
 /// Where a connection stands.
@@ -133,6 +181,8 @@ struct State {
     until: Option<Instant>,
     /// When the peer must have taken something of what is being written.
     stalled: Option<Instant>,
+    /// When the request that is being answered wants to be polled.
+    alarm: Option<Instant>,
     /// The answer closes the connection, perhaps in the middle of the peer's sending.
     linger: bool,
     draining: bool,
@@ -141,7 +191,8 @@ struct State {
 impl Watch {
     fn new(header_timeout: Duration) -> Self {
         let until = Some(Instant::now() + header_timeout);
-        Self(Mutex::new(State { stage: Stage::Silent, header_timeout, until, stalled: None, linger: false, draining: false }))
+        let state = State { stage: Stage::Silent, header_timeout, until, stalled: None, alarm: None, linger: false, draining: false };
+        Self(Mutex::new(state))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -156,10 +207,7 @@ impl State {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match (self.until, self.stalled) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        earlier(self.until, self.stalled)
     }
 
     /// Connections without a request get a last moment.

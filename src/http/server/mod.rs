@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use connection::Patience;
 pub use head::{URI_MAX, check_head};
 pub use listener::{BACKLOG, Listener, Peer};
 pub use problem::{Answer, Problem, RequestId, json};
@@ -56,12 +57,12 @@ pub struct ServerLimits {
     pub drain: Duration,
 }
 
-/// Serves until `stop` is cancelled, then drains. `service` is called once per request with the peer. It is not
+/// Serves until `stop` is cancelled, then drains. `service` is called once per request with the peer and its patience. It is not
 /// dropped when the client leaves: what it began, it ends, unless draining takes longer than its limit. Limits that
 /// change hold for connections from then on; those that are open stay.
 pub async fn serve<S, F, B>(listener: Listener, mut limits: watch::Receiver<ServerLimits>, service: S, stop: CancellationToken)
 where
-    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Peer, Request<Incoming>, Patience) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

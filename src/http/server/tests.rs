@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -33,7 +34,7 @@ fn start(limits: ServerLimits) -> Server {
     let (release, held) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let service = {
         let (release, held) = (Arc::clone(&release), Arc::clone(&held));
-        move |_: Peer, request: Request<Incoming>| {
+        move |_: Peer, request: Request<Incoming>, patience: Patience| {
             let (release, held) = (Arc::clone(&release), Arc::clone(&held));
             async move {
                 let (head, body) = request.into_parts();
@@ -46,6 +47,14 @@ fn start(limits: ServerLimits) -> Server {
                         release.notified().await;
                         json(StatusCode::OK, "\"held\"")
                     }
+                    "/patient" => match patience.until(Instant::now() + Duration::from_millis(20), std::future::pending::<()>()).await {
+                        Some(()) => json(StatusCode::OK, "\"never\""),
+                        // Once more, with something that comes in time.
+                        None => match patience.until(Instant::now() + PATIENCE, std::pin::pin!(tokio::task::yield_now())).await {
+                            Some(()) => json(StatusCode::OK, "\"waited\""),
+                            None => json(StatusCode::OK, "\"late\""),
+                        },
+                    },
                     "/panic" => panic!("as asked"),
                     "/refuse" => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too much").close().answer(RequestId::fresh()),
                     _ => match http_body_util::BodyExt::collect(body).await {
@@ -224,6 +233,16 @@ async fn a_body_that_was_refused_does_not_swallow_the_refusal() {
     let answer = until_closed(&mut stream).await;
     assert_eq!(status(&answer), 413, "{answer}");
     assert!(answer.contains("application/problem+json") && answer.contains("request_id"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_patience_of_a_request_ends_and_its_connection_goes_on() {
+    let server = start(limits());
+    let mut stream = TcpStream::connect(server.address).await.expect("connects");
+    for _ in 0..2 {
+        stream.write_all(b"GET /patient HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+        assert!(within(one_answer(&mut stream)).await.contains("waited"));
+    }
 }
 
 #[tokio::test]
