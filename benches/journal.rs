@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -74,8 +75,7 @@ fn bare_appends(dir: &Path, group: usize, records: usize) -> f64 {
     rate
 }
 
-/// `callers` tasks that hand in a delivery and wait for its answer, again and again; deliveries per second. The deliveries are
-/// there when the time begins, as the bytes of the bare file are.
+/// `callers` tasks that hand in a delivery and wait for its answer, again and again; deliveries per second.
 fn journal(callers: usize, records: usize) -> f64 {
     let place = tempfile::tempdir_in(".").unwrap();
     let options = Options { segment_bytes: 64 << 20, clock: Clock::system(), boot_id: "bench".to_owned() };
@@ -83,18 +83,19 @@ fn journal(callers: usize, records: usize) -> f64 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let data = Arc::new(serde_json::json!({"Queue": {"Name": "Invoices"}, "QueueItem": {"Id": 1, "Reference": "A-1"}}));
     let body = Bytes::from(vec![b'x'; BODY]);
-    let mut shares: Vec<Vec<Delivery>> = (0..callers).map(|_| Vec::with_capacity(records / callers + 1)).collect();
-    for number in 0..records {
-        shares[number % callers].push(delivery(number as u64, Arc::clone(&data), body.clone()));
-    }
+    let next = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
-        for share in shares {
-            let journal = journal.clone();
+        for _ in 0..callers {
+            let (journal, data, body, next) = (journal.clone(), Arc::clone(&data), body.clone(), Arc::clone(&next));
             tasks.spawn(async move {
-                for delivery in share {
-                    let accepted = journal.accept(delivery).await.unwrap();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= records as u64 {
+                        return;
+                    }
+                    let accepted = journal.accept(delivery(number, Arc::clone(&data), body.clone())).await.unwrap();
                     assert_eq!(accepted.events.len(), 1);
                 }
             });
