@@ -195,7 +195,8 @@ pub(crate) fn judge(kept: &Changes, truth: &Truth, feed: bool) -> Result<(), Str
     let mut wrong = Vec::new();
     for (change, count) in kept {
         let happened = truth.happened.get(change).copied().unwrap_or(0);
-        if *count > happened * if VALUED.contains(&change.1.as_str()) { 2 } else { 1 } {
+        let most = if VALUED.contains(&change.1.as_str()) { 2 * happened } else { happened };
+        if *count > most {
             wrong.push(format!("{change:?} is there {count} times and happened {happened} times"));
         }
     }
