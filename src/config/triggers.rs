@@ -193,6 +193,7 @@ mod tests {
 
     use super::*;
     use crate::config::{FakeWorld, load};
+    use crate::normalize::services::Pick;
 
     const CONNECTORS: &str = "\
 connector: crm
@@ -231,10 +232,7 @@ triggers: {told: {webhook: {scheme: slack}}}
         assert_eq!((own.header.as_str(), own.prefix.as_str()), ("x-crm-signature", "v1="));
         let view = source.service.as_ref().expect("another service's");
         assert_eq!((&*view.name, view.service), ("s", Service::Custom));
-        assert_eq!(
-            (view.event.as_ref().map(|pick| pick.text()), view.id.as_ref().map(|pick| pick.text())),
-            (Some("body.what"), Some("headers.x-crm-id"))
-        );
+        assert_eq!((view.event.as_ref().map(Pick::text), view.id.as_ref().map(Pick::text)), (Some("body.what"), Some("headers.x-crm-id")));
         let (config, _) = found("webhook: {connector: crm, trigger: spoken, secrets: [{env: S}]}");
         assert_eq!(config.sources["s"].scheme, Scheme::Slack);
         let (config, faults) = found("poll: {connector: crm, trigger: changed, every: 6s}");

@@ -101,7 +101,7 @@ fn tested(fields: &Fields<'_>, operations: Option<&Operations>, triggers: Option
         }
         (None, Some(_)) => {
             let (name, place) = fields.text("trigger", faults)?;
-            let Some(triggers) = triggers else { return None };
+            let triggers = triggers?;
             let Some(trigger) = triggers.get(name) else {
                 faults.push(unknown("unknown-trigger", place, format!("there is no trigger `{name}`"), name, triggers.keys()));
                 return None;
