@@ -254,6 +254,7 @@ fn every_fault_has_its_place() {
     assert!(load(good).1.is_empty(), "{:#?}", load(good).1);
     for (text, code, at) in [
         ("connector: a\noperations: {}\n", "missing-key", (1, 1)),
+        ("connector: a\nbase_url: https://h\ntitle: nothing\n", "missing-key", (1, 1)),
         ("connector: 1a\nbase_url: https://h\n", "bad-name", (1, 12)),
         ("connector: a\nbase_ulr: https://h\n", "unknown-key", (2, 1)),
         ("connector: a\nbase_url: ftp://h\n", "url", (2, 11)),

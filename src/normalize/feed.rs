@@ -146,6 +146,27 @@ pub struct LastState {
     /// When a robot took it last, in ms; only where a list said so.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub began: Option<i64>,
+    /// How it came to stand so, oldest first: a row may be read again, in another folder that its queue is shared to, or
+    /// come late. At most [`PAST_MAX`].
+    #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<Stood>,
+}
+
+/// How many turns of an item are remembered.
+pub const PAST_MAX: usize = 12;
+
+/// How an item stood from a row on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stood {
+    /// The first row that says so.
+    #[serde(rename = "n")]
+    pub row: i64,
+    /// Its status.
+    #[serde(rename = "s")]
+    pub status: Status,
+    /// Its review status.
+    #[serde(rename = "r")]
+    pub review: Arc<str>,
 }
 
 /// The queue that an item is in, as data has it: at least Id and Name.
@@ -194,19 +215,38 @@ pub fn events_of(row: &FeedRow, before: Option<&LastState>, has_ancestor: bool) 
     events
 }
 
-/// What is to be remembered of the item after a row; a row that comes late says nothing about now.
+/// What is to be remembered of the item after a row; a row that comes late says nothing about now, but about its time.
 #[must_use]
 pub fn state_after(row: &FeedRow, before: Option<&LastState>, queue: i64, now: Timestamp) -> LastState {
+    let past = past_after(row, before.map_or(&[], |before| &before.past));
     match before {
-        Some(before) if before.row >= row.id => before.clone(),
-        _ => LastState { status: row.status, review: Arc::clone(&row.review), row: row.id, queue, seen: now.as_millis(), began: None },
+        Some(before) if before.row >= row.id => LastState { past, ..before.clone() },
+        _ => {
+            LastState { status: row.status, review: Arc::clone(&row.review), row: row.id, queue, seen: now.as_millis(), began: None, past }
+        }
     }
 }
 
-/// What was known of the item when a row was made: nothing where the row comes late.
+/// Rows that change nothing are not remembered.
+fn past_after(row: &FeedRow, past: &[Stood]) -> Vec<Stood> {
+    let (mut past, place) = (past.to_vec(), past.partition_point(|stood| stood.row < row.id));
+    let changes = past[..place].last().is_none_or(|stood| (stood.status, &*stood.review) != (row.status, &*row.review));
+    if changes && past.get(place).is_none_or(|stood| stood.row != row.id) {
+        past.insert(place, Stood { row: row.id, status: row.status, review: Arc::clone(&row.review) });
+        past.drain(..past.len().saturating_sub(PAST_MAX));
+    }
+    past
+}
+
+/// What was known of the item when a row was made: of one that comes late, or again, what is remembered of that time.
 #[must_use]
-pub fn known_before<'s>(row: &FeedRow, state: Option<&'s LastState>) -> Option<&'s LastState> {
-    state.filter(|state| state.row < row.id)
+pub fn known_before(row: &FeedRow, state: Option<&LastState>) -> Option<LastState> {
+    let state = state?;
+    if state.row < row.id {
+        return Some(state.clone());
+    }
+    let stood = state.past.iter().rfind(|stood| stood.row < row.id)?;
+    Some(LastState { status: stood.status, review: Arc::clone(&stood.review), row: stood.row, began: None, past: Vec::new(), ..*state })
 }
 
 /// What an item must have been before a row, where nothing is remembered of it: one that ended well before the row was over
@@ -222,7 +262,15 @@ pub fn assumed_before(row: &FeedRow, item: Option<&Value>) -> Option<LastState> 
         Status::Retried | Status::Deleted => Status::Failed,
         status => status,
     };
-    Some(LastState { status, review: "None".into(), row: 0, queue: item.get("QueueDefinitionId")?.as_i64()?, seen: 0, began: None })
+    Some(LastState {
+        status,
+        review: "None".into(),
+        row: 0,
+        queue: item.get("QueueDefinitionId")?.as_i64()?,
+        seen: 0,
+        began: None,
+        past: Vec::new(),
+    })
 }
 
 /// Where a row was read, and what was read with it.
@@ -370,7 +418,7 @@ mod tests {
     }
 
     fn before(status: Status) -> Option<LastState> {
-        Some(LastState { status, review: "None".into(), row: 1, queue: 3, seen: 0, began: None })
+        Some(LastState { status, review: "None".into(), row: 1, queue: 3, seen: 0, began: None, past: Vec::new() })
     }
 
     #[test]
@@ -405,6 +453,42 @@ mod tests {
         }
         assert_eq!(events_of(&row("Create", "New", "None"), None, true), ["queueItem.added", "queueItem.retried"]);
         assert_eq!(events_of(&row("Edit", "Failed", "InReview"), before(Failed).as_ref(), false), ["queueItem.reviewStatusChanged"]);
+    }
+
+    #[test]
+    fn rows_that_are_read_again_or_late_stand_for_the_same_events() {
+        use Status::{Abandoned, InProgress, New, Retried};
+        let life = [
+            (1, "Create", New),
+            (3, "Status", InProgress),
+            (4, "Edit", InProgress),
+            (5, "Edit", InProgress),
+            (6, "Status", Abandoned),
+            (8, "Edit", Abandoned),
+            (9, "Retry", Retried),
+        ];
+        let rows: Vec<FeedRow> =
+            life.iter().map(|(id, action, status)| FeedRow { id: *id, ..row(action, status.name(), "None") }).collect();
+        let mut state = None;
+        let mut told = |row: &FeedRow| {
+            let events = events_of(row, known_before(row, state.as_ref()).as_ref(), false);
+            state = Some(state_after(row, state.as_ref(), 3, Timestamp::EPOCH));
+            events
+        };
+        let first: Vec<_> = rows.iter().map(&mut told).collect();
+        assert_eq!(rows.iter().map(&mut told).collect::<Vec<_>>(), first, "read again, in another folder");
+        let mut late = rows.clone();
+        let abandoned = late.remove(4);
+        state = None;
+        let mut told = |row: &FeedRow| {
+            let events = events_of(row, known_before(row, state.as_ref()).as_ref(), false);
+            state = Some(state_after(row, state.as_ref(), 3, Timestamp::EPOCH));
+            events
+        };
+        late.iter().for_each(|row| drop(told(row)));
+        assert_eq!((told(&abandoned), told(&rows[6])), (first[4].clone(), first[6].clone()), "one came late");
+        let state = state.expect("a state");
+        assert!((state.row, state.status) == (9, Retried) && state.past.len() == 5, "{state:?}");
     }
 
     #[test]

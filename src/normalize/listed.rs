@@ -128,6 +128,7 @@ pub fn state_of_listed(item: &Listed, before: Option<&LastState>, now: Timestamp
         queue: item.queue,
         seen: now.as_millis(),
         began: item.began.map(Timestamp::as_millis),
+        past: before.map_or_else(Vec::new, |before| before.past.clone()),
     }
 }
 

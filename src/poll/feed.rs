@@ -263,9 +263,8 @@ fn changes_of(
     let has_ancestor =
         item.is_some_and(|item| ["AncestorId", "ManualAncestorId"].iter().any(|name| item.get(name).is_some_and(Value::is_number)));
     let sighting = Sighting { source: &place.source.view, item, queue, folder: &place.about, observed };
-    let assumed = if state.is_none() { assumed_before(row, item) } else { None };
-    let before = known_before(row, state).or(assumed.as_ref());
-    events_of(row, before, has_ancestor).into_iter().map(|event_type| change(event_type, row, &sighting)).collect()
+    let before = known_before(row, state).or_else(|| assumed_before(row, item));
+    events_of(row, before.as_ref(), has_ancestor).into_iter().map(|event_type| change(event_type, row, &sighting)).collect()
 }
 
 /// Where a source that was never read begins: by the service's own time where our clock is ahead of it.
