@@ -46,11 +46,6 @@ pub(super) fn connector(node: &Node, base: &Path, faults: &mut Faults) -> Option
     let operations = operations(&fields, &mut decoder);
     let triggers = triggers(&fields, &mut decoder);
     let tests = tests_read::tests(fields.get("tests"), operations.as_ref(), triggers.as_ref(), decoder.faults);
-    let nothing = operations.as_ref().is_some_and(BTreeMap::is_empty) && triggers.as_ref().is_some_and(BTreeMap::is_empty);
-    if nothing && decoder.faults.len() == before {
-        let message = "the connector has neither `operations` nor `triggers`";
-        decoder.error_help("missing-key", &node.place, message, "add one, as `operations: {list: {method: GET, path: /items}}`");
-    }
     for key in ["title", "description", "vendor_docs", "icon"] {
         fields.text(key, faults);
     }
@@ -80,8 +75,12 @@ pub(super) fn connector(node: &Node, base: &Path, faults: &mut Faults) -> Option
         place: node.place.clone(),
     };
     check::within(&connector, url_place, faults);
-    let clean = !faults.iter().skip(before).any(|fault| fault.severity == crate::fault::Severity::Error);
-    clean.then(|| Arc::new(connector))
+    let clean = |faults: &Faults| !faults.iter().skip(before).any(|fault| fault.severity == crate::fault::Severity::Error);
+    if clean(faults) && connector.operations.is_empty() && connector.triggers.is_empty() {
+        let message = "the connector has neither `operations` nor `triggers`";
+        faults.error_help("missing-key", &node.place, message, "add one, as `operations: {list: {method: GET, path: /items}}`");
+    }
+    clean(faults).then(|| Arc::new(connector))
 }
 
 /// A name: of a connector, an operation, a field.
