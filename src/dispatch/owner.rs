@@ -276,6 +276,8 @@ impl Owner {
     fn take_due(&mut self) {
         self.rested = Instant::now() + WAKE_APART;
         self.due.borrow_and_update();
+        // What changed while it was hungry is seen here and by no other step.
+        self.look_for_woken();
         let now = self.world.clock.now();
         let most = TAKE_MAX.min(ACTIVE_MAX - self.active.len());
         let active = &self.active;
