@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 
-use super::feed::{Action, FeedRow, LastState, Status};
+use super::feed::{Action, FeedRow, Status};
+use super::stood::LastState;
 use crate::time::Timestamp;
 
 /// An item as a list shows it.

@@ -16,6 +16,7 @@ pub mod listed;
 mod origin;
 pub mod services;
 mod split;
+pub mod stood;
 #[cfg(test)]
 mod tests;
 mod thing;

@@ -19,7 +19,7 @@ use super::{Poll, Polled, jobs, lists, losses};
 use crate::config::PollKind;
 use crate::journal::{AppendError, Journal, Kept, Space};
 use crate::normalize::cursor::OVERLAP;
-use crate::normalize::feed::LastState;
+use crate::normalize::stood::LastState;
 use crate::time::Timestamp;
 
 /// The pause after a failure.

@@ -15,7 +15,8 @@ use super::rows::{newest, page, row_id, row_time};
 use crate::event::Change;
 use crate::journal::Space;
 use crate::normalize::cursor::{FeedCursor, OVERLAP};
-use crate::normalize::feed::{FeedRow, LastState, QueueData, Sighting, assumed_before, change, events_of, known_before, state_after};
+use crate::normalize::feed::{FeedRow, QueueData, Sighting, assumed_before, change, events_of};
+use crate::normalize::stood::{LastState, known_before, state_after};
 use crate::orchestrator::{FeedFrom, ITEMS_AT_ONCE};
 use crate::time::Timestamp;
 
