@@ -127,7 +127,7 @@ pub(super) struct RunRow {
     pub(super) base: Position,
     /// Steps whose value is in a `StepDone` record, or in the carried one.
     pub(super) values: Vec<(u32, Position)>,
-    /// By the names of [`values`](crate::journal::values) and the numbers of attempts: those whose headers and bodies are in an
+    /// By the names of [`values`] and the numbers of attempts: those whose headers and bodies are in an
     /// `Attempted` record, or in the carried one.
     pub(super) recorded: Vec<(u32, u32, Position)>,
     /// The `Settled` or carried record that holds `would`.
