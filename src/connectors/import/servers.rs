@@ -31,8 +31,8 @@ pub(super) fn choose(document: &Document, given: Option<&str>, secret: bool) -> 
             (message, "give an absolute URL without a query, as in `--base-url https://api.example.com/v1`".to_owned())
         })?;
         let base_url = match written.first().filter(|(url, _)| url.starts_with('/') && path_of(&base).is_empty()) {
-            // A server that is only a path stands behind the host that was given.
-            Some((path, _)) => format!("{base}{}", path.trim_end_matches('/')),
+            // A server that is only a path stands behind the host that was given; a query or fragment is no part of a base.
+            Some((path, _)) => format!("{base}{}", path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/')),
             None => base,
         };
         if base_url.contains(['{', '}']) {
@@ -193,6 +193,10 @@ mod tests {
         let given = |url: &str| of(json!([{"url": "/api/v3/"}]), Some(url), true).map(|(url, _)| url);
         assert_eq!(given("https://pets.example"), Ok("https://pets.example/api/v3".to_owned()));
         assert_eq!(given("https://pets.example/v4/"), Ok("https://pets.example/v4".to_owned()));
+        for (path, base) in [("/# api/v3", ""), ("/api?x=1#y", "/api"), ("/?", ""), ("/", "")] {
+            let joined = of(json!([{ "url": path }]), Some("https://pets.example"), true).map(|(url, _)| url);
+            assert_eq!(joined, Ok(format!("https://pets.example{base}")), "{path}");
+        }
         assert!(given("pets.example").is_err());
         assert!(given("https://{a}.example").is_err());
     }

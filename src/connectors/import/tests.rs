@@ -193,6 +193,12 @@ fn what_the_user_says_goes_before_the_description() {
     let options = Options { name: Some("mine".to_owned()), base_url: Some("https://x.example".to_owned()), ..Options::default() };
     let tree = tree(&done(NO_SERVER, &options));
     assert_eq!((&tree["connector"], &tree["base_url"]), (&json!("mine"), &json!("https://x.example/api/v3")));
+    assert!(NO_SERVER.contains("/api/v3"));
+    for (path, base) in [("/# api/v3", ""), ("/api?v=3", "/api"), ("/a b", "/a b"), ("/$$a", "/$$a")] {
+        let text = NO_SERVER.replace("/api/v3", &format!("'{path}'"));
+        let tree = self::tree(&done(&text, &options));
+        assert_eq!(tree["base_url"], json!(format!("https://x.example{base}")), "{path}");
+    }
     for bad in ["", "Mine", "a b", "9a", "${x}", &"a".repeat(65)] {
         let options = Options { name: Some(bad.to_owned()), ..options.clone() };
         assert_eq!(refused(NO_SERVER, &options)[0].0, "connector-name", "{bad}");
