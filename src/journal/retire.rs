@@ -90,13 +90,17 @@ impl Retire {
         !self.rests() && self.pause.is_none_or(|until| until <= Instant::now())
     }
 
-    /// Whether a slice is due although others wait.
-    pub(super) fn presses(&self) -> bool {
+    /// Whether a slice is due although others wait: also as soon as other limits are `given`.
+    pub(super) fn presses(&self, given: Option<(Retention, u64)>) -> bool {
         // Tests say when it is looked.
         if cfg!(test) && self.rests() {
             return false;
         }
-        let gap = if self.rests() { LOOK_EVERY } else { GAP };
+        let gap = match self.rests() {
+            true if given != self.limits => Duration::ZERO,
+            true => LOOK_EVERY,
+            false => GAP,
+        };
         self.pause.is_none_or(|until| until <= Instant::now()) && self.last_slice.is_none_or(|last| last.elapsed() >= gap)
     }
 
@@ -199,7 +203,9 @@ impl Writer {
             return Ok(Ok(Phase::Sweep(Sweep::Runs(None))));
         }
         let believed = doubt.is_none().then_some(now);
-        if believed.is_some_and(|now| open_since < now.minus(retention::seal_after(&limits)).as_millis()) {
+        let is_old = believed.is_some_and(|now| open_since < now.minus(retention::seal_after(&limits)).as_millis());
+        // Nothing of it could go before the next record otherwise.
+        if is_old || self.segment.is_full_for(0) {
             match self.roll(0) {
                 Ok(Ok(())) => {}
                 // Without space it waits: nothing needs the new segment now.
@@ -415,6 +421,6 @@ mod tests {
         retire.again = true;
         assert!(retire.has_work());
         retire.pause = Some(Instant::now() + AFTER_FAILURE);
-        assert!(!retire.has_work() && !retire.presses());
+        assert!(!retire.has_work() && !retire.presses(None));
     }
 }

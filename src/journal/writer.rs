@@ -121,7 +121,8 @@ impl Writer {
             } else if (self.drain.is_some() || changed >= DRAIN_ROWS) && self.drained.elapsed() >= BUSY_DRAIN {
                 self.drain_step();
             }
-            if self.retire.presses() {
+            let limits = *self.shared.retention();
+            if self.retire.presses(limits) {
                 self.retire_step()?;
             }
             let wait = if self.full.is_some() {

@@ -236,7 +236,7 @@ async fn ends_while_segments_go(mut folder: Folder, mut rig: Option<Rig>, rounds
         let checked = tripline::journal::check(&folder.state(), &boot, &|_, _| ()).expect("checks");
         assert!(checked.is_good(), "{checked:?}");
     }
-    // A life may end before it looks at what can go: the last one is long enough.
+    // A life may end before anything has gone: the last one is long enough.
     let daemon = Daemon::start(&folder).await;
     let oldest = until("segments go", async || {
         let names = std::fs::read_dir(folder.state().join("journal")).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

@@ -391,6 +391,20 @@ fn a_segment_that_waits_for_the_router_stays() {
 }
 
 #[test]
+fn a_segment_that_outgrew_limits_given_later_goes_without_another_record() {
+    let dir = state_dir();
+    let (journal, _) = Journal::open(&state(&dir), small(64 << 20)).expect("opens");
+    let long = |n| Delivery { body: Bytes::from(vec![b'x'; 100_000]), ..delivery(vec![change(n)]) };
+    let events: Vec<_> = (0..20).map(|n| accept(&journal, long(n)).events[0]).collect();
+    wait(journal.plan(Plan { through: events[19], runs: Vec::new() })).expect("kept");
+    retire(&journal);
+    assert_eq!(segments(&dir), [1], "everything is kept until limits are given");
+    journal.retain(limits(30, 1 << 20, 90));
+    retire(&journal);
+    assert_eq!(segments(&dir), [2]);
+}
+
+#[test]
 fn the_oldest_segment_that_is_needed_is_missed() {
     let dir = state_dir();
     let (journal, _) = Journal::open(&state(&dir), small(8_000)).expect("opens");
