@@ -1,6 +1,6 @@
 # Everything a person or CI needs. `make test` installs what the tests need beyond cargo, where it may.
 
-.PHONY: demo test crash flood soak fuzz corpus bench image start deny lint fmt doc
+.PHONY: demo test crash flood scale soak fuzz corpus bench image start deny lint fmt doc
 
 demo:
 	cargo run --release -- demo
@@ -36,7 +36,6 @@ flood:
 	TRIPLINE_FLOOD_CONNECTIONS=9900 TRIPLINE_FLOOD_DELIVERIES=5000 TRIPLINE_SLOWHTTPTEST_SECONDS=20 \
 		cargo test --locked --release --test it floods:: -- --nocapture --test-threads 1
 
-.PHONY: scale
 # Polling at scale: a million items, 10,000 changes in one pass, ten minutes of quiet, a hole of 50,000 changes at 50 requests a minute.
 scale:
 	TRIPLINE_SCALE_ITEMS=1000000 TRIPLINE_SCALE_CHANGES=10000 TRIPLINE_SCALE_PASSES=600 TRIPLINE_SCALE_SINGLE=20 \

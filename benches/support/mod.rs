@@ -237,7 +237,7 @@ impl Daemon {
 
     /// Ends it as a supervisor does.
     pub(crate) fn stop(mut self) {
-        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        self.signal("TERM");
         self.child.wait().unwrap();
     }
 

@@ -45,18 +45,13 @@ pub(super) async fn emit(world: &World, order: &Order, emit: &Emit, now: Timesta
 fn delivery(order: &Order, emit: &Emit, now: Timestamp) -> Delivery {
     let cause = &order.event;
     let change = Change {
-        key: Key::exact(format!("emit|{}|{}", order.run, order.label)),
-        event_type: Arc::from(emit.event_type.as_str()),
         time: Some(now),
-        observed: None,
         tenant: cause.change.tenant.clone(),
         folder: cause.change.folder.clone(),
         subject: emit.subject.as_deref().map(Arc::from),
-        service_id: None,
-        element: 0,
         data: Arc::new(emit.data.clone()),
-        problem: None,
         origin: Some(Origin { run: order.run.to_string(), step: order.label.clone(), hops: order.hops }),
+        ..Change::told(Key::exact(format!("emit|{}|{}", order.run, order.label)), emit.event_type.as_str())
     };
     Delivery {
         source: Arc::from(SOURCE),

@@ -124,18 +124,9 @@ impl Bench {
         let data = json!({"Queue": {"Name": "Invoices"}, "QueueItem": {"Id": number, "Reference": format!("A-{number}")}});
         let now = self.clock.now();
         let change = Change {
-            key: Key::exact(format!("test|{number}")),
-            event_type: "queueItem.added".into(),
             time: Some(now),
-            observed: None,
-            tenant: None,
-            folder: None,
-            subject: None,
-            service_id: None,
-            element: 0,
             data: Arc::new(data.clone()),
-            problem: None,
-            origin: None,
+            ..Change::told(Key::exact(format!("test|{number}")), "queueItem.added")
         };
         let delivery = Delivery {
             source: "prod-hook".into(),

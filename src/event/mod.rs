@@ -155,6 +155,27 @@ pub struct Change {
     pub origin: Option<Origin>,
 }
 
+impl Change {
+    /// A change of which nothing else is known.
+    #[must_use]
+    pub fn told(key: Key, event_type: impl Into<Arc<str>>) -> Self {
+        Self {
+            key,
+            event_type: event_type.into(),
+            time: None,
+            observed: None,
+            tenant: None,
+            folder: None,
+            subject: None,
+            service_id: None,
+            element: 0,
+            data: Arc::new(Value::Null),
+            problem: None,
+            origin: None,
+        }
+    }
+}
+
 /// How many further copies of an event arrived, and from where.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Folded {

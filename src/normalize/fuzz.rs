@@ -51,19 +51,10 @@ const HEADERS: &[&[u8]] = &[
 
 #[test]
 fn what_other_services_send_becomes_events_that_are_found_again() {
-    let services = [
-        Service::StandardWebhooks,
-        Service::GitHub,
-        Service::Stripe,
-        Service::Slack,
-        Service::Shopify,
-        Service::CloudElements,
-        Service::Custom,
-    ];
     over_inputs!(|input: &[u8]| {
         let Some((which, rest)) = input.split_first() else { return };
         let (head, body) = rest.split_at(rest.len() / 2);
-        let service = services[usize::from(*which) % services.len()];
+        let service = Service::ALL[usize::from(*which) % Service::ALL.len()];
         let view = ServiceView::of("shop".into(), service);
         let head = String::from_utf8_lossy(&near(HEADERS, head)).into_owned();
         let headers =

@@ -184,18 +184,8 @@ fn changes<'t>(delivery: Delivery<'t>, flaw: Option<Problem>, body: &[u8], sourc
 
 fn unparsed<'t>(problem: Problem, body: &[u8], source: &SourceView, received: Timestamp) -> Reading<'t> {
     let change = Change {
-        key: key::of_bytes(source, &HashedBody::new(body), TYPE_UNPARSED, received),
-        event_type: Arc::from(TYPE_UNPARSED),
-        time: None,
-        observed: None,
-        tenant: None,
-        folder: None,
-        subject: None,
-        service_id: None,
-        element: 0,
-        data: Arc::new(Value::Null),
         problem: Some(problem),
-        origin: None,
+        ..Change::told(key::of_bytes(source, &HashedBody::new(body), TYPE_UNPARSED, received), TYPE_UNPARSED)
     };
     Reading { changes: vec![(change, Tree::Null)], delivery_id: None }
 }

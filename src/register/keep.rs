@@ -234,18 +234,10 @@ impl<'r> Keeper<'r> {
     fn delivery(&self, event_type: &str, data: Value, now: Timestamp) -> Delivery {
         let source = &self.hook.source;
         let change = Change {
-            key: Key::exact(format!("source:{source}|webhook|{event_type}|{}", now.as_millis())),
-            event_type: Arc::from(event_type),
             time: Some(now),
-            observed: None,
-            tenant: None,
-            folder: None,
             subject: Some(Arc::from(format!("sources/{source}"))),
-            service_id: None,
-            element: 0,
             data: Arc::new(data),
-            problem: None,
-            origin: None,
+            ..Change::told(Key::exact(format!("source:{source}|webhook|{event_type}|{}", now.as_millis())), event_type)
         };
         Delivery {
             source: Arc::clone(source),

@@ -71,18 +71,9 @@ impl Bench {
         let data = json!({"Id": number, "Amount": amount});
         let before = RunId::of(EventId(7), "before").to_string();
         let change = Change {
-            key: Key::exact(format!("test|{number}")),
-            event_type: "order.placed".into(),
-            time: None,
-            observed: None,
-            tenant: None,
-            folder: None,
-            subject: None,
-            service_id: None,
-            element: 0,
             data: Arc::new(data.clone()),
-            problem: None,
             origin: (hops > 0).then(|| Origin { run: before, step: "1".to_owned(), hops }),
+            ..Change::told(Key::exact(format!("test|{number}")), "order.placed")
         };
         let delivery = Delivery {
             source: "shop".into(),

@@ -227,18 +227,12 @@ fn value(key: String, value: Option<Bytes>) -> Kept {
 
 fn delivery(watch: &Watch, of: Option<&Event>, event_type: &str, key: String, subject: String, data: Value, now: Timestamp) -> Delivery {
     let change = Change {
-        key: Key::exact(key),
-        event_type: Arc::from(event_type),
         time: Some(now),
-        observed: None,
         tenant: of.and_then(|event| event.change.tenant.clone()),
         folder: of.and_then(|event| event.change.folder.clone()),
         subject: Some(Arc::from(subject)),
-        service_id: None,
-        element: 0,
         data: Arc::new(data),
-        problem: None,
-        origin: None,
+        ..Change::told(Key::exact(key), event_type)
     };
     Delivery {
         source: Arc::clone(&watch.name),

@@ -9,11 +9,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tripline::time::Timestamp;
 
-use crate::support::{Daemon, Folder, http, sign, until};
+use crate::support::{Daemon, Folder, http, listen, sign, until};
 
 const TOKEN: &str = "rt_canary-trigger-token";
 const SECRET: &str = "canary-desk-secret-0123456789";
@@ -46,20 +46,9 @@ const PAGE: usize = 3;
 
 impl Crm {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
         let shared = Arc::<Mutex<Shared>>::default();
-        let mut task = JoinSet::new();
         let served = Arc::clone(&shared);
-        task.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.expect("accepted");
-                let shared = Arc::clone(&served);
-                connections.spawn(async move { drop(serve(stream, &shared).await) });
-                while connections.try_join_next().is_some() {}
-            }
-        });
+        let (address, task) = listen(move |stream| serve(stream, Arc::clone(&served))).await;
         Self { address, shared, _task: task }
     }
 
@@ -98,7 +87,7 @@ fn page(shared: &Shared, head: &str) -> String {
     json!({ "contacts": rows }).to_string()
 }
 
-async fn serve(stream: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
+async fn serve(stream: TcpStream, shared: Arc<Mutex<Shared>>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut head = String::new();

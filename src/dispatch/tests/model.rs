@@ -178,18 +178,8 @@ impl Stage {
         let url = orchestrator(&self.peer).tenant_url();
         let data = json!({"Queue": {"Name": "Invoices"}, "QueueItem": {"Id": number}});
         let change = Change {
-            key: Key::exact(format!("{url}|queueItem|{number}|{event_type}|")),
-            event_type: event_type.into(),
-            time: None,
-            observed: None,
-            tenant: None,
-            folder: None,
-            subject: None,
-            service_id: None,
-            element: 0,
             data: Arc::new(data.clone()),
-            problem: None,
-            origin: None,
+            ..Change::told(Key::exact(format!("{url}|queueItem|{number}|{event_type}|")), event_type)
         };
         Delivery {
             source: "prod-hook".into(),

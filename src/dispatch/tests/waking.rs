@@ -11,18 +11,9 @@ async fn tell(bench: &Bench, kind: &str, id: &str, event_type: &str) {
     let url = bench.targets.load().orchestrators["prod"].tenant_url();
     let now = bench.clock.now();
     let change = Change {
-        key: Key::exact(format!("{url}|{kind}|{id}|{event_type}|")),
-        event_type: event_type.into(),
         time: Some(now),
-        observed: None,
-        tenant: None,
-        folder: None,
-        subject: None,
-        service_id: None,
-        element: 0,
         data: Arc::new(json!({})),
-        problem: None,
-        origin: None,
+        ..Change::told(Key::exact(format!("{url}|{kind}|{id}|{event_type}|")), event_type)
     };
     let delivery = Delivery {
         source: "prod-hook".into(),

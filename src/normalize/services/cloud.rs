@@ -5,9 +5,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::ServiceView;
 use super::form::owned;
 use super::place::{Form, element, object};
-use super::{ServiceView, told};
 use crate::event::{Change, Fields, Key, Problem, Tree};
 use crate::headers::{Found, Headers};
 use crate::normalize::thing::{NAME_MAX, id_text};
@@ -101,7 +101,8 @@ fn of_attributes(attribute: &dyn Fn(&str) -> Option<String>, element: u32, view:
         time: attribute("time").and_then(|text| Timestamp::parse_lenient(&text)).and_then(Timestamp::sane),
         subject: subject.map(Arc::from),
         service_id: Some(super::printable_id(&id)),
-        ..told(key, view.event_type(&event_type), element)
+        element,
+        ..Change::told(key, view.event_type(&event_type))
     })
 }
 

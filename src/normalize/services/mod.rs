@@ -13,8 +13,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::event::{Change, Key, Problem, SourceName, TYPE_UNPARSED, Tree};
 use crate::headers::Headers;
 use crate::time::Timestamp;
@@ -50,6 +48,13 @@ pub enum Service {
     CloudElements,
     /// `type`, `id` and `time`, unless the configuration says otherwise.
     Custom,
+}
+
+impl Service {
+    /// All of them.
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 7] =
+        [Self::StandardWebhooks, Self::GitHub, Self::Stripe, Self::Slack, Self::Shopify, Self::CloudElements, Self::Custom];
 }
 
 /// What is needed to know of a source of another service.
@@ -180,7 +185,12 @@ fn changes<'t>(
             }
         };
         let own_time = if form == Form::Elements { elements_time(&data) } else { None };
-        let change = Change { time: own_time.or(time), service_id: service_id.clone(), ..told(key, event_type, element(form, index)) };
+        let change = Change {
+            time: own_time.or(time),
+            service_id: service_id.clone(),
+            element: element(form, index),
+            ..Change::told(key, event_type)
+        };
         (change, data)
     });
     // The ids of one service say nothing about those of another.
@@ -190,26 +200,8 @@ fn changes<'t>(
 
 fn unparsed<'t>(problem: Problem, body: &[u8], view: &ServiceView, received: Timestamp) -> Reading<'t> {
     let key = key::of_bytes(&view.as_source(), &key::HashedBody::new(body), TYPE_UNPARSED, received);
-    let change = Change { problem: Some(problem), ..told(key, Arc::from(TYPE_UNPARSED), 0) };
+    let change = Change { problem: Some(problem), ..Change::told(key, TYPE_UNPARSED) };
     Reading { changes: vec![(change, Tree::Null)], delivery_id: None }
-}
-
-/// A change of which nothing else is known.
-fn told(key: Key, event_type: Arc<str>, element: u32) -> Change {
-    Change {
-        key,
-        event_type,
-        time: None,
-        observed: None,
-        tenant: None,
-        folder: None,
-        subject: None,
-        service_id: None,
-        element,
-        data: Arc::new(Value::Null),
-        problem: None,
-        origin: None,
-    }
 }
 
 /// An id as it is shown: as it came, its hash where it is too long or unprintable.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{printable_id, told};
+use super::printable_id;
 use crate::event::{Change, Key, Tree};
 use crate::normalize::thing::{id_text, sha256};
 use crate::normalize::types;
@@ -64,6 +64,6 @@ pub fn row_change(event: RowEvent, sight: &RowSight<'_>) -> Option<Change> {
         observed: Some(sight.observed),
         service_id: Some(printable_id(&id)),
         data: Arc::clone(sight.row),
-        ..told(key, types::of_service(sight.source, word), 0)
+        ..Change::told(key, types::of_service(sight.source, word))
     })
 }

@@ -311,15 +311,7 @@ fn a_cloud_event_that_is_none_is_kept_and_says_why() {
 }
 
 fn services() -> impl Strategy<Value = Service> {
-    prop::sample::select(vec![
-        Service::StandardWebhooks,
-        Service::GitHub,
-        Service::Stripe,
-        Service::Slack,
-        Service::Shopify,
-        Service::CloudElements,
-        Service::Custom,
-    ])
+    prop::sample::select(&Service::ALL[..])
 }
 
 proptest! {

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+use super::listen;
 
 /// What it does with a request.
 #[derive(Clone, Debug)]
@@ -42,21 +44,9 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Starts one on a port of its own.
     pub(crate) async fn start(manner: Manner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Mutex::new(Shared { manner, answered: BTreeMap::new(), requests: 0, poured: 0 }));
-        let mut task = JoinSet::new();
         let served = Arc::clone(&shared);
-        task.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.expect("accepted");
-                let shared = Arc::clone(&served);
-                // How a connection ends is the daemon's business.
-                connections.spawn(async move { drop(serve(stream, shared).await) });
-                while connections.try_join_next().is_some() {}
-            }
-        });
+        let (address, task) = listen(move |stream| serve(stream, Arc::clone(&served))).await;
         Self { address, shared, _task: task }
     }
 

@@ -3,6 +3,7 @@
 mod daemon;
 mod disk;
 mod endpoint;
+mod listen;
 pub(crate) mod lives;
 mod peer;
 mod service;
@@ -18,6 +19,7 @@ use sha2::Sha256;
 pub(crate) use daemon::{Daemon, Folder};
 pub(crate) use disk::{Disk, skip};
 pub(crate) use endpoint::{Endpoint, Manner};
+pub(crate) use listen::listen;
 pub(crate) use peer::{Sandbox, start_sandbox, start_sandbox_as};
 pub(crate) use service::{Came, Reply, Service};
 pub(crate) use tls::{EXPIRED, GOOD, ROOT, SELF_SIGNED, TlsEndpoint, no_tls};

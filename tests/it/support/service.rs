@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+use super::listen;
 
 /// A request as it came: its first line and headers, its body.
 #[derive(Clone, Debug)]
@@ -54,21 +56,9 @@ pub(crate) struct Service {
 impl Service {
     /// Starts one on a port of its own.
     pub(crate) async fn start(answer: impl Fn(&Came) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
         let (came, answer) = (Arc::<Mutex<Vec<Came>>>::default(), Arc::new(answer));
-        let mut task = JoinSet::new();
         let seen = Arc::clone(&came);
-        task.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.expect("accepted");
-                let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-                // How a connection ends is the daemon's business.
-                connections.spawn(async move { drop(serve(stream, &seen, &*answer).await) });
-                while connections.try_join_next().is_some() {}
-            }
-        });
+        let (address, task) = listen(move |stream| serve(stream, Arc::clone(&seen), Arc::clone(&answer))).await;
         Self { address, came, _task: task }
     }
 
@@ -91,7 +81,7 @@ impl Service {
     }
 }
 
-async fn serve(stream: TcpStream, seen: &Mutex<Vec<Came>>, answer: &(impl Fn(&Came) -> Reply + Sync)) -> std::io::Result<()> {
+async fn serve(stream: TcpStream, seen: Arc<Mutex<Vec<Came>>>, answer: Arc<impl Fn(&Came) -> Reply + Send + Sync>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut came = Came { head: String::new(), body: String::new() };
