@@ -34,7 +34,7 @@ pub fn expression(reader: &mut impl Reader, node: &Node, what: &str) -> Option<E
 pub fn template(reader: &mut impl Reader, node: &Node, what: &str) -> Option<Template> {
     match &node.value {
         Yaml::Text(written) => text(reader, node, written),
-        Yaml::Number(number) => text(reader, node, &number.to_string()),
+        Yaml::Number(number) => node.exact(reader.faults()).then(|| text(reader, node, &number.to_string()))?,
         Yaml::Bool(b) => text(reader, node, &b.to_string()),
         _ => wrong_type(reader, node, what, "a string"),
     }
@@ -74,7 +74,7 @@ pub fn tree(reader: &mut impl Reader, node: &Node) -> Option<Tree> {
             let trees: Vec<_> = entries.iter().map(|(key, value)| tree(reader, value).map(|tree| (key.name.clone(), tree))).collect();
             trees.into_iter().collect::<Option<Vec<_>>>().map(Tree::Map)
         }
-        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => Some(Tree::Constant(node.to_json())),
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => node.exact(reader.faults()).then(|| Tree::Constant(node.to_json())),
     }
 }
 

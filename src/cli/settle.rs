@@ -11,7 +11,7 @@ use super::output::{GOOD, Out, Stop, clean, complain, paint};
 use super::when::{When, parse_when};
 use super::{NO, YES};
 use crate::clock::Clock;
-use crate::event::RunId;
+use crate::event::{RunId, read_json};
 use crate::time::Rate;
 
 /// `tripline runs retry`.
@@ -93,7 +93,7 @@ pub(super) fn check_rate(text: &str) -> Result<String, String> {
 }
 
 fn parse_json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
+    read_json(text.as_bytes()).map_err(|error| format!("no JSON: {error}"))
 }
 
 pub(super) fn retry(config: Option<&Path>, args: &RetryArgs, out: &mut Out) -> Result<u8, Stop> {

@@ -1,6 +1,6 @@
 //! What a call says: filled up with defaults and checked, before anything is sent.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::operation::{FieldKind, InputField, Operation};
 use crate::expr::{At, ExpressionFault, Scope};
@@ -77,18 +77,19 @@ impl InputField {
     pub fn accepts(&self, value: &Value) -> Result<(), String> {
         let name = &self.name;
         if !self.fits(value) {
-            return Err(format!("input `{name}` is {}; expected {}", shown(value), expected(self.kind)));
+            let wide = matches!(self.kind, FieldKind::Integer | FieldKind::Number) && is_wide(value);
+            let why = if wide { " of at most 64 bits; a field of type `string` takes any" } else { "" };
+            return Err(format!("input `{name}` is {}; expected {}{why}", shown(value), expected(self.kind)));
         }
         if !self.choices.is_empty() && !self.choices.contains(value) {
             let known: Vec<String> = self.choices.iter().map(Value::to_string).collect();
             return Err(format!("input `{name}` is {}; expected one of {}", shown(value), known.join(", ")));
         }
         if let Value::Number(number) = value {
-            let of = |bound: &serde_json::Number| bound.as_f64().zip(number.as_f64());
-            if let Some((min, _)) = self.min.as_ref().and_then(of).filter(|(min, n)| n < min) {
+            if let Some(min) = self.min.as_ref().filter(|min| less(number, min)) {
                 return Err(format!("input `{name}` is {number}; expected at least {min}"));
             }
-            if let Some((max, _)) = self.max.as_ref().and_then(of).filter(|(max, n)| n > max) {
+            if let Some(max) = self.max.as_ref().filter(|max| less(max, number)) {
                 return Err(format!("input `{name}` is {number}; expected at most {max}"));
             }
         }
@@ -125,6 +126,23 @@ impl InputField {
             FieldKind::File => super::file::is_file(value),
             FieldKind::Any => true,
         }
+    }
+}
+
+/// Whether one number is less than another; whole ones are compared digit by digit.
+fn less(one: &Number, other: &Number) -> bool {
+    let whole = |number: &Number| number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
+    match (whole(one), whole(other)) {
+        (Some(one), Some(other)) => one < other,
+        _ => one.as_f64() < other.as_f64(),
+    }
+}
+
+/// Whether it is a whole number that fits no 64 bits: a text of its digits, as answers have it, or a double near it.
+fn is_wide(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() > 18 && text.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()),
+        other => other.is_f64() && other.as_f64().is_some_and(|n| n.abs() >= 9e18),
     }
 }
 

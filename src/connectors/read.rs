@@ -121,6 +121,9 @@ fn config(fields: &Fields<'_>, base: &Path, decoder: &mut Decoder<'_>) -> Option
 
 fn config_field(name: Arc<str>, place: &Place, node: &Node, base: &Path, decoder: &mut Decoder<'_>) -> Option<ConfigField> {
     if node.as_map().is_none() && !matches!(node.value, Yaml::List(_)) {
+        if !node.exact(decoder.faults) {
+            return None;
+        }
         // `model: dall-e-3`: a field with a default and nothing else; `tenant:` alone: one that must be set.
         let value = (!matches!(node.value, Yaml::Null)).then(|| ConfigValue::Plain(node.to_json()));
         let kind = match node.value {
@@ -166,7 +169,7 @@ pub(super) fn config_value(node: &Node, name: &str, secret: bool, base: &Path, f
         faults.push(Fault::error("wrong-type", node.place.clone(), message));
         return None;
     }
-    Some(ConfigValue::Plain(node.to_json()))
+    node.exact(faults).then(|| ConfigValue::Plain(node.to_json()))
 }
 
 impl ConfigField {

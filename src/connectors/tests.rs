@@ -237,6 +237,50 @@ fn an_answer_means_what_the_file_says() {
 }
 
 #[test]
+fn no_digit_of_a_whole_number_changes() {
+    let text = r#"
+connector: a
+base_url: https://h.example
+operations:
+  x:
+    method: POST
+    path: /x/${input.id}
+    input: {id: {type: any}, n: {type: integer, max: 9007199254740992}}
+    query: {id: "${input.id}"}
+    body: {id: "${input.id}", all: ["${input.id}"], most: "${input.id == 18446744073709551615u}", text: "no. ${input.id}", round: 100000000000000000000}
+    output: {fields: {id: "${entry.id}", text: "${string(entry.id)}"}}
+"#;
+    let (all, faults) = load(text);
+    assert!(faults.is_empty(), "{faults:#?}");
+    let connector = all.get("a").expect("the connector");
+    let operation = &connector.operations["x"];
+    let access = Access::new("a".into(), json!({}), [].into(), Vec::new());
+    for written in ["9007199254740993", "-9007199254740993", "9223372036854775807", "-9223372036854775808", "18446744073709551615"] {
+        let id: Value = serde_json::from_str(written).expect("a number");
+        let input = operation.input(json!({ "id": id }).as_object().expect("a mapping"), &json!({}), &At::root("with")).expect("an input");
+        let request = connector.request(operation, &input, &json!({}), &caller()).expect("a request");
+        assert_eq!(request.full_url(), format!("https://h.example/x/{written}?id={written}"));
+        let Content::Json(body) = &request.content else { panic!("no JSON") };
+        let most = written == "18446744073709551615";
+        let expected = format!(r#"{{"id":{written},"all":[{written}],"most":{most},"text":"no. {written}","round":1e+20}}"#);
+        assert_eq!(body.to_string(), expected);
+        let answer = CallResponse::of(200, [], format!("{{\"id\": {written}}}").as_bytes());
+        let meant = connector.outcome(operation, &input, &access, &answer, Timestamp::EPOCH);
+        assert_eq!(meant, Meaning::Value(json!({"id": id, "text": written})));
+    }
+    // What no 64 bits hold is a text of its digits, from the answer on.
+    let wide = "123456789012345678901";
+    assert_eq!(CallResponse::of(200, [], format!("{{\"id\": {wide}}}").as_bytes()).body(), &json!({ "id": wide }));
+    let refused = |n: Value| {
+        let said = json!({ "n": n });
+        let input = operation.input(said.as_object().expect("a mapping"), &json!({}), &At::root("with"));
+        input.expect_err("refused").to_string()
+    };
+    assert!(refused(json!(9_007_199_254_740_993_u64)).ends_with("expected at most 9007199254740992"));
+    assert!(refused(json!(wide)).ends_with("expected a whole number of at most 64 bits; a field of type `string` takes any"));
+}
+
+#[test]
 fn an_unknown_outcome_is_looked_up() {
     let connector = full();
     let operation = &connector.operations["generate_image"];
@@ -373,6 +417,17 @@ fn every_fault_has_its_place() {
             (4, 9),
         ),
         ("connector: a\nbase_url: https://h\nretry: {attempts: 0}\n", "out-of-range", (3, 19)),
+        (
+            "connector: a\nbase_url: https://h\noperations:\n  x: {method: POST, path: /x, body: {id: 123456789012345678901}}\n",
+            "number",
+            (4, 42),
+        ),
+        (
+            "connector: a\nbase_url: https://h\noperations:\n  x: {method: POST, path: /x, headers: {X-Id: -9223372036854775809}}\n",
+            "number",
+            (4, 47),
+        ),
+        ("connector: a\nbase_url: https://h\nconfig: {id: 18446744073709551617}\n", "number", (3, 14)),
     ] {
         let (all, faults) = load(text);
         let errors: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Error).collect();

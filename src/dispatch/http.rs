@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Targets;
 use super::attempt::{Answered, Order};
 use crate::clock::Clock;
+use crate::event::read_json;
 use crate::http::client::{Answer, Outgoing, refusal, request_line};
 use crate::http::exchange::Exchange;
 use crate::orchestrator::CallTrace;
@@ -69,7 +70,7 @@ fn value(answer: &Answer) -> Value {
         return Value::Null;
     }
     if body.len() <= VALUE_MAX
-        && let Ok(value) = serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(body))
+        && let Ok(value) = read_json(body)
     {
         return value;
     }
@@ -91,6 +92,7 @@ mod tests {
         assert_eq!(value(&answer(b"")), Value::Null);
         assert_eq!(value(&answer(b"{\"a\": 1}")), json!({"a": 1}));
         assert_eq!(value(&answer(b"\xef\xbb\xbf[1]")), json!([1]));
+        assert_eq!(value(&answer(b"{\"id\": 123456789012345678901}")), json!({"id": "123456789012345678901"}), "no digit is lost");
         assert_eq!(value(&answer(b"thanks")), json!("thanks"));
         assert_eq!(value(&answer(b"\xff")), json!("\u{fffd}"));
         let long = vec![b'1'; VALUE_MAX + 5];

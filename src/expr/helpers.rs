@@ -58,7 +58,7 @@ fn decode_json<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let text = str_at(&args, 0);
     // A node takes many times the bytes of its text.
     budget::build(text.len().saturating_mul(8))?;
-    match serde_json::from_str::<Value>(text) {
+    match crate::event::read_json(text.as_bytes()) {
         Ok(value) => Ok(CowVal::Owned(own(&value))),
         Err(error) => Err(wrong("json.decode", format!("the text is no JSON: {error}"))),
     }

@@ -22,7 +22,7 @@ pub use mask::{hide, hide_in_faults};
 pub use parse::{NODES_MAX, TEXT_MAX, parse};
 pub use print::print;
 
-use crate::fault::Place;
+use crate::fault::{Faults, Place};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -104,6 +104,27 @@ impl Node {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Self> {
         self.as_map()?.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+
+    /// Whether the value is what was written. A whole number that no 64 bits hold is not: a double stands for it, and that is a
+    /// fault where the value is sent.
+    pub fn exact(&self, faults: &mut Faults) -> bool {
+        let Some(digits) = self.lost_digits() else { return true };
+        let message = format!("`{digits}` fits no 64-bit number; another one would stand for it");
+        faults.error_help("number", &self.place, message, format!("quote it: \"{digits}\" is a text with all its digits"));
+        false
+    }
+
+    /// The digits of a whole number for which another one stands.
+    fn lost_digits(&self) -> Option<&str> {
+        let Yaml::Number(number) = &self.value else { return None };
+        let nearest = number.as_f64().filter(|_| number.is_f64())?;
+        let line = self.place.source.text.lines().nth(self.place.line.checked_sub(1)? as usize)?;
+        let (from, _) = line.char_indices().nth(self.place.column.checked_sub(1)? as usize)?;
+        let written = line[from..].split([' ', '\t', ',', ']', '}']).next().unwrap_or_default();
+        let digits = written.trim_start_matches(['-', '+']);
+        let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        (whole && format!("{:.0}", nearest.abs()) != digits).then_some(written)
     }
 
     /// The tree without its places.

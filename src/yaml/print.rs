@@ -71,7 +71,7 @@ fn block_list(items: &[Value], indent: usize, text: &mut String) {
             }
             // A list in a list: in flow style, which is JSON.
             (None, other) => {
-                text.push_str(&other.to_string());
+                text.push_str(&escaped(other));
                 text.push('\n');
             }
         }
@@ -100,6 +100,16 @@ fn scalar(value: &Value) -> String {
     }
 }
 
+/// A value as JSON, with what YAML does not allow in its texts, or takes for the end of a line, escaped.
+fn escaped(value: &Value) -> String {
+    let json = value.to_string();
+    let odd = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    if !json.contains(odd) {
+        return json;
+    }
+    json.chars().map(|c| if odd(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
+}
+
 /// A text, in quotes where it is not plainly a word or several.
 fn quoted(text: &str) -> String {
     let begins = text.starts_with(|c: char| c.is_alphabetic());
@@ -107,7 +117,7 @@ fn quoted(text: &str) -> String {
         && !text.ends_with(' ')
         && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' '))
         && !WORDS.contains(&text.to_lowercase().as_str());
-    if plain { text.to_owned() } else { Value::from(text).to_string() }
+    if plain { text.to_owned() } else { escaped(&Value::from(text)) }
 }
 
 #[cfg(test)]
@@ -142,7 +152,7 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             (-1e15..1e15).prop_map(Value::from),
-            "[ -~é\\n\\t]{0,12}".prop_map(Value::from),
+            "[ -~é\\n\\t\u{7f}\u{85}\u{9f}\u{2028}\u{feff}\u{ffff}]{0,12}".prop_map(Value::from),
             prop_oneof![
                 Just("no"),
                 Just("0123"),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::draft::{Input, InputKind};
 use super::report::Part;
 use super::schema::{Kind, Seen};
+use crate::connectors::limits::LENGTH;
 
 /// The most choices that are written down; a longer list is left to the service.
 const CHOICES_MAX: usize = 100;
@@ -22,14 +23,14 @@ pub(super) fn input(name: String, required: bool, seen: &Seen<'_>, pointer: &str
     let choices: Vec<Value> = seen.choices.iter().flatten().filter(|choice| fits(choice)).map(|choice| (*choice).clone()).collect();
     let scalar = !matches!(kind, InputKind::Object | InputKind::List | InputKind::File);
     let choices = if scalar && choices.len() <= CHOICES_MAX { choices } else { Vec::new() };
-    let is_choice = |value: &&Value| choices.is_empty() || choices.contains(value);
-    let default = seen.default.filter(fits).filter(is_choice).filter(|value| value.to_string().chars().count() <= DEFAULT_MAX).cloned();
-    let text = matches!(kind, InputKind::Text);
-    let number = matches!(kind, InputKind::Integer | InputKind::Number);
+    let free = choices.is_empty();
+    let text = free && matches!(kind, InputKind::Text);
+    let number = free && matches!(kind, InputKind::Integer | InputKind::Number);
     let limit = |value: Option<&Value>| value.filter(|value| number && fits(value)).cloned();
     let (min, max) = ordered(limit(seen.minimum), limit(seen.maximum), number_of);
-    let (min_length, max_length) = ordered(seen.min_length.filter(|_| text), seen.max_length.filter(|_| text), |length| *length as f64);
-    let pattern = seen.pattern.filter(|_| text && choices.is_empty()).and_then(|written| match pattern(written) {
+    let length = |value: Option<u64>| value.filter(|value| text && LENGTH.contains(value));
+    let (min_length, max_length) = ordered(length(seen.min_length), length(seen.max_length), |length| *length as f64);
+    let pattern = seen.pattern.filter(|_| text).and_then(|written| match pattern(written) {
         Ok(pattern) => Some(pattern),
         Err(why) => {
             let message = format!("the pattern of `{name}` is checked by the service only: {why}");
@@ -38,9 +39,24 @@ pub(super) fn input(name: String, required: bool, seen: &Seen<'_>, pointer: &str
         }
     });
     let description = seen.description.or(seen.title).map(str::to_owned);
+    let mut input = Input { name, kind, required, choices, default: None, min, max, min_length, max_length, pattern, description };
+    let short = |value: &&Value| value.to_string().chars().count() <= DEFAULT_MAX;
+    input.default = seen.default.filter(fits).filter(|value| may_be_said(&input, value)).filter(short).cloned();
     // What has a default need not be given.
-    let required = required && default.is_none();
-    Input { name, kind, required, choices, default, min, max, min_length, max_length, pattern, description }
+    input.required &= input.default.is_none();
+    input
+}
+
+/// Whether a value is within the limits of a field. A default beyond them is a mistake of the description; the service has its own.
+fn may_be_said(input: &Input, value: &Value) -> bool {
+    let among = input.choices.is_empty() || input.choices.contains(value);
+    let number = value.is_number().then(|| number_of(value));
+    let numbers = number.is_none_or(|n| !input.min.iter().any(|min| n < number_of(min)) && !input.max.iter().any(|max| n > number_of(max)));
+    let Some(text) = value.as_str() else { return among && numbers };
+    let length = text.chars().count() as u64;
+    let lengths = input.min_length.is_none_or(|min| length >= min) && input.max_length.is_none_or(|max| length <= max);
+    let matches = || input.pattern.as_deref().is_none_or(|pattern| regex::Regex::new(pattern).is_ok_and(|known| known.is_match(text)));
+    among && lengths && matches()
 }
 
 /// Both limits, or none where they contradict each other.
@@ -131,6 +147,19 @@ mod tests {
         assert_eq!((count.kind, count.min, count.max, count.default), (InputKind::Integer, Some(1.into()), Some(10.into()), None));
         let (odd, _) = of(json!({"type": "integer", "minimum": 10, "maximum": 1}));
         assert_eq!((odd.min, odd.max), (None, None), "limits that nothing meets");
+        for odd in [
+            json!({"type": "integer", "minimum": 1, "default": 0}),
+            json!({"type": "integer", "maximum": 1, "default": 2}),
+            json!({"type": "string", "minLength": 2, "default": ""}),
+            json!({"type": "string", "pattern": "^a", "default": "b"}),
+            json!({"type": "string", "enum": ["a"], "default": "b"}),
+        ] {
+            assert_eq!(of(odd.clone()).0.default, None, "could never be said: {odd}");
+        }
+        let (page, _) = of(json!({"type": "integer", "enum": [6, 2], "maximum": 5}));
+        assert_eq!((page.choices.len(), page.max), (2, None), "the choices say it");
+        let (long, _) = of(json!({"type": "string", "minLength": 1, "maxLength": 2_147_483_647}));
+        assert_eq!((long.min_length, long.max_length), (Some(1), None), "as good as none");
         let (name, _) = of(json!({"type": "string", "minLength": 1, "maxLength": 5, "pattern": "^[a-z]+$"}));
         assert_eq!((name.min_length, name.max_length, name.pattern.as_deref()), (Some(1), Some(5), Some("^[a-z]+$")));
         for (schema, kind) in [

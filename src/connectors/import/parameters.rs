@@ -141,7 +141,9 @@ impl<'r> Reader<'r> {
     fn path(&mut self, path: &str, found: &[Parameter<'r>], pointer: &str) -> Result<String, Part> {
         let held = |reason: &'static str, message: String| Part { reason, pointer: pointer.to_owned(), message };
         let (path, fixed) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-        if path.contains('#') || !path.starts_with('/') || path.split('/').any(|part| matches!(part, "." | "..")) {
+        let is_dots = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+        let leaves = path.starts_with("//") || path.contains("://") || path.split('/').any(is_dots);
+        if path.contains('#') || !path.starts_with('/') || leaves {
             return Err(held("path", format!("`{}` is no path of one server", crate::printable::printable(path))));
         }
         for pair in fixed.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
@@ -160,8 +162,8 @@ impl<'r> Reader<'r> {
             };
             // A dollar sign in front of a value would be read as an escape.
             match before.strip_suffix('$') {
-                Some(shorter) => out.extend([shorter, "%24"]),
-                None => out.push_str(before),
+                Some(shorter) => out.extend([&encoded(shorter), "%24"]),
+                None => out.push_str(&encoded(before)),
             }
             let field = match given.iter().find(|(known, _)| known == name) {
                 Some((_, field)) => field.clone(),
@@ -189,7 +191,7 @@ impl<'r> Reader<'r> {
         if rest.contains('}') {
             return Err(held("path", "a brace in the path is not opened".to_owned()));
         }
-        out.push_str(rest);
+        out.push_str(&encoded(rest));
         for parameter in found.iter().filter(|parameter| parameter.place == "path") {
             if !given.iter().any(|(name, _)| name == parameter.name) {
                 let message = format!("`{}` is no part of the path", parameter.name);
@@ -324,6 +326,19 @@ impl<'r> Reader<'r> {
         self.into.headers.push(Sent { name: parameter.name.to_owned(), from });
         Ok(())
     }
+}
+
+/// The text of a path between its values: what may not stand in a URL is percent-encoded.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\\' || c.is_whitespace() || c.is_control() {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn is_required(parameter: &Value) -> bool {

@@ -206,6 +206,34 @@ fn what_the_user_says_goes_before_the_description() {
 }
 
 #[test]
+fn paths_stay_on_the_server_whatever_stands_in_them() {
+    let path = |path: &str| {
+        let text = json!({"openapi": "3.0.0", "info": {"title": "p"}, "servers": [{"url": "https://p.example"}],
+            "paths": {path: {"get": {"operationId": "x"}}, "/y": {"get": {"operationId": "y"}}}});
+        let done = done(&text.to_string(), &Options::default());
+        let held: Vec<&str> = done.report.held_back.iter().map(|part| part.reason).collect();
+        match held.as_slice() {
+            [] => Ok(tree(&done)["operations"]["x"]["path"].as_str().expect("a path").to_owned()),
+            [reason] => Err((*reason).to_owned()),
+            more => panic!("{more:?}"),
+        }
+    };
+    for (written, taken) in [
+        ("/a b", "/a%20b"),
+        ("/a\\b{c}", "/a%5Cb${input.c}"),
+        ("/{a}\u{a0}", "/${input.a}%C2%A0"),
+        ("/{a}..{b}", "/${input.a}..${input.b}"),
+        ("/{file}.json", "/${input.file}.json"),
+        ("/a:batch", "/a:batch"),
+    ] {
+        assert_eq!(path(written).as_deref(), Ok(taken));
+    }
+    for outside in ["//a.example", "/a/../b", "/a/%2E%2e/b", "/https://a.example", "a", "/a#b", "/{a", "/a}"] {
+        assert_eq!(path(outside), Err("path".to_owned()), "{outside}");
+    }
+}
+
+#[test]
 fn operations_are_picked() {
     let names = |operations: &str| {
         let done = done(EVERYTHING, &picked(operations));

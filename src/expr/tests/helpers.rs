@@ -70,6 +70,8 @@ fn json_base64_hashes_case_and_rounding() {
         ("json.decode(item.Json)", json!({"a": [1, {"b": null}]})),
         ("json.decode(item.Json).a[0] + 1", json!(2)),
         ("json.decode(item.Json).a[1].?b.orValue('none')", json!("none")),
+        ("json.decode('{\"id\": 123456789012345678901}').id", json!("123456789012345678901")),
+        ("json.decode('[18446744073709551615, -9223372036854775808]')", json!([u64::MAX, i64::MIN])),
         ("json.decode('[1.5, true, \"x\"]') == [1.5, true, 'x']", json!(true)),
         ("json.encode({'b': [1, null], 'a': item.N})", json!("{\"a\":7,\"b\":[1,null]}")),
         ("json.encode(json.decode(item.Json)) == '{\"a\":[1,{\"b\":null}]}'", json!(true)),
