@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::limits::{BODY_MAX, HEADER_MAX, IDEMPOTENT, SAFE, URL_MAX};
+use super::limits::{BODY_MAX, FORM_MAX, HEADER_MAX, IDEMPOTENT, SAFE, URL_MAX};
 use super::operation::{Before, Body, Operation, Part};
 use super::request::{CallRequest, Content, FormPart};
-use super::{Connector, builtin, check, file};
+use super::{Connector, builtin, check, file, form};
 use crate::expr::{At, EvalError, ExpressionFault, Scope, Template, Tree};
 use crate::time::Timestamp;
 
@@ -145,7 +145,7 @@ fn encode_segment(value: &str) -> String {
     out
 }
 
-fn text_of(value: &Value) -> String {
+pub(super) fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -218,19 +218,24 @@ fn apply(hook: &Before, request: &mut CallRequest, given: &Given<'_>, at: &At<'_
 fn content(body: &Body, scope: &Scope<'_>, at: &At<'_>) -> Fallible<Content> {
     let content = match body {
         Body::Json(tree) => Content::Json(pruned(tree, tree.render(scope, &at.field("body"))?)),
-        Body::Form(fields) => {
+        Body::Form { fields, style } => {
             let mut form = Vec::new();
             for (name, tree) in fields {
-                let mut one = Vec::new();
-                set_query(&mut one, name, &tree.render(scope, &at.field("form").field(name))?);
-                form.extend(one);
+                let at = at.field("form");
+                form::add(*style, name, &tree.render(scope, &at.field(name))?, &mut form);
+                if form.len() > FORM_MAX {
+                    return Err(at.fault(format!("the form has more than {FORM_MAX} fields")));
+                }
             }
             Content::Form(form)
         }
         Body::Multipart(parts) => {
             let mut all = Vec::new();
             for (name, part) in parts {
-                all.extend(form_part(name, part, scope, &at.field("multipart").field(name))?);
+                all.extend(form_parts(name, part, scope, &at.field("multipart").field(name))?);
+                if all.len() > FORM_MAX {
+                    return Err(at.fault(format!("the body has more than {FORM_MAX} parts")));
+                }
             }
             Content::Multipart(all)
         }
@@ -253,12 +258,18 @@ fn content(body: &Body, scope: &Scope<'_>, at: &At<'_>) -> Fallible<Content> {
     Ok(content)
 }
 
-fn form_part(name: &str, part: &Part, scope: &Scope<'_>, at: &At<'_>) -> Fallible<Option<FormPart>> {
-    let value = part.content.render(scope).map_err(|error| at.failed(error))?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    let file = file::of(&value).or_else(|why| {
+/// A list is a part for each element, unless the part says of which media type the whole is.
+fn form_parts(name: &str, part: &Part, scope: &Scope<'_>, at: &At<'_>) -> Fallible<Vec<FormPart>> {
+    let values = match part.content.render(scope).map_err(|error| at.failed(error))? {
+        Value::Null => Vec::new(),
+        Value::Array(items) if part.content_type.is_none() => items.into_iter().filter(|item| !item.is_null()).collect(),
+        one => vec![one],
+    };
+    values.iter().map(|value| form_part(name, part, value, scope, at)).collect()
+}
+
+fn form_part(name: &str, part: &Part, value: &Value, scope: &Scope<'_>, at: &At<'_>) -> Fallible<FormPart> {
+    let file = file::of(value).or_else(|why| {
         // A mapping that is no file is sent as JSON.
         let is_file = value.get("text").is_some() || value.get("base64").is_some();
         if is_file { Err(at.fault(why)) } else { Ok(file::File { name: None, content_type: None, bytes: value.to_string().into_bytes() }) }
@@ -270,12 +281,12 @@ fn form_part(name: &str, part: &Part, scope: &Scope<'_>, at: &At<'_>) -> Fallibl
         },
         None => own.map(|own| header_text(own, at)).transpose(),
     };
-    Ok(Some(FormPart {
+    Ok(FormPart {
         name: name.to_owned(),
         filename: text(&part.filename, file.name)?,
         content_type: text(&part.content_type, file.content_type)?,
         bytes: file.bytes,
-    }))
+    })
 }
 
 fn header_text(text: String, at: &At<'_>) -> Fallible<String> {

@@ -23,6 +23,8 @@ pub const URL_MAX: usize = 8_192;
 pub const HEADER_MAX: usize = 8_192;
 /// The largest body, in bytes.
 pub const BODY_MAX: usize = 16 << 20;
+/// The most fields of a form, those of its lists and mappings each.
+pub const FORM_MAX: usize = 10_000;
 /// Rows of a page.
 pub const ROWS: RangeInclusive<u64> = 1..=10_000;
 /// More rows in a page than this are more than most services give.

@@ -7,12 +7,14 @@ mod access;
 pub mod auth;
 mod auth_read;
 mod auth_shapes;
+mod body_read;
 mod builtin;
 mod call;
 mod check;
 mod decode;
 pub mod deliveries;
 mod file;
+mod form;
 #[cfg(test)]
 mod fuzz;
 pub mod import;
@@ -44,7 +46,7 @@ pub use call::Caller;
 pub use deliveries::{Deliveries, read_deliveries, refuse, refuse_of_custom, scheme_name};
 pub use model::{ConfigField, ConfigValue, Connector, Delivered, Limits, Test, TestResponse, Tested, Trigger, TriggerKind};
 pub use operation::{
-    After, Before, Body, Errors, FieldKind, InputField, Lookup, Operation, Output, PageBy, PageSize, Paginate, Part, StatusMatch,
+    After, Before, Body, Errors, FieldKind, FormStyle, InputField, Lookup, Operation, Output, PageBy, PageSize, Paginate, Part, StatusMatch,
 };
 pub use operation_read::method_of;
 pub use outcome::Meaning;

@@ -112,8 +112,13 @@ pub struct InputField {
 pub enum Body {
     /// `body`: JSON.
     Json(Tree),
-    /// `form`: `application/x-www-form-urlencoded`; a list repeats its name, null is left out.
-    Form(Vec<(String, Tree)>),
+    /// `form`: `application/x-www-form-urlencoded`; null is left out.
+    Form {
+        /// Names and values.
+        fields: Vec<(String, Tree)>,
+        /// How lists and mappings are written.
+        style: FormStyle,
+    },
     /// `multipart`: `multipart/form-data`.
     Multipart(Vec<(String, Part)>),
     /// `raw`: anything, as it stands.
@@ -125,10 +130,23 @@ pub enum Body {
     },
 }
 
+/// How lists and mappings stand in a form (`form_style`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FormStyle {
+    /// A list repeats its name, a mapping is a text of JSON.
+    #[default]
+    Repeat,
+    /// A mapping is `a[b]=…`, a list `a[]=…`; a list of lists or mappings is numbered.
+    Brackets,
+    /// A mapping is `a[b]=…`, a list `a[0]=…`.
+    Numbers,
+}
+
 /// A part of a multipart body.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Text, or a value of kind [`FieldKind::File`]; null leaves the part out, other values are sent as JSON.
+    /// Text, or a value of kind [`FieldKind::File`]; null leaves the part out, a list
+    /// is a part for each element (unless `content_type` says otherwise), other values are sent as JSON.
     pub content: Template,
     /// In place of the file's own name.
     pub filename: Option<Template>,
@@ -277,6 +295,11 @@ impl StatusMatch {
             Self::Class(class) => status / 100 == class,
         }
     }
+}
+
+impl FormStyle {
+    /// As written, in the order of the documentation.
+    pub const WORDS: [(&str, Self); 3] = [("repeat", Self::Repeat), ("brackets", Self::Brackets), ("numbers", Self::Numbers)];
 }
 
 impl FieldKind {

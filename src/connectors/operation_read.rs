@@ -7,8 +7,8 @@ use serde_json::Number;
 use super::auth_read::word;
 use super::decode::{CALL, Decoder, ENTRY, FOUND, REQUEST, RESPONSE, SETTING};
 use super::limits::{HOOKS_MAX, IDEMPOTENT, METHODS, STATUS, TIMEOUT};
-use super::operation::{After, Before, Body, Errors, FieldKind, Lookup, Operation, Output, Part, StatusMatch};
-use super::{input_read, pages_read};
+use super::operation::{After, Before, Errors, FieldKind, Lookup, Operation, Output, StatusMatch};
+use super::{body_read, input_read, pages_read};
 use super::{read, shapes};
 use crate::expr::Template;
 use crate::fault::{Faults, Place, nearest};
@@ -39,7 +39,7 @@ fn inside(
         let path = fields.require("path", what, decoder.faults).and_then(|node| path(node, decoder));
         let query = fields.get("query").map_or(Some(Vec::new()), |node| decoder.trees(node, "query"));
         let headers = fields.get("headers").map_or(Some(Vec::new()), |node| decoder.headers(node));
-        (path, query, headers, body(fields, decoder))
+        (path, query, headers, body_read::body(fields, decoder))
     });
     let before = before(fields.get("before"), HOOKS_MAX, decoder);
     let after = after(fields.get("after"), HOOKS_MAX, decoder);
@@ -157,50 +157,6 @@ fn outside_braces(text: &str) -> String {
     }
     outside.push_str(rest);
     outside
-}
-
-fn body(fields: &Fields<'_>, decoder: &mut Decoder<'_>) -> Option<Option<Body>> {
-    let written: Vec<&str> = ["body", "form", "multipart", "raw"].into_iter().filter(|key| fields.get(key).is_some()).collect();
-    match written.as_slice() {
-        [] => Some(None),
-        ["body"] => fields.get("body").and_then(|node| decoder.tree(node)).map(|tree| Some(Body::Json(tree))),
-        ["form"] => fields.get("form").and_then(|node| decoder.trees(node, "form")).map(|form| Some(Body::Form(form))),
-        ["multipart"] => {
-            let parts = fields.get("multipart").and_then(|node| decoder.entries(node, "multipart", part));
-            parts.map(|parts| Some(Body::Multipart(parts)))
-        }
-        ["raw"] => {
-            let node = fields.get("raw")?;
-            let fields = Fields::read(node, "`raw`", &shapes::RAW, decoder.faults)?;
-            let content = fields.require("content", "`raw`", decoder.faults).and_then(|node| decoder.template(node, "content"));
-            let content_type = match fields.get("content_type") {
-                Some(node) => decoder.template(node, "content_type"),
-                None => Template::parse("application/octet-stream").ok(),
-            };
-            Some(Some(Body::Raw { content_type: content_type?, content: content? }))
-        }
-        several => {
-            let place = several.get(1).and_then(|key| fields.key_place(key)).unwrap_or(fields.place);
-            decoder.error_help(
-                "two-bodies",
-                place,
-                format!("the operation has {} bodies: {}", several.len(), several.join(", ")),
-                "keep one",
-            );
-            None
-        }
-    }
-}
-
-fn part(decoder: &mut Decoder<'_>, node: &Node) -> Option<Part> {
-    if node.as_map().is_none() {
-        return decoder.template(node, "multipart").map(|content| Part { content, filename: None, content_type: None });
-    }
-    let fields = Fields::read(node, "the part", &shapes::PART, decoder.faults)?;
-    let content = fields.require("content", "the part", decoder.faults).and_then(|node| decoder.template(node, "content"));
-    let filename = fields.get("filename").map_or(Some(None), |node| decoder.template(node, "filename").map(Some));
-    let content_type = fields.get("content_type").map_or(Some(None), |node| decoder.template(node, "content_type").map(Some));
-    Some(Part { content: content?, filename: filename?, content_type: content_type? })
 }
 
 /// One hook, or a list of them.

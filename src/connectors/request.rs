@@ -173,8 +173,7 @@ impl CallRequest {
             Content::Json(value) => drop(map.insert("body".to_owned(), value.clone())),
             Content::Form(fields) => drop(map.insert("form".to_owned(), pairs(fields))),
             Content::Multipart(parts) => {
-                let shown = parts.iter().map(|part| (part.name.clone(), part.shown())).collect();
-                map.insert("multipart".to_owned(), Value::Object(shown));
+                map.insert("multipart".to_owned(), grouped(parts.iter().map(|part| (part.name.as_str(), part.shown()))));
             }
             Content::Raw { content_type, bytes } => {
                 map.insert("raw".to_owned(), json!({"content_type": content_type, "content": shown_bytes(bytes)}));
@@ -202,13 +201,17 @@ impl FormPart {
     }
 }
 
-/// Names and values as a mapping; what repeats is a list.
 fn pairs(pairs: &[(String, String)]) -> Value {
+    grouped(pairs.iter().map(|(name, value)| (name.as_str(), json!(value))))
+}
+
+/// Names and values as a mapping; what repeats is a list.
+fn grouped<'n>(entries: impl Iterator<Item = (&'n str, Value)>) -> Value {
     let mut map: Map<String, Value> = Map::new();
-    for (name, value) in pairs {
+    for (name, value) in entries {
         match map.get_mut(name) {
-            None => drop(map.insert(name.clone(), json!(value))),
-            Some(Value::Array(items)) => items.push(json!(value)),
+            None => drop(map.insert(name.to_owned(), value)),
+            Some(Value::Array(items)) => items.push(value),
             Some(first) => *first = json!([first.clone(), value]),
         }
     }

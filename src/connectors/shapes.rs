@@ -137,6 +137,7 @@ pub(super) static OPERATION: Shape = Shape {
         HEADERS,
         key("body", Form::Any, "A JSON body."),
         key("form", VALUES, "A body of form fields."),
+        key("form_style", Form::Words(&["repeat", "brackets", "numbers"]), "How lists and mappings stand in `form`; `repeat` by default."),
         key("multipart", Form::Map(&Form::AnyOf(&[Form::Object(&PART), Form::Scalar])), "A body of parts."),
         key("raw", Form::Object(&RAW), "A body as it stands."),
         key("before", HOOKS_BEFORE, "Hooks over the request."),

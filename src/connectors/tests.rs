@@ -59,6 +59,12 @@ operations:
     path: /say
     input: {text: {required: true}}
     form: {text: "${input.text}", n: [1, 2]}
+  pay:
+    method: POST
+    path: /pay
+    input: {items: {type: array}, to: {type: any}}
+    form: {items: "${input.items}", to: "${input.to}", expand: [a, b], of: {it: "${input.to}"}}
+    form_style: brackets
 triggers:
   image_ready:
     poll: {operation: list_images, with: {after: "${cursor}"}, cursor: entry.created, id: entry.id, version: entry.updated}
@@ -163,6 +169,27 @@ fn a_request_is_what_the_file_says() {
         (parts[0].filename.as_deref(), parts[0].content_type.as_deref(), &parts[0].bytes[..]),
         (Some("a.png"), Some("image/png"), &b"hi"[..])
     );
+    let paid = request("pay", json!({"items": [{"price": "p", "quantity": 2}], "to": {"city": "Wien"}})).expect("a request");
+    let form =
+        json!({"items[0][price]": "p", "items[0][quantity]": "2", "to[city]": "Wien", "expand[]": ["a", "b"], "of[it][city]": "Wien"});
+    assert_eq!(paid.to_json(None)["form"], form);
+    let many = json!({"items": vec![1; limits::FORM_MAX + 1]});
+    assert!(request("pay", many).expect_err("refused").contains("more than 10000 fields"));
+}
+
+#[test]
+fn a_list_in_a_multipart_body_is_a_part_for_each_element() {
+    let text = "connector: a\nbase_url: https://h\noperations:\n  x:\n    method: POST\n    path: /x\n    input: {files: {type: array}, tags: {type: array}}\n    \
+                multipart:\n      files: '${input.files}'\n      tags: '${input.tags}'\n      meta: {content: '${input.tags}', content_type: application/json}\n";
+    let (all, faults) = load(text);
+    let connector = all.get("a").unwrap_or_else(|| panic!("{faults:#?}"));
+    let input = json!({"files": [{"name": "a.txt", "text": "a"}, null, {"name": "b.txt", "text": "b"}], "tags": ["x", {"y": 1}]});
+    let request = connector.request(&connector.operations["x"], &input, &json!({}), &caller()).expect("a request");
+    let expected = json!({
+        "files": [{"filename": "a.txt", "content": "a"}, {"filename": "b.txt", "content": "b"}], "tags": ["x", "{\"y\":1}"],
+        "meta": {"content_type": "application/json", "content": "[\"x\",{\"y\":1}]"},
+    });
+    assert_eq!(request.to_json(None)["multipart"], expected);
 }
 
 #[test]
@@ -337,6 +364,16 @@ fn every_fault_has_its_place() {
         (
             "connector: a\nbase_url: https://h\noperations:\n  x:\n    method: POST\n    path: /x\n    body: {}\n    form: {a: 1}\n",
             "two-bodies",
+            (8, 5),
+        ),
+        (
+            "connector: a\nbase_url: https://h\noperations:\n  x:\n    method: POST\n    path: /x\n    form: {a: 1}\n    form_style: bracket\n",
+            "bad-value",
+            (8, 17),
+        ),
+        (
+            "connector: a\nbase_url: https://h\noperations:\n  x:\n    method: POST\n    path: /x\n    body: {a: 1}\n    form_style: brackets\n",
+            "form-style",
             (8, 5),
         ),
         (

@@ -79,7 +79,7 @@ pub(super) fn read(
             reader.required = true;
             Body::Whole { input: reader.whole(&seen, None), media: Some(media.to_owned()) }
         }
-        Way::Form if is_flat(&seen, FORM_FIELDS_MAX) => Body::Form(reader.fields_of_form(&seen, encoding(value))?),
+        Way::Form if is_flat(&seen, FORM_FIELDS_MAX) => reader.form(&seen, encoding(value))?,
         Way::Multipart if is_flat(&seen, FORM_FIELDS_MAX) => Body::Multipart(reader.fields(&seen, encoding(value))?),
         Way::Form | Way::Multipart => {
             return Err(reader.held("body-fields", format!("the fields of the `{media}` body are not described")));
@@ -166,62 +166,77 @@ impl<'r> Reader<'r> {
         Ok(sent)
     }
 
-    /// The fields of a form, where an object has to be taken apart.
-    fn fields_of_form(&mut self, seen: &Seen<'_>, encoding: Option<&Value>) -> Result<Vec<Sent>, Part> {
-        let mut sent = Vec::with_capacity(seen.properties.len());
+    /// A form. An object of plain properties is taken apart; one that holds more is one input field where the description says
+    /// that it stands in brackets (`deepObject`).
+    fn form(&mut self, seen: &Seen<'_>, encoding: Option<&Value>) -> Result<Body, Part> {
+        let mut fields = Vec::with_capacity(seen.properties.len());
+        let (mut nested, mut repeated) = (false, false);
         for (property, schema) in &seen.properties {
             let inner = self.look(schema, property)?;
             if inner.read_only {
                 continue;
             }
             let told = |key: &str| encoding.and_then(|encoding| encoding.get(*property)).and_then(|one| one.get(key));
-            let style = told("style").and_then(Value::as_str).unwrap_or("form");
+            let deep = told("style").and_then(Value::as_str) == Some("deepObject");
             let explode = told("explode").and_then(Value::as_bool).unwrap_or(true);
             let json = told("contentType").and_then(Value::as_str).is_some_and(is_json);
-            let is_list = inner.kinds.contains(&Kind::List);
-            if json {
-                let (name, _) = self.field(property, seen, &inner);
-                sent.push(Sent { name: (*property).to_owned(), from: From::Json(name) });
-            } else if inner.kinds.contains(&Kind::Object) || (is_list && style == "deepObject") {
-                self.object_in_form(property, seen, &inner, style, &mut sent)?;
+            let (list, object) = (inner.kinds.contains(&Kind::List), inner.kinds.contains(&Kind::Object));
+            let from = if json {
+                From::Json(self.field(property, seen, &inner).0)
+            } else if object && self.plain_properties(property, &inner, deep, &mut fields)? {
+                continue;
+            } else if deep {
+                nested |= list || object;
+                From::Input(self.field(property, seen, &inner).0)
+            } else if object {
+                let part = self.held("form-object", format!("`{property}` is an object, and how it is written is not described"));
+                if self.required && seen.required.contains(property) {
+                    return Err(part);
+                }
+                self.left_out.push(part);
+                continue;
             } else {
                 let (name, kind) = self.field(property, seen, &inner);
-                let from = if kind == InputKind::List && !explode { From::Joined(name, ",") } else { From::Input(name) };
-                sent.push(Sent { name: (*property).to_owned(), from });
-            }
+                let joined = kind == InputKind::List && !explode;
+                repeated |= list && !joined;
+                if joined { From::Joined(name, ",") } else { From::Input(name) }
+            };
+            fields.push(Sent { name: (*property).to_owned(), from });
         }
-        Ok(sent)
+        if nested && repeated {
+            return Err(self.held("form-object", "some of its lists stand in brackets and some do not".to_owned()));
+        }
+        Ok(Body::Form { fields, nested })
     }
 
-    /// `address[city]=…` for each property that is known and no object itself; a list is `items[0]`, which nobody can say
-    /// without knowing how many there are.
-    fn object_in_form(&mut self, property: &str, outer: &Seen<'_>, seen: &Seen<'_>, style: &str, sent: &mut Vec<Sent>) -> Result<(), Part> {
-        let mut any = false;
-        if style == "deepObject" || !seen.properties.is_empty() {
-            for (name, schema) in &seen.properties {
-                let inner = self.look(schema, property)?;
-                if inner.kinds.contains(&Kind::Object) || inner.kinds.contains(&Kind::List) || self.inputs.len() >= FORM_FIELDS_MAX {
-                    continue;
-                }
-                let key = format!("{property}[{name}]");
-                // Needed only where the object is given, which is not known here.
-                let field = self.names.unique(names::input(&key), &[format!("body_{}", names::input(&key))]);
-                self.inputs.push(fields::input(field.clone(), false, &inner, self.pointer, self.left_out));
-                sent.push(Sent { name: key, from: From::Input(field) });
-                any = true;
+    /// `address[city]=…` for each plain property of an object; `false` where none is, or where the object can be given as a whole
+    /// and has others.
+    fn plain_properties(&mut self, property: &str, seen: &Seen<'_>, whole: bool, sent: &mut Vec<Sent>) -> Result<bool, Part> {
+        let mut plain = Vec::with_capacity(seen.properties.len());
+        for (name, schema) in &seen.properties {
+            let inner = self.look(schema, property)?;
+            if !inner.kinds.contains(&Kind::Object) && !inner.kinds.contains(&Kind::List) && !(whole && inner.kinds.is_empty()) {
+                plain.push((format!("{property}[{name}]"), inner));
             }
         }
-        if outer.required.contains(property) && self.required && !any {
-            return Err(self.held("form-object", format!("`{property}` is an object or list in a form whose fields are not known")));
+        let all = plain.len() == seen.properties.len() && !seen.more && seen.kinds.len() == 1;
+        if plain.is_empty() || (whole && !all) {
+            return Ok(false);
         }
-        let message =
-            if any { format!("of `{property}`, only plain properties can be given") } else { format!("`{property}` cannot be given") };
-        let whole = any && seen.properties.iter().all(|(name, _)| sent.iter().any(|one| one.name == format!("{property}[{name}]")));
-        if !whole {
-            let part = self.held("form-object", format!("{message}: objects and lists in a form are not in this version"));
+        for (key, inner) in plain {
+            // Needed only where the object is given, which is not known here.
+            let field = self.names.unique(names::input(&key), &[format!("body_{}", names::input(&key))]);
+            self.inputs.push(fields::input(field.clone(), false, &inner, self.pointer, self.left_out));
+            sent.push(Sent { name: key, from: From::Input(field) });
+        }
+        if !all {
+            let part = self.held(
+                "form-object",
+                format!("of `{property}`, only plain properties can be given: how others are written is not described"),
+            );
             self.left_out.push(part);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn look<'v>(&self, schema: &'v Value, property: &str) -> Result<Seen<'v>, Part>

@@ -143,8 +143,8 @@ pub(super) enum Body {
     Whole { input: String, media: Option<String> },
     /// A JSON object of fields.
     Json(Vec<Sent>),
-    /// A form of fields.
-    Form(Vec<Sent>),
+    /// A form of fields; `nested` where lists and mappings of them stand in brackets.
+    Form { fields: Vec<Sent>, nested: bool },
     /// Parts.
     Multipart(Vec<Sent>),
     /// One input field as it stands, under a media type.

@@ -183,7 +183,12 @@ fn of(operation: &Operation, words: usize) -> Value {
             put("raw", json!({"content_type": literal(media), "content": format!("${{json.encode(input.{input})}}")}));
         }
         Body::Json(fields) => put("body", sent(fields)),
-        Body::Form(fields) => put("form", sent(fields)),
+        Body::Form { fields, nested } => {
+            put("form", sent(fields));
+            if *nested {
+                put("form_style", json!("brackets"));
+            }
+        }
         Body::Multipart(fields) => put("multipart", sent(fields)),
         Body::Raw { input, media } => put("raw", json!({"content_type": literal(media), "content": format!("${{input.{input}}}")})),
     }

@@ -23,6 +23,8 @@ mod select;
 mod servers;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_public;
 
 use std::collections::HashSet;
 use std::sync::Arc;

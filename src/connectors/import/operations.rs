@@ -149,7 +149,7 @@ pub(super) fn read(with: &Surroundings<'_>, found: &Found<'_>, left_out: &mut Ve
 fn fields_of(body: &Body) -> usize {
     match body {
         Body::None | Body::Whole { .. } | Body::Raw { .. } => 0,
-        Body::Json(fields) | Body::Form(fields) | Body::Multipart(fields) => fields.len(),
+        Body::Json(fields) | Body::Form { fields, .. } | Body::Multipart(fields) => fields.len(),
     }
 }
 

@@ -262,18 +262,29 @@ impl<'r> Reader<'r> {
             Some(separator) if is_list => From::Joined(field, separator),
             _ => From::Input(field),
         };
-        self.into.query.push(Sent { name: parameter.name.to_owned(), from });
+        // A list in the style of objects: `expand[]=a&expand[]=b`.
+        let deep = style == "deepObject" && is_list && !parameter.name.ends_with("[]");
+        let name = if deep { format!("{}[]", parameter.name) } else { parameter.name.to_owned() };
+        self.into.query.push(Sent { name, from });
         Ok(())
     }
 
     /// An object in the query: each property is a field of its own, `filter[name]` or just `name`.
     fn object_in_query(&mut self, parameter: &Parameter<'r>, seen: &Seen<'_>, style: &str, explode: bool) -> Result<(), Part> {
         let deep = style == "deepObject";
-        if seen.properties.is_empty() || seen.kinds.len() > 1 || !(deep || (style == "form" && explode)) {
+        let other = seen.kinds.len() > 1;
+        if seen.properties.is_empty() || !(deep || (style == "form" && explode && !other)) {
             let message = format!("`{}` is an object whose properties are not known, or in a style that is not", parameter.name);
             return self.unsupported(parameter, "parameter-style", message);
         }
-        let required = is_required(parameter.value);
+        if other {
+            // `created=1` or `created[gte]=1`.
+            let mut plain = Seen { properties: Vec::new(), ..seen.clone() };
+            plain.kinds.remove(&Kind::Object);
+            let name = self.field(parameter, names::input(parameter.name), false, &plain);
+            self.into.query.push(Sent { name: parameter.name.to_owned(), from: From::Input(name) });
+        }
+        let required = is_required(parameter.value) && !other;
         for (property, schema) in &seen.properties {
             let key = if deep { format!("{}[{property}]", parameter.name) } else { (*property).to_owned() };
             let pointer = format!("{}/schema", parameter.pointer);
