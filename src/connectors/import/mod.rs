@@ -25,6 +25,8 @@ mod servers;
 mod tests;
 #[cfg(test)]
 mod tests_public;
+#[cfg(test)]
+mod tests_scale;
 
 use std::collections::HashSet;
 use std::sync::Arc;

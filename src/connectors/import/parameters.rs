@@ -157,8 +157,8 @@ impl<'r> Reader<'r> {
         let mut rest = path;
         let mut given: Vec<(String, String)> = Vec::new();
         while let Some((before, after)) = rest.split_once('{') {
-            let Some((name, behind)) = after.split_once('}') else {
-                return Err(held("path", "a brace in the path is not closed".to_owned()));
+            let Some((name, behind)) = after.split_once('}').filter(|_| !before.contains('}')) else {
+                return Err(held("path", "a brace in the path is not closed, or not opened".to_owned()));
             };
             // A dollar sign in front of a value would be read as an escape.
             match before.strip_suffix('$') {

@@ -8,6 +8,7 @@ use super::document::{Document, step};
 use super::draft::Auth;
 use super::parameters::is_header_name;
 use super::report::Part;
+use crate::connectors::check::parse_service;
 
 /// The most alternatives that are weighed.
 const CHOICES_MAX: usize = 200;
@@ -224,5 +225,5 @@ fn oauth2(flows: &Value) -> Scheme {
 
 /// An absolute address that credentials may go to.
 fn is_secure(url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| url.scheme() == "https" && url.username().is_empty()) && !url.contains(['{', '$'])
+    parse_service(url).is_ok_and(|url| url.scheme() == "https") && !url.contains(['{', '$'])
 }
