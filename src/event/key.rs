@@ -13,6 +13,19 @@ pub const STAMP_TOLERANCE: Duration = Duration::from_secs(5);
 /// A body without any id of its own is the same as an equal one for this long.
 pub const UNKEYED_TOLERANCE: Duration = Duration::from_secs(600);
 
+/// How a key tells apart changes of one thing that happened within the tolerance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Apart {
+    /// By its text.
+    #[default]
+    Text,
+    /// By the last part of its text: what the change set, as it was told at once.
+    Value,
+    /// By the last part of its text: the row of a change feed. Whoever reads the row later does not know any more what the
+    /// change set.
+    Row,
+}
+
 /// The key of a change: a text, and a stamp where the text alone does not tell two changes apart.
 /// Two keys are the same when their texts are equal and their stamps are at most `tolerance` apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,19 +36,36 @@ pub struct Key {
     pub stamp: Option<Timestamp>,
     /// How far apart stamps of the same change may be; [`STAMP_TOLERANCE`] or [`UNKEYED_TOLERANCE`].
     pub tolerance: Duration,
+    /// How it tells changes of about one moment apart.
+    pub apart: Apart,
 }
 
 impl Key {
     /// A key that is its text.
     #[must_use]
     pub fn exact(text: impl Into<Arc<str>>) -> Self {
-        Self { text: text.into(), stamp: None, tolerance: STAMP_TOLERANCE }
+        Self { text: text.into(), stamp: None, tolerance: STAMP_TOLERANCE, apart: Apart::Text }
     }
 
     /// A key with a moment, compared with [`STAMP_TOLERANCE`].
     #[must_use]
     pub fn stamped(text: impl Into<Arc<str>>, stamp: Option<Timestamp>) -> Self {
-        Self { text: text.into(), stamp, tolerance: STAMP_TOLERANCE }
+        Self { text: text.into(), stamp, tolerance: STAMP_TOLERANCE, apart: Apart::Text }
+    }
+
+    /// Its text without the last part: what all sights of a change agree on, whatever tells it apart from others.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        let end = self.text.rfind('|').map_or(0, |at| at + 1);
+        self.text.get(..end).unwrap_or_default()
+    }
+
+    /// Whether one may be the sight of a row, and the other what was told at once, of the same change.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        matches!((self.apart, other.apart), (Apart::Value, Apart::Row) | (Apart::Row, Apart::Value))
+            && self.base() == other.base()
+            && self.stamp.zip(other.stamp).is_some_and(|(a, b)| a.distance(b) <= self.tolerance.max(other.tolerance))
     }
 
     /// Whether both name the same change.

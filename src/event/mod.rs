@@ -21,7 +21,7 @@ use serde_json::Value;
 pub use exact::read_json;
 pub use id::{EventId, IdGenerator, RuleHash, RunId};
 pub use json::{EVENT_FIELDS, EventJsonError};
-pub use key::{Key, STAMP_TOLERANCE, UNKEYED_TOLERANCE};
+pub use key::{Apart, Key, STAMP_TOLERANCE, UNKEYED_TOLERANCE};
 pub use tree::{Fields, Json, Tree, View};
 
 use crate::time::Timestamp;

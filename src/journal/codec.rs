@@ -6,13 +6,15 @@
 //! body   time received · str source · 1 via · opt str orchestrator · verified (0 no, 1 yes, 2 str secret) ·
 //!        opt str delivery id · the rest: the body's bytes
 //! event  16 id (big endian) · 4 bytes back to the frame of its body · 4 element ·
-//!        1 flags (1 conflict, 2 only shown, 4 data at the end, 8 late) · time received ·
+//!        1 flags (1 conflict, 2 only shown, 4 data at the end, 8 late, 16 told apart by value, 32 by row) ·
+//!        with flag 16 or 32: 4 place among the tellings of its moment · time received ·
 //!        str key · opt time stamp · 8 tolerance in ns · str type · opt str subject ·
 //!        opt time time · opt time observed · opt str tenant · opt folder (opt 8 id, opt str key, opt str path) ·
 //!        opt str service id · opt problem (str, 4 line, 4 column) · opt origin (str run, str step, 1 hops) ·
 //!        with flag 4 the rest: data as JSON; else data is found again in the body
 //! fold   16 id of the original · str source · 1 via · opt 8 folder · time received ·
-//!        opt str delivery id, when nothing else knows it · 16 first bytes of the body's SHA-256, or zeros
+//!        opt str delivery id, when nothing else knows it · 16 first bytes of the body's SHA-256, or zeros ·
+//!        opt telling (see `tellings.rs`); nothing in old journals
 //! plan   16 id of the newest event routed · the rest: the runs as a JSON list,
 //!        or {"runs": […], "held": […]} where rules were held back
 //! fact   26 run · the rest: the fact as JSON
@@ -29,8 +31,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::event::{Change, EventId, Folder, Key, Origin, Problem, RunId, SourceName, Verified, Via};
+use crate::event::{Apart, Change, EventId, Folder, Key, Origin, Problem, RunId, SourceName, Verified, Via};
 use crate::journal::routing::Held;
+use crate::journal::tellings::{self, apart_of};
 use crate::journal::words::{Kept, Plan, Space};
 use crate::runs::{Fact, NewRun};
 use crate::time::Timestamp;
@@ -90,14 +93,15 @@ pub(super) fn via_code(via: Via) -> u8 {
     }
 }
 
-pub(super) fn put_fold(out: &mut Vec<u8>, fold: &FoldRecord, delivery_id: Option<&str>, body_hash: [u8; 16]) {
+pub(super) fn put_fold(out: &mut Vec<u8>, fold: &FoldRecord, id: Option<&str>, body_hash: [u8; 16], telling: Option<(&Key, u32)>) {
     out.extend_from_slice(&fold.original.to_bytes());
     put_str(out, &fold.source);
     out.push(via_code(fold.via));
     put_opt(out, fold.folder, |out, id| out.extend_from_slice(&id.to_le_bytes()));
     put_time(out, fold.received);
-    put_opt_str(out, delivery_id);
+    put_opt_str(out, id);
     out.extend_from_slice(&body_hash);
+    tellings::put(out, telling);
 }
 
 /// The payload of a plan. `None` when the runs have no JSON form, which their types rule out.
@@ -165,12 +169,12 @@ impl<'a> Take<'a> {
         Ok(i64::from_le_bytes(self.array()?))
     }
 
-    fn str(&mut self) -> Decoded<&'a str> {
+    pub(super) fn str(&mut self) -> Decoded<&'a str> {
         let length = self.u32()? as usize;
         std::str::from_utf8(self.bytes(length)?).map_err(|_| Undecodable)
     }
 
-    fn opt<T>(&mut self, take: impl FnOnce(&mut Self) -> Decoded<T>) -> Decoded<Option<T>> {
+    pub(super) fn opt<T>(&mut self, take: impl FnOnce(&mut Self) -> Decoded<T>) -> Decoded<Option<T>> {
         match self.u8()? {
             0 => Ok(None),
             1 => take(self).map(Some),
@@ -230,6 +234,8 @@ pub(super) struct EventRecord<'a> {
     pub(super) back: u32,
     pub(super) element: u32,
     pub(super) flags: u8,
+    /// Among the tellings of its moment.
+    pub(super) place: Option<u32>,
     pub(super) received: Timestamp,
     pub(super) key: &'a str,
     pub(super) stamp: Option<Timestamp>,
@@ -242,11 +248,14 @@ pub(super) struct EventRecord<'a> {
 impl<'a> EventRecord<'a> {
     pub(super) fn decode(payload: &'a [u8]) -> Decoded<Self> {
         let mut take = Take(payload);
+        let (id, back, element, flags) = (take.id()?, take.u32()?, take.u32()?, take.u8()?);
+        let place = if apart_of(flags) == Apart::Text { None } else { Some(take.u32()?) };
         Ok(Self {
-            id: take.id()?,
-            back: take.u32()?,
-            element: take.u32()?,
-            flags: take.u8()?,
+            id,
+            back,
+            element,
+            flags,
+            place: place.filter(|place| *place != tellings::NO_PLACE),
             received: take.time()?,
             key: take.str()?,
             stamp: take.opt(Take::time)?,
@@ -272,7 +281,7 @@ impl<'a> EventRecord<'a> {
     }
 
     pub(super) fn key(&self) -> Key {
-        Key { text: self.key.into(), stamp: self.stamp, tolerance: self.tolerance }
+        Key { text: self.key.into(), stamp: self.stamp, tolerance: self.tolerance, apart: apart_of(self.flags) }
     }
 
     /// The whole change; `data` finds the data in the body where the record does not hold it.
@@ -326,6 +335,13 @@ impl FoldRecord {
             received: take.time()?,
         };
         Ok((fold, take.opt(Take::str)?, take.array()?))
+    }
+
+    /// The key under which the copy told the change otherwise than its original, and its place among the tellings.
+    pub(super) fn telling(payload: &[u8]) -> Decoded<Option<(Key, u32)>> {
+        let mut take = Take(payload);
+        (take.id()?, take.str()?, take.via()?, take.opt(Take::i64)?, take.time()?, take.opt(Take::str)?, take.array::<16>()?);
+        tellings::take(&mut take)
     }
 }
 

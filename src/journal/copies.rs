@@ -5,6 +5,10 @@
 
 use serde_json::{Map, Value};
 
+use crate::journal::codec::{BodyRecord, FoldRecord, Undecodable};
+use crate::journal::format::{Frame, Kind};
+use crate::journal::index::body_hash;
+
 /// Fields that name the folder, lower case.
 const FOLDER_FIELDS: &[&str] = &[
     "organizationunitid",
@@ -75,6 +79,21 @@ fn envelope(body: &[u8]) -> Option<Map<String, Value>> {
 
 fn is_one_of(name: &str, list: &[&str]) -> bool {
     list.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether a record under a delivery's id has the same bytes; `None` when it has another id.
+pub(super) fn said(known: Frame<'_>, id: &str, body: &[u8]) -> Result<Option<bool>, Undecodable> {
+    Ok(match known.kind {
+        Kind::Body => {
+            let record = BodyRecord::decode(known.payload)?;
+            (record.delivery_id == Some(id)).then(|| record.body == body)
+        }
+        Kind::Fold => {
+            let (_, known, hash) = FoldRecord::decode(known.payload)?;
+            (known == Some(id)).then(|| hash == body_hash(body))
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]

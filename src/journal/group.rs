@@ -9,16 +9,17 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::event::{Change, EventId, IdGenerator, Key, Via};
+use crate::event::{Apart, Change, EventId, IdGenerator, Key, Via};
 use crate::journal::codec::{self, BodyRecord, CONFLICT, EventRecord, FoldRecord, LATE, SHOWN_ONLY};
-use crate::journal::copies::{Sight, differs};
+use crate::journal::copies::{Sight, differs, said};
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, SegmentHead, begin_frame, finish_frame, frame};
 use crate::journal::hot::{Backlog, Recent};
-use crate::journal::index::{SegmentIndex, body_hash};
+use crate::journal::index::{SegmentIndex, body_hash, telling_print};
 use crate::journal::parcel::{Element, Parcel, complete_event};
 use crate::journal::prints::Prints;
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
+use crate::journal::tellings::{self, SLOTS_AWAY, TELLINGS_MAX, Telling};
 use crate::journal::words::{Delivery, Kept};
 use crate::normalize::project;
 use crate::time::Timestamp;
@@ -185,16 +186,20 @@ impl<'m> Group<'m> {
         let mut body = None;
         let mut known = delivered != Delivered::New || print.is_none();
         let mut begin = 0;
-        for (change, element) in delivery.changes.iter().zip(elements) {
+        for (index, (change, element)) in delivery.changes.iter().zip(elements).enumerate() {
             let payload = begin..element.end;
             begin = element.end;
-            let original = self.original(&change.key, element);
+            let later = delivery.changes.get(index + 1..).unwrap_or_default();
+            let (original, place) = match change.key.apart {
+                Apart::Text => (self.original(&change.key, element), None),
+                _ => self.told(&change.key, element, later),
+            };
             let flags = match (&original, delivered) {
                 (None, Delivered::Otherwise) => CONFLICT,
                 (None, _) => 0,
                 (Some((_, record)), Delivered::Otherwise) if self.says_otherwise(record, delivery, change) => CONFLICT | SHOWN_ONLY,
                 (Some((id, _)), _) => {
-                    self.fold(*id, delivery, change, print.filter(|_| !known));
+                    self.fold(*id, delivery, change, print.filter(|_| !known), place);
                     known = true;
                     accepted.folded += 1;
                     continue;
@@ -208,7 +213,9 @@ impl<'m> Group<'m> {
             };
             known = true;
             accepted.conflict |= flags & CONFLICT != 0;
-            accepted.events.push(self.event(delivery.received, &mut events[payload], element, flags, body, *unmet));
+            let print = place.map_or(element.print, |place| telling_print(&change.key, 0, place));
+            let element = Element { print, place, ..*element };
+            accepted.events.push(self.event(delivery.received, &mut events[payload], &element, flags, body, *unmet));
         }
     }
 
@@ -227,7 +234,7 @@ impl<'m> Group<'m> {
     fn event(&mut self, received: Timestamp, payload: &mut [u8], element: &Element, flags: u8, body: Position, unmet: u64) -> EventId {
         let id = self.memory.ids.next(self.now, self.random);
         let offset = (self.base + self.buffer.len() as u64) as u32;
-        complete_event(payload, id, offset - body.offset, flags);
+        complete_event(payload, id, offset - body.offset, flags, element.place);
         let at = self.put(Kind::Event, |out| out.extend_from_slice(payload));
         let routable = flags & SHOWN_ONLY == 0;
         // The first one of a change stays its original: what is only shown is never found as one.
@@ -240,8 +247,8 @@ impl<'m> Group<'m> {
         id
     }
 
-    /// With `print` the record holds the delivery's id as well, because no other does.
-    fn fold(&mut self, original: EventId, delivery: &Delivery, change: &Change, print: Option<u64>) {
+    /// With `print` the record holds the delivery's id as well, because no other does; with `place` the key.
+    fn fold(&mut self, original: EventId, delivery: &Delivery, change: &Change, print: Option<u64>, place: Option<u32>) {
         let record = FoldRecord {
             original,
             source: delivery.source.clone(),
@@ -251,8 +258,9 @@ impl<'m> Group<'m> {
         };
         let id = print.and(delivery.delivery_id.as_deref());
         let hash = if id.is_some() { body_hash(&delivery.body) } else { [0; 16] };
-        let at = self.put(Kind::Fold, |out| codec::put_fold(out, &record, id, hash));
-        if let Some(print) = print {
+        let telling = place.map(|place| (&change.key, place));
+        let at = self.put(Kind::Fold, |out| codec::put_fold(out, &record, id, hash, telling));
+        for print in print.into_iter().chain(telling.map(|(key, place)| telling_print(key, 0, place))) {
             self.memory.prints.insert(print, at, Some(delivery.received));
             self.indexed.push(Indexed::Print { offset: at.offset, print });
         }
@@ -265,7 +273,7 @@ impl<'m> Group<'m> {
         let hits = self.memory.prints.get(print);
         let said = hits.into_iter().find_map(|at| {
             let found = self.find(at)?;
-            said(&found, id, &delivery.body).ok().flatten()
+            said(verified(&found.bytes, found.seed, at).ok()?, id, &delivery.body).ok().flatten()
         });
         match said {
             Some(true) => Delivered::Again,
@@ -293,6 +301,39 @@ impl<'m> Group<'m> {
             }
         }
         best.map(|(_, id, found)| (id, found))
+    }
+
+    /// The original of a change that is told in two ways, and where its telling is to stand; nowhere if it was told this way before.
+    fn told(&mut self, key: &Key, element: &Element, later: &[Change]) -> (Option<(EventId, Found)>, Option<u32>) {
+        let (mut told, mut free) = (Vec::new(), None);
+        for beside in -SLOTS_AWAY..=SLOTS_AWAY {
+            for place in 0..TELLINGS_MAX {
+                let Some(telling) = self.telling(key, beside, place) else {
+                    free = if beside == 0 { Some(place) } else { free };
+                    break;
+                };
+                told.push(telling);
+            }
+        }
+        let Some((id, known)) = tellings::original(key, later.iter().map(|change| &change.key), &told) else {
+            // Of before tellings were kept, and where there are too many.
+            return self.original(key, element).map_or((None, free), |original| (Some(original), None));
+        };
+        let at = told.iter().filter(|telling| telling.original == id).find_map(|telling| telling.event);
+        let original = at.and_then(|at| Some((id, self.find(at)?)));
+        let place = if known && original.is_some() { None } else { free };
+        (original, place)
+    }
+
+    /// The telling in this place, if there is one.
+    fn telling(&mut self, key: &Key, beside: i64, place: u32) -> Option<Telling> {
+        let hits = self.memory.prints.get(telling_print(key, beside, place));
+        hits.into_iter().find_map(|at| {
+            let found = self.find(at)?;
+            let (telling, there) = Telling::of(verified(&found.bytes, found.seed, at).ok()?, at).ok()??;
+            let slot = telling.key.slot() == key.slot().map(|slot| slot.saturating_add(beside));
+            (there == place && slot && telling.key.base() == key.base()).then_some(telling)
+        })
     }
 
     /// Whether `change`, under an `EventId` that came before with another body, says something else than its original.
@@ -350,20 +391,4 @@ impl<'m> Group<'m> {
         debug_assert!(self.buffer.len() > GROUP_HEAD + FRAME_HEAD);
         Ok(formed(self.buffer))
     }
-}
-
-/// Whether a record under a delivery's id has the same bytes; `None` when it has another id.
-fn said(found: &Found, id: &str, body: &[u8]) -> io::Result<Option<bool>> {
-    let known = verified(&found.bytes, found.seed, found.at)?;
-    Ok(match known.kind {
-        Kind::Body => {
-            let record = BodyRecord::decode(known.payload)?;
-            (record.delivery_id == Some(id)).then(|| record.body == body)
-        }
-        Kind::Fold => {
-            let (_, known, hash) = FoldRecord::decode(known.payload)?;
-            (known == Some(id)).then(|| hash == body_hash(body))
-        }
-        _ => None,
-    })
 }

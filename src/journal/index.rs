@@ -138,7 +138,10 @@ impl SegmentIndex {
         match frame.kind {
             Kind::Event => {
                 let event = EventRecord::decode(frame.payload)?;
-                let print = event.routable().then(|| key_print(&event.key(), 0));
+                let print = event.routable().then(|| match event.place {
+                    Some(place) => telling_print(&event.key(), 0, place),
+                    None => key_print(&event.key(), 0),
+                });
                 self.event(offset, event.id, event.received, print);
             }
             Kind::Body => {
@@ -149,6 +152,9 @@ impl SegmentIndex {
             Kind::Fold => {
                 if let (_, Some(id), _) = FoldRecord::decode(frame.payload)? {
                     self.print(offset, delivery_print(id));
+                }
+                if let Some((key, place)) = FoldRecord::telling(frame.payload)? {
+                    self.print(offset, telling_print(&key, 0, place));
                 }
             }
             Kind::Carried => self.summary.carried += frame.size() as u64,
@@ -192,12 +198,20 @@ pub(super) fn blocks(page: &[u8]) -> Result<Vec<Block>, Undecodable> {
 
 /// The fingerprint of a key, for its stamp's slot or one `beside` it.
 pub(super) fn key_print(key: &Key, beside: i64) -> u64 {
-    let slot = key.slot().map_or([0; 9], |slot| {
+    print(&[b"key", &slot(key, beside), key.text.as_bytes()])
+}
+
+/// The fingerprint of one of the tellings of a moment, for its slot or one `beside` it.
+pub(super) fn telling_print(key: &Key, beside: i64, place: u32) -> u64 {
+    print(&[b"telling", &slot(key, beside), &place.to_le_bytes(), key.base().as_bytes()])
+}
+
+fn slot(key: &Key, beside: i64) -> [u8; 9] {
+    key.slot().map_or([0; 9], |slot| {
         let mut bytes = [1; 9];
         bytes[1..].copy_from_slice(&slot.saturating_add(beside).to_le_bytes());
         bytes
-    });
-    print(&[b"key", &slot, key.text.as_bytes()])
+    })
 }
 
 /// The fingerprint of a delivery's id.

@@ -68,6 +68,7 @@ mod state;
 mod stored;
 mod sweep;
 mod tally;
+mod tellings;
 #[cfg(test)]
 mod tests;
 mod texts;

@@ -6,9 +6,10 @@
 
 use bytes::Bytes;
 
-use crate::event::{Change, EventId, Verified, Via};
+use crate::event::{Apart, Change, EventId, Verified, Via};
 use crate::journal::codec::{DATA_HERE, put_opt, put_opt_str, put_str, put_time, via_code};
 use crate::journal::index::{delivery_print, key_print};
+use crate::journal::tellings::{NO_PLACE, apart_flag};
 use crate::journal::words::{Accepted, Delivery, Kept};
 use crate::runs::AwaitedKey;
 
@@ -22,6 +23,7 @@ const EVENT: usize = 384;
 const EVENT_BACK: usize = 16;
 const EVENT_ELEMENT: usize = 20;
 const EVENT_FLAGS: usize = 24;
+const EVENT_PLACE: usize = 25;
 
 /// A delivery, encoded.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(super) struct Element {
     pub(super) print: u64,
     /// Those of the slots beside its stamp's, if it has one.
     pub(super) beside: Option<[u64; 2]>,
+    /// Its place among the tellings of its moment: filled in by the writer.
+    pub(super) place: Option<u32>,
     /// What it says is over.
     pub(super) ended: Option<AwaitedKey>,
 }
@@ -70,7 +74,7 @@ impl Parcel {
             let key = &change.key;
             let beside = key.stamp.is_some().then(|| [key_print(key, -1), key_print(key, 1)]);
             let ended = AwaitedKey::ended_by(&change.event_type, &key.text);
-            elements.push(Element { end: events.len(), print: key_print(key, 0), beside, ended });
+            elements.push(Element { end: events.len(), print: key_print(key, 0), beside, place: None, ended });
         }
         let accepted = Accepted { events: Vec::with_capacity(elements.len()), ..Accepted::default() };
         let print = delivery.delivery_id.as_deref().map(delivery_print);
@@ -113,7 +117,10 @@ fn put_event(out: &mut Vec<u8>, delivery: &Delivery, change: &Change) {
     let here = delivery.via != Via::Webhook;
     out.extend_from_slice(&[0; EVENT_ELEMENT]);
     out.extend_from_slice(&change.element.to_le_bytes());
-    out.push(if here { DATA_HERE } else { 0 });
+    out.push(apart_flag(change.key.apart) | if here { DATA_HERE } else { 0 });
+    if change.key.apart != Apart::Text {
+        out.extend_from_slice(&NO_PLACE.to_le_bytes());
+    }
     put_time(out, delivery.received);
     put_str(out, &change.key.text);
     put_opt(out, change.key.stamp, put_time);
@@ -145,8 +152,12 @@ fn put_event(out: &mut Vec<u8>, delivery: &Delivery, change: &Change) {
 }
 
 /// Fills in what is known once an event has its place. `flags` are of [`CONFLICT`](super::codec::CONFLICT) and [`SHOWN_ONLY`](super::codec::SHOWN_ONLY).
-pub(super) fn complete_event(payload: &mut [u8], id: EventId, back: u32, flags: u8) {
+/// `place` is only for keys that tell changes apart by more than their text.
+pub(super) fn complete_event(payload: &mut [u8], id: EventId, back: u32, flags: u8, place: Option<u32>) {
     payload[..EVENT_BACK].copy_from_slice(&id.to_bytes());
     payload[EVENT_BACK..EVENT_ELEMENT].copy_from_slice(&back.to_le_bytes());
     payload[EVENT_FLAGS] |= flags;
+    if let Some(place) = place {
+        payload[EVENT_PLACE..EVENT_PLACE + 4].copy_from_slice(&place.to_le_bytes());
+    }
 }

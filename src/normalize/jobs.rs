@@ -249,8 +249,16 @@ pub fn job_change(event_type: &'static str, row: &JobRow, sighting: &JobSighting
     };
     let data = json!({"Job": job_then(event_type, again, row, sighting)});
     let body = HashedBody::new(b"");
-    let facts =
-        Facts { source: sighting.source, body: &body, event_type, delivery: None, time, received: sighting.observed, element: (0, 1) };
+    let facts = Facts {
+        source: sighting.source,
+        body: &body,
+        event_type,
+        delivery: None,
+        time,
+        received: sighting.observed,
+        element: (0, 1),
+        row: None,
+    };
     let tree = Tree::of(&data);
     let thing = Thing::of(&tree);
     let (key, subject) = (key::of(&tree, thing.as_ref(), &facts), thing.and_then(|thing| thing.subject()));

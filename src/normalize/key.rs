@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::SourceView;
 use super::thing::{Kind, Thing, digest, sha256};
-use crate::event::{Key, Tree, UNKEYED_TOLERANCE};
+use crate::event::{Apart, Key, Tree, UNKEYED_TOLERANCE};
 use crate::time::Timestamp;
 
 /// Fields that an update of a queue item may change: what tells two updates of one moment apart.
@@ -33,6 +33,8 @@ pub(super) struct Facts<'a> {
     pub received: Timestamp,
     /// Which element of how many.
     pub element: (usize, usize),
+    /// The row of a change feed that tells it, where one does: the thing was read later, and may have been changed again.
+    pub row: Option<i64>,
 }
 
 /// A body whose hash is taken at most once, however many elements ask for it.
@@ -59,13 +61,13 @@ pub(super) fn of(data: &Tree<'_>, thing: Option<&Thing<'_>>, facts: &Facts<'_>) 
         Kind::Job => job(thing, facts),
         _ => other(data, thing, facts),
     });
-    keyed.unwrap_or_else(|| by_delivery(facts))
+    keyed.or_else(|| by_row(thing?, facts)).unwrap_or_else(|| by_delivery(facts))
 }
 
 /// The key of a body that could not be read: its bytes, for a while.
 pub(super) fn of_bytes(source: &SourceView, body: &HashedBody<'_>, event_type: &str, received: Timestamp) -> Key {
     let text = format!("{}|body|sha256:{}|{}|", tenant(source), body.hash(), part(event_type));
-    Key { text: Arc::from(text), stamp: Some(received), tolerance: UNKEYED_TOLERANCE }
+    Key { text: Arc::from(text), stamp: Some(received), tolerance: UNKEYED_TOLERANCE, apart: Apart::Text }
 }
 
 fn queue_item(item: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
@@ -81,7 +83,7 @@ fn queue_item(item: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
         "queueItem.transactionStarted" => repeated(item, &own, "", stamp_of(field("StartProcessing")), facts),
         "queueItem.deferred" => {
             let value = stamp_of(field("DeferDate")).map(|stamp| (stamp.as_millis() / 1000).to_string());
-            repeated(item, &own, &value.unwrap_or_default(), None, facts)
+            valued(item, &own, &value.unwrap_or_default(), facts)
         }
         "queueItem.reviewStatusChanged" => {
             let status = field("ReviewStatus").and_then(super::thing::id_text).unwrap_or_default();
@@ -89,7 +91,7 @@ fn queue_item(item: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
         }
         "queueItem.updated" => {
             let values: Vec<Tree<'_>> = ITEM_VALUES.iter().map(|name| comparable(name, field(name))).collect();
-            repeated(item, &own, &digest(&values), None, facts)
+            valued(item, &own, &digest(&values), facts)
         }
         _ => repeated(item, &own, &digest([item.fields]), None, facts),
     }
@@ -133,6 +135,25 @@ fn other(data: &Tree<'_>, thing: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
 fn repeated(thing: &Thing<'_>, id: &str, value: &str, own: Option<Timestamp>, facts: &Facts<'_>) -> Option<Key> {
     let stamp = own.or(facts.time)?;
     Some(Key::stamped(text(thing, id, value, facts), Some(stamp)))
+}
+
+/// A change that can happen again and is told apart by what it set; by its row where that is not known any more.
+fn valued(thing: &Thing<'_>, id: &str, value: &str, facts: &Facts<'_>) -> Option<Key> {
+    let key = match facts.row {
+        Some(row) => Key { apart: Apart::Row, ..repeated(thing, id, &row_part(row), None, facts)? },
+        None => Key { apart: Apart::Value, ..repeated(thing, id, value, None, facts)? },
+    };
+    Some(key)
+}
+
+/// A change without a moment that a row tells.
+fn by_row(thing: &Thing<'_>, facts: &Facts<'_>) -> Option<Key> {
+    Some(Key::exact(text(thing, &thing.id()?, &row_part(facts.row?), facts)))
+}
+
+/// No digest and no moment looks like this.
+fn row_part(row: i64) -> String {
+    format!("row {row}")
 }
 
 fn exact(thing: &Thing<'_>, id: &str, facts: &Facts<'_>) -> Key {

@@ -160,8 +160,16 @@ fn changes<'t>(delivery: Delivery<'t>, flaw: Option<Problem>, body: &[u8], sourc
     let data = delivery.into_data();
     let mut changes = Vec::with_capacity(data.len());
     for (index, data) in data.into_iter().enumerate() {
-        let facts =
-            Facts { source, body: &body, event_type: &key_type, delivery: delivery_id.as_deref(), time, received, element: (index, count) };
+        let facts = Facts {
+            source,
+            body: &body,
+            event_type: &key_type,
+            delivery: delivery_id.as_deref(),
+            time,
+            received,
+            element: (index, count),
+            row: None,
+        };
         let thing = Thing::of(&data);
         let change = Change {
             key: key::of(&data, thing.as_ref(), &facts),

@@ -1,7 +1,8 @@
 //! What is a copy, what is a conflict, what is new; ids; lists.
 
 use super::*;
-use crate::normalize::{SourceView, orchestrator};
+use crate::journal::tellings::TELLINGS_MAX;
+use crate::normalize::{SourceView, feed, orchestrator};
 
 /// A webhook's delivery, read as intake reads it.
 fn hook(body: &str) -> Delivery {
@@ -128,6 +129,90 @@ fn stamps_are_one_change_across_slots_and_only_within_the_tolerance() {
     let (journal, report) = Journal::open(&state(&dir), options()).expect("opens");
     assert_eq!(report.events, events);
     assert_eq!(accept(&journal, at_millis(12_000)).folded, 1, "fingerprints are there again");
+}
+
+/// An edit as a webhook tells it, with what was set.
+fn edit(progress: &str, millis: i64) -> Delivery {
+    let body = json!({
+        "Type": "queueItem.updated", "EventId": format!("{progress}-{millis}"), "Timestamp": Timestamp::from_millis(START + millis).to_string(),
+        "Queue": {"Id": 1, "Name": "Invoices"}, "QueueItems": [{"Id": 7, "Progress": progress}],
+    });
+    hook(&body.to_string())
+}
+
+/// Edits as polling tells them: every row with what was set last.
+fn rows(rows: &[(i64, i64)]) -> Delivery {
+    let source = SourceView { name: "poll".into(), tenant_url: Some("https://o.example/a/t".into()) };
+    let (queue, folder) = (feed::QueueData { data: json!({"Id": 1, "Name": "Invoices"}) }, Folder::default());
+    let item = json!({"Id": 7, "Progress": "the last one", "Status": "InProgress"});
+    let changes = rows.iter().map(|(id, millis)| {
+        let made = Timestamp::from_millis(START + millis).to_string();
+        let row = json!({"Id": id, "QueueItemId": 7, "Timestamp": made, "Action": "Edit", "Status": "InProgress", "ReviewStatus": "None"});
+        let row = feed::FeedRow::of(&row).expect("a row");
+        feed::change(
+            "queueItem.updated",
+            &row,
+            &feed::Sighting { source: &source, item: Some(&item), queue: &queue, folder: &folder, observed: at(0) },
+        )
+    });
+    Delivery { via: Via::Poll, source: "poll".into(), ..delivery(changes.collect()) }
+}
+
+#[test]
+fn edits_that_are_told_at_once_and_by_later_rows_are_told_once() {
+    /// What comes, and how many events it makes.
+    type Told = (fn() -> Delivery, usize);
+    let cases: &[(&str, &[Told])] = &[
+        (
+            "webhooks, then rows",
+            &[(|| edit("a", 0), 1), (|| edit("b", 1000), 1), (|| rows(&[(4, 10), (5, 1010)]), 0), (|| rows(&[(4, 10), (5, 1010)]), 0)],
+        ),
+        (
+            "rows, then webhooks with their copies",
+            &[
+                (|| rows(&[(4, 0), (5, 1000)]), 2),
+                (|| edit("b", 1010), 0),
+                (|| edit("b", 1020), 0),
+                (|| edit("a", 10), 0),
+                (|| edit("a", 20), 0),
+                (|| edit("c", 1030), 1),
+                (|| rows(&[(5, 1000), (6, 1040)]), 0),
+            ],
+        ),
+        ("the webhook of the first one was late", &[(|| edit("b", 1000), 1), (|| rows(&[(4, 0), (5, 1000)]), 1), (|| edit("a", 10), 0)]),
+        ("over slots", &[(|| edit("a", 4_990), 1), (|| rows(&[(4, 5_010)]), 0), (|| edit("a", 4_000), 0), (|| rows(&[(5, 9_900)]), 1)]),
+        ("long after", &[(|| edit("a", 0), 1), (|| rows(&[(4, 5_001)]), 1), (|| edit("a", 5_002), 0), (|| edit("a", 10_100), 1)]),
+    ];
+    for (name, told) in cases {
+        for reopened in [false, true] {
+            let dir = state_dir();
+            let mut journal = open(&dir);
+            for (n, (telling, new)) in told.iter().enumerate() {
+                if reopened {
+                    // Without its checkpoints all is found in the records again.
+                    drop(journal);
+                    std::fs::remove_dir_all(state(&dir).join("checkpoints")).expect("removed");
+                    journal = open(&dir);
+                }
+                assert_eq!(accept(&journal, telling()).events.len(), *new, "{name}, {n}, reopened: {reopened}");
+            }
+        }
+    }
+}
+
+#[test]
+fn more_edits_of_a_moment_than_are_kept_beside_each_other_stay_events() {
+    let dir = state_dir();
+    let journal = open(&dir);
+    let count = TELLINGS_MAX as i64 + 9;
+    for n in 0..count {
+        assert_eq!(accept(&journal, edit(&n.to_string(), n)).events.len(), 1, "{n}");
+        assert_eq!(accept(&journal, edit(&n.to_string(), n)).folded, 1, "{n}");
+    }
+    let edits: Vec<(i64, i64)> = (0..count).map(|n| (n, n)).collect();
+    assert!(accept(&journal, rows(&edits)).events.len() <= edits.len());
+    let again = accept(&journal, rows(&edits));
+    assert_eq!((again.events.len(), again.folded), (0, edits.len()), "each row is known");
 }
 
 #[test]
