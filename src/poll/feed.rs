@@ -221,8 +221,7 @@ impl Feed {
         pass: &mut Pass,
     ) -> Result<(Vec<Change>, BTreeSet<i64>), FolderError> {
         let queue_of = |row: &FeedRow, states: &BTreeMap<i64, LastState>| {
-            let own = items.get(row.item).0.and_then(|item| item.get("QueueDefinitionId")?.as_i64());
-            own.or_else(|| states.get(&row.item).map(|state| state.queue))
+            items.queue(row.item).or_else(|| states.get(&row.item).map(|state| state.queue))
         };
         let wanted: Vec<i64> = rows.iter().filter_map(|row| queue_of(row, states)).collect();
         self.queues.know(place, wanted).await?;
@@ -245,7 +244,7 @@ impl Feed {
                 continue;
             }
             let state = states.get(&row.item);
-            changes.extend(changes_of(place, row, items.get(row.item), state, data));
+            changes.extend(changes_of(place, row, &items.get(row.item), state, data));
             let state = state_after(row, state, queue, place.now());
             states.insert(row.item, state);
             changed.insert(row.item);
@@ -257,10 +256,11 @@ impl Feed {
 fn changes_of(
     place: &Place<'_>,
     row: &FeedRow,
-    (item, observed): (Option<&Value>, Timestamp),
+    (item, observed): &(Option<Value>, Timestamp),
     state: Option<&LastState>,
     queue: &QueueData,
 ) -> Vec<Change> {
+    let (item, observed) = (item.as_ref(), *observed);
     let has_ancestor =
         item.is_some_and(|item| ["AncestorId", "ManualAncestorId"].iter().any(|name| item.get(name).is_some_and(Value::is_number)));
     let sighting = Sighting { source: &place.source.view, item, queue, folder: &place.about, observed };

@@ -39,6 +39,20 @@ async fn a_busy_pass_costs_what_it_must_and_a_quiet_one_one_request() {
 }
 
 #[tokio::test]
+async fn an_item_is_fetched_once_for_all_rows_of_a_pass_however_many_stand_between_them() {
+    let bench = Bench::start(options()).await;
+    let (poll, source) = (bench.poll(), bench.source(PollKind::QueueItems));
+    let mut reader = Reader::new(&poll, &source);
+    good(&mut reader).await;
+    bench.post("/sandbox/fill", json!({"queue": "Open", "count": 2400})).await;
+    bench.post("/sandbox/take", json!({"queue": "Open", "count": 2400})).await;
+    bench.forget_requests().await;
+    let pass = good(&mut reader).await;
+    let asked = bench.requests().await;
+    assert_eq!((pass.brought, asked["QueueItems"]), (4800, 24), "{asked:?}");
+}
+
+#[tokio::test]
 async fn without_the_feed_lists_bring_what_they_can_and_a_quiet_folder_costs_one_request() {
     for (version, counters) in [("11.0", true), ("14.0", false), ("20.0", true)] {
         let bench = Bench::start(sandbox::Options { feed: false, counters, api_version: version.into(), ..options() }).await;
