@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Egress;
 use crate::connectors::auth::{AuthValue, ClientAuth, Encoding, Grant, HmacAlgorithm, HmacAuth, KeyPlace, OAuth2};
-use crate::connectors::{Content, Errors, Limits};
+use crate::connectors::{Caller, Connectors, Content, Errors, Limits};
 use crate::expr::Template;
 use crate::fault::{Place, SourceText};
 use crate::http::client::tests::peer::{Peer, Say, answer, json as says};
@@ -359,6 +359,43 @@ async fn answers_are_bounded_and_keep_their_numbers() {
     assert!(matches!(get("/cut").await.expect_err("cut").class, Class::Invalid | Class::Unknown));
     let twice = get("/twice").await.unwrap();
     assert_eq!(twice.header("link"), Some("<a>; rel=x, <b>; rel=next"));
+}
+
+#[tokio::test]
+async fn the_pages_of_a_list_are_gathered_within_bounds() {
+    let page = |from: usize| says(200, &json!({"rows": [{"id": from}, {"id": from + 1}], "next": from + 2}));
+    let last = says(200, &json!({"rows": [{"id": 4}], "next": null}));
+    let busy = answer(429, &[("Retry-After", "1")], "");
+    let gathered = async |answers: Vec<Say>, max: u32, bounds: Bounds| {
+        let peer = Peer::start(move |_, before| answers[before.min(answers.len() - 1)].clone()).await;
+        let text = format!(
+            "connector: x\nbase_url: {}\noperations:\n  o: {{method: GET, path: /r, output: {{root: rows}}, paginate: {{cursor: {{param: at, from: \
+             response.body.next}}, max: {max}}}}}\n",
+            peer.url
+        );
+        let (all, faults) = Connectors::load(&[Arc::new(SourceText { path: "x.yaml".into(), text })], None);
+        let connector = all.get("x").unwrap_or_else(|| panic!("{faults:?}"));
+        let (operation, access, input) = (&connector.operations["o"], access(&[]), json!({}));
+        let caller = Caller { run: "r".into(), rule: "r".into(), idempotency_key: None, now: Timestamp::EPOCH };
+        let request = connector.request(operation, &input, &json!({}), &caller).expect("a request");
+        let asked = Asked { connector, operation, access: &access, input: &input, timeout: LONG, who: Who::Action };
+        let calls = Calls::new(Client::new(&Egress::default()).unwrap(), Clock::system());
+        let (trace, result) = calls.gather(asked, request, bounds).await;
+        (trace, result.map_err(|failure| failure.message))
+    };
+    let ids = |count: usize| (0..count).map(|id| json!({ "id": id })).collect::<Value>();
+    let (trace, all) = gathered(vec![page(0), page(2), last.clone()], 100, OF_A_STEP).await;
+    assert_eq!((trace.status, all), (Some(200), Ok(ids(5))));
+    assert!(trace.bytes > 80, "those of all pages: {}", trace.bytes);
+    assert_eq!(gathered(vec![page(0), page(2), last.clone()], 2, OF_A_STEP).await.1, Ok(ids(4)), "as many as `max` says");
+    assert_eq!(gathered(vec![page(0), busy, page(2), last], 100, OF_A_STEP).await.1, Ok(ids(5)), "a busy service is waited for");
+    let few = gathered(vec![page(0), page(2)], 100, Bounds { rows: 3, ..OF_A_STEP }).await.1.expect_err("too many");
+    assert!(few.contains("more than 4 rows") && few.contains("paginate.max"), "{few}");
+    let failed = gathered(vec![page(0), says(500, &json!({}))], 100, OF_A_STEP).await;
+    assert_eq!((failed.0.status, failed.1.is_err()), (Some(500), true));
+    let long = |next: usize| says(200, &json!({"rows": ["x".repeat(700_000)], "next": next}));
+    let large = gathered(vec![long(1), long(2)], 100, OF_A_STEP).await.1.expect_err("too large");
+    assert!(large.contains("larger than 1048576 bytes"), "{large}");
 }
 
 #[tokio::test]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{Call, Calls};
 use crate::connectors::{Access, CallRequest, CallResponse, Connector, Meaning, Next, Operation, Pages};
-use crate::expr::Scope;
+use crate::expr::{RESULT_MAX, Scope, size};
 use crate::http::client::{Answer, CallTrace, refusal};
 use crate::runs::{Class, Failure, Who};
 use crate::time::Timestamp;
@@ -75,6 +76,9 @@ pub enum Bound {
     Bytes(u64),
 }
 
+/// The longest that a step reads pages: it is asked again from the first one, so that a service which is this slow never ends.
+const GATHER_MAX: Duration = Duration::from_secs(300);
+
 impl Calls {
     /// Sends a request and says what its answer means.
     pub async fn carry_out(&self, asked: &Asked<'_>, request: &CallRequest) -> Outcome {
@@ -95,6 +99,48 @@ impl Calls {
     pub fn walk<'a>(&'a self, asked: Asked<'a>, request: CallRequest, bounds: Bounds) -> Option<Walk<'a>> {
         let pages = Pages::of(asked.operation, request)?;
         Some(Walk { calls: self, asked, pages, bounds, rows: 0, bytes: 0, ended: None, failed: false })
+    }
+
+    /// Asks for page after page and gives the rows of all as one value. Where a page fails, so does the whole; a service that is
+    /// busy is waited for. The trace is that of the last request, with the bytes of all.
+    pub async fn gather(&self, asked: Asked<'_>, request: CallRequest, bounds: Bounds) -> (CallTrace, Result<Value, Failure>) {
+        let name = &asked.operation.name;
+        let end = Instant::now() + GATHER_MAX;
+        let (mut trace, mut rows, mut bytes, mut held) = (CallTrace::default(), Vec::new(), 0, 0);
+        let too_much = |what: String| {
+            let message = format!("the pages of `{name}` are {what}; narrow it down by its inputs, or lower `paginate.max`");
+            Err(Failure { class: Class::Refused, status: None, message, retry_after: None })
+        };
+        let Some(mut walk) = self.walk(asked, request, bounds) else { return (trace, too_much("not described".to_owned())) };
+        while let Some(outcome) = walk.next().await {
+            bytes += outcome.trace.bytes;
+            trace = CallTrace { bytes, ..outcome.trace };
+            match outcome.result {
+                Ok(page) => {
+                    held += size(&page);
+                    rows.extend(page.as_array().into_iter().flatten().cloned());
+                }
+                Err(failure) => {
+                    let wait = failure.retry_after.filter(|wait| failure.class == Class::Throttled && Instant::now() + *wait < end);
+                    match wait.filter(|_| walk.again()) {
+                        Some(wait) => tokio::time::sleep(wait).await,
+                        None => return (trace, Err(failure)),
+                    }
+                }
+            }
+            if held > RESULT_MAX {
+                return (trace, too_much(format!("larger than {RESULT_MAX} bytes")));
+            }
+            if Instant::now() >= end {
+                return (trace, too_much(format!("not read within {GATHER_MAX:?}")));
+            }
+        }
+        let result = match walk.ended() {
+            Some(Ended::Bounds(Bound::Rows(rows))) => too_much(format!("more than {rows} rows")),
+            Some(Ended::Bounds(Bound::Bytes(bytes))) => too_much(format!("more than {bytes} bytes")),
+            Some(Ended::Last | Ended::Pages(_)) | None => Ok(Value::Array(rows)),
+        };
+        (trace, result)
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Targets;
 use super::attempt::{Answered, Order};
-use crate::calls::Asked;
+use crate::calls::{Asked, OF_A_STEP};
 use crate::clock::Clock;
 use crate::connectors::{Access, Caller, Connector, Operation};
 use crate::expr::{At, ExpressionFault};
@@ -75,6 +75,10 @@ async fn ask(
         Err(failure) => return (CallTrace::default(), Err(failure)),
     };
     let asked = Asked { connector, operation, access, input: &input, timeout: order.timeout, who: Who::Action };
+    // A look-up is one request: its operation asks for what is looked for.
+    if call.all && operation.name == call.operation.name {
+        return Box::pin(calls.gather(asked, request, OF_A_STEP)).await;
+    }
     let said = Box::pin(calls.carry_out(&asked, &request)).await;
     (said.trace, said.result)
 }

@@ -22,6 +22,8 @@ pub(super) struct CallAction {
     pub(super) of_orchestrators: Vec<Arc<Connector>>,
     pub(super) operation: Arc<Operation>,
     pub(super) with: Tree,
+    /// Whether all pages are read.
+    pub(super) all: bool,
 }
 
 /// The connector that a step names, where there is one: without a word about faults.
@@ -39,6 +41,7 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<CallAction>
     fields.require("operation", "`call`", decoder.faults);
     let (name, operation) = (fields.text("connector", decoder.faults), fields.text("operation", decoder.faults));
     let with = fields.get("with").map_or(Some(Tree::Map(Vec::new())), |node| object(node, "with", decoder));
+    let all = fields.boolean("all", decoder.faults).unwrap_or(false);
     let (name, place) = name?;
     let mut of_orchestrators = Vec::new();
     if name == ORCHESTRATOR && decoder.known.connectors.get(name).is_none() {
@@ -65,6 +68,11 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<CallAction>
         decoder.error_help("unknown-operation", place, message, help);
         return None;
     };
+    if let Some(place) = fields.key_place("all").filter(|_| all && operation.paginate.is_none()) {
+        let message = format!("`{}` has no `paginate`, so that there is one page only", operation.name);
+        decoder.error_help("no-pages", place, message, "remove `all`, or add `paginate` to the operation");
+        return None;
+    }
     let with = with?;
     let lacks = std::iter::once(&connector).chain(&of_orchestrators).any(|one| one.lacks_folder(&operation.name));
     if let Some(place) = folder_missing(&with, &fields).filter(|_| lacks) {
@@ -72,7 +80,7 @@ pub(super) fn read(node: &Node, decoder: &mut Decoder<'_>) -> Option<CallAction>
         decoder.error_help("missing-folder", &place, message, "add `folder: PATH` to `with`, or `folder:` to the orchestrator");
         return None;
     }
-    inputs(&operation, &with, &fields, decoder).then_some(CallAction { connector, of_orchestrators, operation, with })
+    inputs(&operation, &with, &fields, decoder).then_some(CallAction { connector, of_orchestrators, operation, with, all })
 }
 
 /// Inputs of which one names the folder.
@@ -137,5 +145,5 @@ pub(super) fn render(
     let at = at.field("with");
     let Value::Object(input) = action.with.render(scope, &at)? else { return Err(at.fault("expected a mapping")) };
     action.operation.check_input(&input, &at)?;
-    Ok(OperationCall { connector: Arc::clone(connector), operation: Arc::clone(&action.operation), input })
+    Ok(OperationCall { connector: Arc::clone(connector), operation: Arc::clone(&action.operation), input, all: action.all })
 }

@@ -172,12 +172,15 @@ pub struct OperationCall {
     pub operation: Arc<Operation>,
     /// What it is called with, checked; without defaults.
     pub input: Map<String, Value>,
+    /// Whether all pages are read.
+    pub all: bool,
 }
 
 impl PartialEq for OperationCall {
     /// Whether both call the same with the same.
     fn eq(&self, other: &Self) -> bool {
-        self.connector.name == other.connector.name && self.operation.name == other.operation.name && self.input == other.input
+        (&self.connector.name, &self.operation.name, &self.input, self.all)
+            == (&other.connector.name, &other.operation.name, &other.input, other.all)
     }
 }
 
@@ -249,6 +252,7 @@ impl Request {
                 put("connector", Some(json!(call.connector.name)));
                 put("operation", Some(json!(call.operation.name)));
                 put("with", (!call.input.is_empty()).then(|| Value::Object(call.input.clone())));
+                put("all", call.all.then_some(Value::Bool(true)));
                 "call"
             }
             Self::Emit(event) => {

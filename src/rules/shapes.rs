@@ -265,6 +265,7 @@ pub(super) static CALL: Shape = Shape {
         key("connector", Form::Text, "The connector's name.").required(),
         key("operation", Form::Text, "The operation's name.").required(),
         key("with", VALUES, "What it is called with: the operation's input."),
+        key("all", Form::Bool, "Whether all pages of a list are read; the first by default."),
     ],
     ..Shape::EMPTY
 };
@@ -361,5 +362,5 @@ static EXPECTED_AWAIT_JOB: Shape = Shape { name: "expected-await_job", more: &["
 static EXPECTED_GET_ITEM: Shape =
     Shape { name: "expected-get_item", more: &["orchestrator", "folder", "id", "queue", "reference"], ..Shape::EMPTY };
 static EXPECTED_HTTP: Shape = Shape { name: "expected-http", more: &["method", "url", "headers", "body"], ..Shape::EMPTY };
-static EXPECTED_CALL: Shape = Shape { name: "expected-call", more: &["connector", "operation", "with"], ..Shape::EMPTY };
+static EXPECTED_CALL: Shape = Shape { name: "expected-call", more: &["connector", "operation", "with", "all"], ..Shape::EMPTY };
 static EXPECTED_EMIT: Shape = Shape { name: "expected-emit", more: &["type", "data", "subject"], ..Shape::EMPTY };

@@ -126,3 +126,34 @@ fn a_call_that_needs_a_folder_and_says_none_is_refused_before_orchestrator_would
         assert_eq!(faults(operation, with, &known), Vec::<String>::new(), "{operation} {with}");
     }
 }
+
+#[test]
+fn all_pages_are_read_where_the_rule_says_so_and_there_are_pages() {
+    let site = OrchestratorSite { name: "prod".into(), url: "https://o.example.com".to_owned(), ..OrchestratorSite::default() };
+    let known = Known { connectors: Connectors::default().with_orchestrators(&[site]), ..known() };
+    let load = |operation: &str, all: &str| {
+        let call = format!("{{connector: orchestrator, operation: {operation}, with: {{folder: F}}{all}}}");
+        let text = format!("rule: look\nevents: queueItem.transactionFailed\nsteps: [{{call: {call}}}]\n");
+        RuleSet::load(&[file("look.yaml", &text)], &known, &no_samples)
+    };
+    let asked = |all: &str| {
+        let (set, faults) = load("get_jobs", all);
+        let set = set.unwrap_or_else(|| panic!("{faults:?}"));
+        let (event, steps, vars) = (event(failed()), json!({}), json!({}));
+        let input = RenderInput { event: &event, steps: &steps, vars: &vars, run: None, now: now() };
+        match set.rules()[0].render(0, &input) {
+            Ok(Rendered::Request(request @ Request::Call(_))) => request.to_json(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let call = |more: Value| {
+        let mut call = json!({"connector": "orchestrator", "operation": "get_jobs", "with": {"folder": "F"}});
+        call.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        json!({ "call": call })
+    };
+    assert_eq!(asked(""), call(json!({})));
+    assert_eq!(asked(", all: false"), call(json!({})));
+    assert_eq!(asked(", all: true"), call(json!({"all": true})));
+    let (_, faults) = load("restart_job", ", all: true");
+    assert!(faults.iter().any(|fault| fault.code == "no-pages"), "{faults:?}");
+}
