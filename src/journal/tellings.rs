@@ -141,6 +141,8 @@ fn nearest(keys: &[&Key], open: &[&Telling]) -> Option<EventId> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(text: &str, millis: i64) -> Key {
@@ -182,5 +184,67 @@ mod tests {
         // One that was read before is nobody's rival, nor is another item's.
         let told = [telling(2, "b", 2000), telling(9, "row 5", 2010)];
         assert_eq!(of("row 4", 0, &[("row 5", 2010)], &told), Some((2, false)));
+    }
+
+    /// What comes of edits that are told in this order: how many events. Rows of a batch are told together.
+    fn events(order: &[Vec<Key>]) -> usize {
+        let (mut told, mut events) = (Vec::new(), 0_u128);
+        for batch in order {
+            for (n, key) in batch.iter().enumerate() {
+                let (id, known) = original(key, batch[n + 1..].iter(), &told).unwrap_or_else(|| {
+                    events += 1;
+                    (EventId(events), false)
+                });
+                if !known {
+                    told.push(Telling { original: id, event: None, key: key.clone() });
+                }
+            }
+        }
+        usize::try_from(events).expect("few")
+    }
+
+    /// Edits with steps between them and how their webhooks are late, doubled or lost.
+    fn edits() -> impl Strategy<Value = Vec<(i64, u8, i64)>> {
+        prop::collection::vec((300..6000_i64, any::<u8>(), 0..20_000_i64), 1..30)
+    }
+
+    /// Every edit with its moment, its webhooks with when they come.
+    fn lives(edits: &[(i64, u8, i64)]) -> Vec<(i64, Key, Vec<(i64, Key)>)> {
+        let mut now = 0;
+        let each = edits.iter().enumerate().map(|(n, (step, fate, late))| {
+            now += step;
+            // A copy of another folder is made a moment later.
+            let copies = (0..i64::from(fate % 3))
+                .map(|copy| (now + late * i64::from(fate / 128) + copy, key(&format!("v{n}"), now + 20 + copy * 30)));
+            (now, key(&format!("row {n}"), now), copies.collect())
+        });
+        each.collect()
+    }
+
+    proptest! {
+        #[test]
+        fn edits_are_told_once_however_near_each_other(edits in edits(), hooks_first in any::<bool>()) {
+            let lives = lives(&edits);
+            let rows: Vec<Key> = lives.iter().map(|(_, row, _)| row.clone()).collect();
+            let mut hooks: Vec<(i64, Key)> = lives.iter().flat_map(|(.., hooks)| hooks.clone()).collect();
+            hooks.sort_by_key(|(at, _)| *at);
+            let mut order: Vec<Vec<Key>> = hooks.into_iter().map(|(_, key)| vec![key]).collect();
+            order.insert(if hooks_first { order.len() } else { 0 }, rows);
+            prop_assert_eq!(events(&order), edits.len());
+        }
+
+        #[test]
+        fn no_edit_is_swallowed_in_whatever_order_it_is_told(edits in edits(), every in 500..15_000_i64) {
+            let lives = lives(&edits);
+            let mut all: Vec<(i64, Vec<Key>)> = lives.iter().flat_map(|(.., hooks)| hooks.iter().map(|(at, key)| (*at, vec![key.clone()]))).collect();
+            let end = lives.last().map_or(0, |(at, ..)| *at);
+            for pass in 0..=end / every {
+                let rows = lives.iter().filter(|(at, ..)| at / every == pass).map(|(_, row, _)| row.clone());
+                all.push(((pass + 1) * every, rows.collect()));
+            }
+            all.sort_by_key(|(at, _)| *at);
+            let order: Vec<Vec<Key>> = all.into_iter().map(|(_, keys)| keys).collect();
+            prop_assert!(events(&order) >= edits.len());
+        }
     }
 }
