@@ -168,7 +168,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "m" => 60_000,
             "h" => 3_600_000,
             "d" => 86_400_000,
-            "" => return Err(format!("`{text}` has no unit; {EXPECTED}")),
+            "" if rest.is_empty() => return Err(format!("`{text}` has no unit; {EXPECTED}")),
+            "" => return Err(format!("`{text}` is no duration; {EXPECTED}")),
             other => return Err(format!("unknown unit `{other}` in `{text}`; {EXPECTED}")),
         };
         rest = &rest[letters..];
@@ -318,6 +319,7 @@ mod tests {
         for bad in ["10", "10 parsecs", "-5s", "1e99s", "", "99999999999999999999s", "4000d", "1.5h"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+        assert!(parse_duration("10 parsecs").is_err_and(|why| why.starts_with("`10 parsecs` is no duration; expected")));
         for text in ["1h30m", "90d", "250ms", "45s"] {
             let parsed = parse_duration(text).expect("parses");
             assert_eq!(parse_duration(&format_duration(parsed)), Ok(parsed));

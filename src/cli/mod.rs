@@ -22,6 +22,7 @@ mod online;
 mod output;
 mod pause;
 mod print_as;
+mod remedies;
 mod replay;
 mod report;
 mod run;

@@ -7,6 +7,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use super::output::{BAD, DIM, STRONG, WARN, clean, count, cut, paint};
+use super::remedies::told;
 use crate::config::World;
 use crate::fault::{Fault, Faults, Place, Severity};
 
@@ -52,6 +53,7 @@ pub(super) fn json(faults: &Faults, world: &dyn World) -> Value {
         .into_iter()
         .map(|fault| {
             let place = fault.place.as_ref();
+            let (message, help) = told(fault);
             let position = |number: u32| if number == 0 { Value::Null } else { json!(number) };
             json!({
                 "file": place.map(|p| shown_path(&p.source.path, world)),
@@ -59,8 +61,8 @@ pub(super) fn json(faults: &Faults, world: &dyn World) -> Value {
                 "column": place.map_or(Value::Null, |p| position(p.column)),
                 "severity": fault.severity,
                 "code": fault.code,
-                "message": fault.message,
-                "help": fault.help,
+                "message": message,
+                "help": help,
             })
         })
         .collect();
@@ -78,6 +80,7 @@ fn one(fault: &Fault, world: &dyn World) -> String {
         Severity::Error => ("error", BAD),
         Severity::Warning => ("warning", WARN),
     };
+    let (message, help) = told(fault);
     let mut text = String::new();
     if let Some(place) = &fault.place {
         text.push_str(&clean(&shown_path(&place.source.path, world)));
@@ -86,12 +89,12 @@ fn one(fault: &Fault, world: &dyn World) -> String {
         }
         text.push_str(": ");
     }
-    text.push_str(&format!("{}: {}\n", paint(style, &format!("{word}[{}]", fault.code)), clean(&fault.message)));
+    text.push_str(&format!("{}: {}\n", paint(style, &format!("{word}[{}]", fault.code)), clean(message)));
     if let Some(excerpt) = fault.place.as_ref().and_then(|place| excerpt(place, fault.severity)) {
         text.push_str(&excerpt);
         text.push('\n');
     }
-    if let Some(help) = &fault.help {
+    if let Some(help) = help {
         text.push_str(&format!("  {} {}\n", paint(DIM, "= help:"), clean(help)));
     }
     text

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::output::{Stop, say};
 use super::{NO, UNKNOWN, report};
-use crate::config::{Config, FILE_UNREADABLE, RealWorld, SEARCHED, load};
+use crate::config::{Config, FILE_UNREADABLE, RealWorld, SEARCHED, draft, load};
 use crate::connectors::Connectors;
-use crate::fault::{Faults, Severity};
+use crate::fault::{Fault, Faults, Severity};
 use crate::rules::RuleSet;
 
 /// What `check`, `test` and `explain` read. What has errors is not there.
@@ -56,9 +56,14 @@ pub(super) fn config_quietly(named: Option<&Path>) -> Option<Config> {
     load(&find(named).ok()?, &RealWorld).0
 }
 
-/// Configuration and rules, with every fault in them.
+/// What rules may be told wrongly while the configuration has errors: what it names may not have been read.
+const NAMED_BY_CONFIG: [&str; 6] =
+    ["unknown-source", "unknown-orchestrator", "no-orchestrator", "unknown-var", "unknown-connector", "unknown-operation"];
+
+/// Configuration and rules, with every fault in them: rules are read also where the configuration has errors.
 pub(super) fn read(named: Option<&Path>) -> Result<Read, Stop> {
-    let (mut config, mut faults) = load(&find(named)?, &RealWorld);
+    let (mut config, mut faults) = draft(&find(named)?, &RealWorld);
+    let sound = !faults.any_error();
     let (mut rules, mut connectors) = (None, Connectors::default());
     if let Some(config) = &mut config {
         let (files, found) = config.rule_files(&RealWorld);
@@ -67,14 +72,15 @@ pub(super) fn read(named: Option<&Path>) -> Result<Read, Stop> {
         let (known, of_connectors) = config.known_with_connectors(&RealWorld);
         let complete = complete && !of_connectors.any_error();
         faults.extend(of_connectors);
-        faults.extend(config.find_triggers(&known.connectors));
+        let triggers = config.find_triggers(&known.connectors);
         let (set, found) = RuleSet::load(&files, &known, &read_sample);
-        faults.extend(found);
+        let told = |fault: &Fault| sound || !NAMED_BY_CONFIG.contains(&fault.code);
+        triggers.into_iter().chain(found).filter(told).for_each(|fault| faults.push(fault));
         let watches = config.watches.values().cloned().collect();
         rules = set.filter(|_| complete).map(|set| set.with_watches(watches));
         connectors = known.connectors;
     }
-    Ok(Read { config, rules, connectors, faults })
+    Ok(Read { config: config.filter(|_| sound), rules: rules.filter(|_| sound), connectors, faults })
 }
 
 /// Configuration, rules and connectors without an error, or the command ends.

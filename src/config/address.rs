@@ -13,7 +13,7 @@ use crate::yaml::{Fields, Yaml};
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The admin API where nothing else is written.
-const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+pub(super) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
 /// The longest path of a unix socket, in bytes (`sun_path`, with its end).
 const SOCKET_PATH_MAX: usize = 107;

@@ -35,6 +35,12 @@ const GRACE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::fro
 /// Reads and checks a configuration file. With any error there is no configuration.
 /// `TRIPLINE_LISTEN`, `TRIPLINE_ADMIN`, `TRIPLINE_STATE` and `TRIPLINE_LOG` of `world` override.
 pub fn load(file: &Path, world: &dyn World) -> (Option<Config>, Faults) {
+    let (config, faults) = draft(file, world);
+    (config.filter(|_| !faults.any_error()), faults)
+}
+
+/// The same with what could be read beside errors: good for looking at rules and connectors, never for running.
+pub fn draft(file: &Path, world: &dyn World) -> (Option<Config>, Faults) {
     let mut faults = Faults::new();
     let source = match read_text(file, "configuration file", CONFIG_BYTES_MAX, world) {
         Ok(source) => source,
@@ -66,7 +72,7 @@ pub fn load(file: &Path, world: &dyn World) -> (Option<Config>, Faults) {
             None
         }
     };
-    (config.filter(|_| !faults.any_error()), faults)
+    (config, faults)
 }
 
 fn whole(source: &Arc<SourceText>) -> Place {
@@ -127,15 +133,13 @@ fn decode(root: &Node, file: &Path, world: &dyn World, faults: &mut Faults) -> O
     let state = state(&fields, &base, world, faults);
     let rules = rules(&fields, &base, faults);
     let connectors = super::connectors::decode(&fields, &base, faults);
+    // What is missing here was a fault.
     Some(Config {
         file: absolute(file, world),
-        listen: listen?,
-        admin: admin?,
-        admin_token: match admin_token {
-            Some(written) => Some(written?),
-            None => None,
-        },
-        state: state?,
+        listen: listen.unwrap_or(super::address::LISTEN),
+        admin: admin.unwrap_or(AdminAddress::Tcp(super::address::ADMIN)),
+        admin_token: admin_token.flatten(),
+        state: state.unwrap_or_else(|| base.resolve("state")),
         public_url,
         rules,
         connectors,

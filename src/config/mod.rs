@@ -31,7 +31,7 @@ mod tests;
 
 pub use crate::secret::{SecretFrom, SecretRef};
 pub use connectors::{CONNECTOR_FILES_MAX, ConnectorFiles, access, accesses};
-pub use decode::load;
+pub use decode::{draft, load};
 pub use files::{CONFIG_BYTES_MAX, FILE_UNREADABLE, RULE_FILES_MAX, SEARCHED};
 pub use orchestrators::{AuthConfig, Edition, OrchestratorConfig};
 pub use polls::{Chosen, PollKind, PollSource};

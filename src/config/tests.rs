@@ -189,6 +189,7 @@ fn every_mistake_has_its_answer() {
         (wrong_orchestrator(&format!("url: 'ftp://x.corp', edition: suite, {auth}")), "url", "http or https"),
         (wrong_orchestrator(&format!("url: 'x.corp/y', edition: suite, {auth}")), "url", "scheme"),
         (wrong_orchestrator(&format!("url: 'https://', edition: suite, {auth}")), "url", "expected https"),
+        (wrong_orchestrator(&format!("url: 'https:///acme/x', edition: suite, {auth}")), "url", "no host"),
         (wrong_orchestrator(&format!("url: 'https://::1:80/', edition: suite, {auth}")), "url", "brackets"),
         (wrong_orchestrator(&format!("url: 'https://u:hunter2@x.corp', edition: suite, {auth}")), "url-credentials", "auth"),
         (wrong_orchestrator(&format!("url: 'https://x.corp/?a=b', edition: suite, {auth}")), "url", "query"),

@@ -48,7 +48,9 @@ pub(super) fn service_url(text: &str, what: &str, place: &Place, faults: &mut Fa
         faults.push(fail("url", format!("`{what}` has a query or a fragment")).help("end it with the path"));
         return None;
     }
-    if url.host().is_none() {
+    // `https:///path` is read as if `path` were the host; nobody means that.
+    let authority = text.split_once(':').map_or("", |(_, rest)| rest.strip_prefix("//").unwrap_or_default());
+    if url.host().is_none() || authority.is_empty() || authority.starts_with('/') {
         faults.push(fail("url", format!("`{what}` has no host")).help(EXPECTED));
         return None;
     }

@@ -158,7 +158,7 @@ fn check_says_yes_no_or_could_not_tell() {
     folder.write("-odd.yaml", "rules: rules\n");
     check(&folder, &["check", "--config=-odd.yaml"], 0, "no-sources");
     folder.write("bad.yaml", "lissen: 1\nlimits:\n  body: 5\nrules: nowhere\n");
-    let output = check(&folder, &["check", "-c", "bad.yaml"], 1, "2 errors");
+    let output = check(&folder, &["check", "-c", "bad.yaml"], 1, "3 errors");
     assert!(stdout(&output).contains("bad.yaml:1:1: error[unknown-key]: unknown key `lissen`"), "{}", stdout(&output));
     assert!(stdout(&output).contains("1 | lissen: 1") && stdout(&output).contains("^^^^^^"), "{}", stdout(&output));
     folder.rule("broken", "rule: x\nwhne: y\nsteps: []\n");
@@ -168,6 +168,33 @@ fn check_says_yes_no_or_could_not_tell() {
     let bytes = std::ffi::OsStr::from_bytes(b"\xff.yaml");
     let output = folder.command(&["check", "-c"]).arg(bytes).output().expect("runs");
     assert_eq!(code(&output), 2, "{}", stderr(&output));
+}
+
+#[test]
+fn check_tells_all_faults_of_all_files_at_once_each_with_a_remedy() {
+    let folder = folder();
+    folder.write(
+        "rules/bad.yaml",
+        "rule: bad\nevents: job.faulted\nsources: [gone, later]\nsteps:\n  - {id: a, wait: never}\n  - {id: a, wait: 5m}\n",
+    );
+    std::fs::create_dir_all(folder.path("connectors")).expect("a folder");
+    folder.write("connectors/crm.yaml", "connector: crm\nbase_url: https://crm.corp\noperatons: {}\n");
+    // What the broken source would have been called is nothing that a rule is to be blamed for.
+    let config = "listen: here\nlimits: {connections: 0, body: 5, header_timeout: 3 parsecs}\nconnectors: connectors/\nstate: ''\nlog: {level: loud}\n\
+        sources: {later: {webhook: {path: x}}, gone: 5}\n";
+    folder.write("bad.yaml", config);
+    let told = json_of(&check(&folder, &["check", "-c", "bad.yaml", "--json"], 1, ""));
+    let faults = told["faults"].as_array().expect("a list");
+    let of = |file: &str| {
+        faults.iter().filter(|fault| fault["file"] == file).map(|fault| fault["code"].as_str().expect("a code")).collect::<Vec<_>>()
+    };
+    assert!(of("bad.yaml").len() > 6, "{told:#}");
+    assert_eq!(of("rules/bad.yaml"), ["bad-moment", "duplicate-id"], "{told:#}");
+    assert!(of("connectors/crm.yaml").contains(&"unknown-key"), "{told:#}");
+    for fault in faults {
+        assert!(fault["help"].as_str().is_some_and(|help| !help.is_empty()), "{fault:#}");
+    }
+    check(&folder, &["test", "-c", "bad.yaml"], 1, "rules/bad.yaml:6:10");
 }
 
 #[test]
