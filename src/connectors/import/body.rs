@@ -81,6 +81,14 @@ pub(super) fn read(
         }
         Way::Form if is_flat(&seen, FORM_FIELDS_MAX) => reader.form(&seen, encoding(value))?,
         Way::Multipart if is_flat(&seen, FORM_FIELDS_MAX) => Body::Multipart(reader.fields(&seen, encoding(value))?),
+        Way::Form | Way::Multipart if !required => {
+            // A form that is described and has no fields is none.
+            if seen.more || value.pointer("/schema/properties").is_none() {
+                let part = reader.held("body-fields", format!("the fields of the `{media}` body are not described"));
+                reader.left_out.push(part);
+            }
+            Body::None
+        }
         Way::Form | Way::Multipart => {
             return Err(reader.held("body-fields", format!("the fields of the `{media}` body are not described")));
         }

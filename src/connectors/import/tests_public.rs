@@ -50,6 +50,12 @@ fn objects_in_a_form_stand_in_brackets_where_the_description_says_so() {
             "metadata": "${input.metadata}", "card": "${input.card}", "address[city]": "${input.address_city}"})
     );
     assert_eq!((&operation["input"]["card"]["type"], &operation["input"]["metadata"]["type"]), (&json!("object"), &json!("any")));
+    // A form without fields, as Stripe has it everywhere, is no body.
+    for (schema, missed) in [(json!({"type": "object", "properties": {}}), vec![]), (json!({"type": "object"}), vec!["body-fields"])] {
+        let empty = json!({"operationId": "x", "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": schema, "encoding": {}}}}});
+        let (operation, left) = of(empty);
+        assert_eq!((operation.get("form"), left), (None, missed));
+    }
     // Two ways of writing lists in one form are more than a word can say.
     let schema = json!({"type": "object", "properties": {"to": {"type": "array", "items": {}}, "expand": {"type": "array", "items": {}}}});
     let mixed = body("application/x-www-form-urlencoded", json!({"schema": schema, "encoding": {"expand": {"style": "deepObject"}}}));
