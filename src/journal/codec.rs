@@ -326,7 +326,17 @@ pub(super) struct FoldRecord {
 impl FoldRecord {
     /// The fold, its delivery's id and the hash of its body.
     pub(super) fn decode(payload: &[u8]) -> Decoded<(Self, Option<&str>, [u8; 16])> {
+        Self::take(&mut Take(payload))
+    }
+
+    /// The key under which the copy told the change otherwise than its original, and its place among the tellings.
+    pub(super) fn telling(payload: &[u8]) -> Decoded<Option<(Key, u32)>> {
         let mut take = Take(payload);
+        Self::take(&mut take)?;
+        tellings::take(&mut take)
+    }
+
+    fn take<'a>(take: &mut Take<'a>) -> Decoded<(Self, Option<&'a str>, [u8; 16])> {
         let fold = Self {
             original: take.id()?,
             source: take.str()?.into(),
@@ -335,13 +345,6 @@ impl FoldRecord {
             received: take.time()?,
         };
         Ok((fold, take.opt(Take::str)?, take.array()?))
-    }
-
-    /// The key under which the copy told the change otherwise than its original, and its place among the tellings.
-    pub(super) fn telling(payload: &[u8]) -> Decoded<Option<(Key, u32)>> {
-        let mut take = Take(payload);
-        (take.id()?, take.str()?, take.via()?, take.opt(Take::i64)?, take.time()?, take.opt(Take::str)?, take.array::<16>()?);
-        tellings::take(&mut take)
     }
 }
 

@@ -144,6 +144,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event::Via;
+    use crate::journal::codec::put_fold;
 
     fn key(text: &str, millis: i64) -> Key {
         let apart = if text.starts_with("row") { Apart::Row } else { Apart::Value };
@@ -186,6 +188,19 @@ mod tests {
         assert_eq!(of("row 4", 0, &[("row 5", 2010)], &told), Some((2, false)));
     }
 
+    #[test]
+    fn folds_of_old_journals_have_no_telling() {
+        let at = Timestamp::from_millis(7);
+        let fold = FoldRecord { original: EventId(1), source: "hook".into(), via: Via::Webhook, folder: Some(2), received: at };
+        let mut payload = Vec::new();
+        put_fold(&mut payload, &fold, Some("e"), [3; 16], None);
+        assert_eq!((payload.pop(), FoldRecord::telling(&payload)), (Some(0), Ok(None)));
+        assert_eq!(FoldRecord::decode(&payload), Ok((fold.clone(), Some("e"), [3; 16])));
+        let (key, mut payload) = (key("row 4", 9), Vec::new());
+        put_fold(&mut payload, &fold, None, [0; 16], Some((&key, 5)));
+        assert_eq!(FoldRecord::telling(&payload), Ok(Some((key, 5))));
+    }
+
     /// What comes of edits that are told in this order: how many events. Rows of a batch are told together.
     fn events(order: &[Vec<Key>]) -> usize {
         let (mut told, mut events) = (Vec::new(), 0_u128);
@@ -208,8 +223,10 @@ mod tests {
         prop::collection::vec((300..6000_i64, any::<u8>(), 0..20_000_i64), 1..30)
     }
 
-    /// Every edit with its moment, its webhooks with when they come.
-    fn lives(edits: &[(i64, u8, i64)]) -> Vec<(i64, Key, Vec<(i64, Key)>)> {
+    /// An edit's moment and row, and its webhooks with when they come.
+    type Life = (i64, Key, Vec<(i64, Key)>);
+
+    fn lives(edits: &[(i64, u8, i64)]) -> Vec<Life> {
         let mut now = 0;
         let each = edits.iter().enumerate().map(|(n, (step, fate, late))| {
             now += step;

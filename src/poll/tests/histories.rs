@@ -119,13 +119,18 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     prop::collection::vec(any::<Deed>(), 10..60)
 }
 
-/// How many histories of each kind; more of them with `PROPTEST_CASES`.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(10)
+/// Ten histories of each kind; as many as `PROPTEST_CASES` says where that is set.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let cases = if default.cases == CASES_UNSAID { 10 } else { default.cases };
+    ProptestConfig { cases, max_shrink_iters: 30, failure_persistence: None, ..default }
 }
 
+/// What proptest runs where nobody says how many.
+const CASES_UNSAID: u32 = 256;
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn with_a_feed_every_change_is_kept_once(deeds in deeds()) {
