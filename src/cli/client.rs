@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::args::AdminArgs;
 use super::output::{GOOD, Out, Stop, clean, paint, say};
@@ -201,7 +202,7 @@ impl Client {
         match self.ask(reqwest::Method::GET, path, query)? {
             Asked::Nobody(message) => Err(Stop::unknown(message)),
             Asked::Answer { status: 404, .. } => Ok(None),
-            Asked::Answer { status, body } if status < 300 => serde_json::from_str(&body)
+            Asked::Answer { status, body } if status < 300 => read(&body)
                 .map(Some)
                 .map_err(|error| Stop::unknown(format!("{} answered no JSON ({error}); is it Tripline's admin address?", self.shown))),
             Asked::Answer { status, body } => Err(self.refusal(status, &body)),
@@ -273,6 +274,36 @@ pub(super) fn healthcheck(config: Option<&Path>, admin: &AdminArgs, out: &mut Ou
     }
 }
 
+/// JSON of the daemon. An event whose data is nested as deep as a body may be is nested deeper with what stands around it than can be
+/// read at once: then each field is read by itself, and is its text where that is still too deep.
+pub(super) fn read(text: &str) -> Result<Value, serde_json::Error> {
+    fn fields(text: &str) -> Option<Value> {
+        let fields: serde_json::Map<String, Value> = serde_json::from_str::<std::collections::BTreeMap<String, Box<RawValue>>>(text)
+            .ok()?
+            .into_iter()
+            .map(|(name, raw)| (name, serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into())))
+            .collect();
+        Some(Value::Object(fields))
+    }
+    #[derive(serde::Deserialize)]
+    struct Page {
+        items: Vec<Box<RawValue>>,
+        next: Option<Value>,
+    }
+    serde_json::from_str(text).or_else(|error| {
+        let page: Option<Page> = serde_json::from_str(text).ok();
+        let items = page.as_ref().and_then(|page| page.items.iter().map(|item| read_one(item.get(), fields)).collect::<Option<Vec<_>>>());
+        match (page, items) {
+            (Some(page), Some(items)) => Ok(json!({ "items": items, "next": page.next })),
+            _ => fields(text).ok_or(error),
+        }
+    })
+}
+
+fn read_one(text: &str, fields: impl Fn(&str) -> Option<Value>) -> Option<Value> {
+    serde_json::from_str(text).ok().or_else(|| fields(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +321,26 @@ mod tests {
         }
         for bad in ["", "localhost", "unix:", "ftp://x", "http://u:p@x", "x:99999"] {
             assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_event_as_deep_as_a_body_may_be_is_read_beside_others() {
+        let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        let event = |data: &str| format!("{{\"id\":\"x\",\"type\":\"t\",\"data\":{data}}}");
+        for levels in [100, 127, 140] {
+            let text = format!("{{\"items\":[{},{}],\"next\":\"c\"}}", event("{}"), event(&deep(levels)));
+            let page = read(&text).expect("reads");
+            assert_eq!(
+                (page["next"].as_str(), &page["items"][0], &page["items"][1]["id"]),
+                (Some("c"), &json!({"id": "x", "type": "t", "data": {}}), &json!("x"))
+            );
+            let data = &page["items"][1]["data"];
+            assert_eq!(data.as_str().map_or_else(|| data.to_string(), str::to_owned), deep(levels), "{levels}");
+            assert_eq!(read(&event(&deep(levels))).expect("reads")["type"], "t");
+        }
+        for bad in ["", "<html>", "{\"items\":[", "[1"] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 }

@@ -191,7 +191,7 @@ impl Follower<'_> {
                 Err(error) => return Ok(Some(why(&error))),
             };
             for message in parser.feed(&chunk).map_err(Stop::unknown)? {
-                let Ok(data) = serde_json::from_str::<Value>(&message.data) else { continue };
+                let Ok(data) = super::client::read(&message.data) else { continue };
                 if message.kind.as_deref() == Some("gap") {
                     let place = |field: &str| data.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
                     for event in self.between(&place("after"), &place("before")).await? {
@@ -241,7 +241,7 @@ impl Follower<'_> {
             let query = [("limit", GAP_PAGE.to_string()), ("cursor", cursor.clone())];
             let answer = async { self.client.request(reqwest::Method::GET, "/api/v1/events", &query).send().await?.bytes().await };
             let bytes = answer.await.map_err(|error| Stop::unknown(format!("the daemon did not answer: {}", why(&error))))?;
-            let page: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let page = super::client::read(&String::from_utf8_lossy(&bytes)).unwrap_or_default();
             // Ids are as long as each other, so they sort as texts.
             let id = |event: &Value| event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
             let items = page.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::labels::Labels;
 use super::{Targets, awaits, call, emit, http, orchestrator};
 use crate::clock::Clock;
-use crate::event::{Event, RuleName, RunId};
+use crate::event::{Event, RuleName, RunId, flattened};
 use crate::journal::{AppendError, Journal, Kept};
 use crate::metric::TYPES_MAX;
 use crate::orchestrator::CallTrace;
@@ -94,6 +94,12 @@ pub(super) struct Answered {
 
 impl Answered {
     pub(super) fn new(trace: CallTrace, outcome: Outcome) -> Self {
+        // What cannot be read back would stand in the way of all runs.
+        let outcome = match outcome {
+            Outcome::Done { value } => Outcome::Done { value: flattened(value) },
+            Outcome::Found { value } => Outcome::Found { value: flattened(value) },
+            other => other,
+        };
         Self { trace, outcome, unique: None }
     }
 
@@ -167,6 +173,25 @@ pub(super) async fn record_all(journal: &Journal, facts: Vec<(RunId, Vec<Fact>)>
                 tokio::time::sleep(AGAIN).await;
             }
             done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_of_an_answer_of_any_depth_is_read_back_from_what_is_kept() {
+        let deep: Value = serde_json::from_str(&format!("{}1{}", "{\"a\":[".repeat(63), "]}".repeat(63))).expect("JSON");
+        for outcome in [Outcome::Done { value: deep.clone() }, Outcome::Found { value: deep.clone() }] {
+            let (Outcome::Done { value } | Outcome::Found { value }) = Answered::new(CallTrace::default(), outcome).outcome else {
+                panic!("no value")
+            };
+            let at = Timestamp::parse_lenient("2026-03-01T10:00:00Z").expect("a stamp");
+            let fact = Fact::StepDone { step: 0, id: None, kind: "http".to_owned(), value, maybe_twice: false, at };
+            let kept = serde_json::to_string(&fact).expect("written");
+            assert_eq!(serde_json::from_str::<Fact>(&kept).expect("read back"), fact);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP, stores or rules. An [`Event`] is data.
 
 mod cloud;
+mod depth;
 mod exact;
 #[cfg(test)]
 pub(crate) mod fuzz;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use depth::{VALUE_DEPTH_MAX, deeper_than, flattened};
 pub use exact::read_json;
 pub use id::{EventId, IdGenerator, RuleHash, RunId};
 pub use json::{EVENT_FIELDS, EventJsonError};

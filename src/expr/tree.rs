@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::at::{At, ExpressionFault};
 use super::{RESULT_MAX, Scope, Template};
+use crate::event::{VALUE_DEPTH_MAX, deeper_than};
 
 /// A value as written.
 #[derive(Clone, Debug)]
@@ -25,7 +26,11 @@ impl Tree {
     /// The first part that gives no value, with its place.
     pub fn render(&self, scope: &Scope<'_>, at: &At<'_>) -> Result<Value, ExpressionFault> {
         let mut room = RESULT_MAX;
-        self.fill(scope, at, &mut room)
+        let value = self.fill(scope, at, &mut room)?;
+        if deeper_than(&value, VALUE_DEPTH_MAX) {
+            return Err(at.fault(format!("the value is nested deeper than {VALUE_DEPTH_MAX} levels")));
+        }
+        Ok(value)
     }
 
     fn fill(&self, scope: &Scope<'_>, at: &At<'_>, room: &mut usize) -> Result<Value, ExpressionFault> {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::event::deeper_than;
 use crate::fault::{Fault, Faults, Place, SourceText};
 use crate::yaml::{TEXT_MAX, parse};
 
@@ -217,15 +218,6 @@ fn one(fault: Fault) -> Faults {
     let mut faults = Faults::new();
     faults.push(fault);
     faults
-}
-
-fn deeper_than(value: &Value, depth: usize) -> bool {
-    let Some(left) = depth.checked_sub(1) else { return matches!(value, Value::Array(_) | Value::Object(_)) };
-    match value {
-        Value::Array(items) => items.iter().any(|item| deeper_than(item, left)),
-        Value::Object(map) => map.values().any(|value| deeper_than(value, left)),
-        _ => false,
-    }
 }
 
 /// JSON without a key twice: the second of two equal paths would silently replace the first.

@@ -207,3 +207,17 @@ fn policies_are_the_rules_unless_a_step_has_its_own() {
     assert_eq!(rule.steps[0].timeout, Some(Duration::from_secs(7)));
     assert_eq!((rule.steps[0].kind(), rule.steps[1].label(1), rule.steps[1].retry), ("emit", "2".to_owned(), None));
 }
+
+#[test]
+fn values_nested_deeper_than_can_be_kept_end_the_run() {
+    let of = |levels: usize| {
+        let mut event = failed();
+        event["data"]["Deep"] = (0..levels).fold(json!(1), |inner, _| json!([inner]));
+        let rules = set("rule: r\nevents: \"*\"\nsteps:\n  - emit: {type: a.b, data: {all: {deep: \"${data.Deep}\"}}}\n");
+        let (event, steps, vars) = (super::event(event), json!({}), known().vars);
+        rules.rules()[0].render(0, &input(&event, &steps, &vars))
+    };
+    assert!(of(98).is_ok());
+    let fault = of(99).expect_err("too deep");
+    assert_eq!((fault.place.as_str(), fault.message.as_str()), ("steps[0].emit.data", "the value is nested deeper than 100 levels"));
+}
