@@ -70,7 +70,7 @@ impl Schemes {
                 candidates.push(alternative);
             }
         }
-        let served = |candidate: &BTreeSet<String>| operations.iter().filter(|operation| serves(candidate, operation)).count();
+        let served = |candidate: &BTreeSet<String>| operations.iter().filter(|operation| self.serves(candidate, operation)).count();
         let rank = |candidate: &BTreeSet<String>| candidate.iter().map(|name| self.rank(name)).sum::<usize>();
         let best = candidates.into_iter().min_by_key(|candidate| (std::cmp::Reverse(served(candidate)), candidate.len(), rank(candidate)));
         let names = match best {
@@ -82,7 +82,7 @@ impl Schemes {
 
     /// What stands in the way of authenticating an operation with the chosen schemes.
     pub(super) fn trouble(&self, chosen: &Chosen, operation: &[BTreeSet<String>]) -> Option<(&'static str, String)> {
-        if serves(&chosen.names, operation) {
+        if self.serves(&chosen.names, operation) {
             return None;
         }
         let unusable = operation.iter().flatten().find_map(|name| match self.known.get(name) {
@@ -122,6 +122,13 @@ impl Schemes {
         let is_key = |auth: &Auth| matches!(auth, Auth::KeyInHeader(_) | Auth::KeyInQuery(_));
         let auths: Option<Vec<&Auth>> = names.iter().map(|name| self.auth(name)).collect();
         auths.is_some_and(|auths| auths.iter().filter(|auth| !is_key(auth)).count() <= 1)
+    }
+
+    /// Whether the schemes are enough for an operation. Two that come to the same (a token got by signing in, a token given) are one.
+    fn serves(&self, schemes: &BTreeSet<String>, operation: &[BTreeSet<String>]) -> bool {
+        let same = |name: &str| self.auth(name).is_some_and(|auth| schemes.iter().any(|scheme| self.auth(scheme) == Some(auth)));
+        let served = |name: &String| schemes.contains(name) || same(name);
+        operation.is_empty() || operation.iter().any(|alternative| alternative.iter().all(served))
     }
 
     fn auth(&self, name: &str) -> Option<&Auth> {
@@ -167,11 +174,6 @@ impl Schemes {
         chosen.names = names;
         chosen
     }
-}
-
-/// Whether the schemes are enough for an operation.
-fn serves(schemes: &BTreeSet<String>, operation: &[BTreeSet<String>]) -> bool {
-    operation.is_empty() || operation.iter().any(|alternative| alternative.is_subset(schemes))
 }
 
 fn alternatives(security: Option<&Value>) -> Option<Vec<BTreeSet<String>>> {

@@ -188,5 +188,10 @@ fn schemes_with_and_and_or_are_chosen() {
     assert_eq!(tree["auth"], json!({"bearer": {"env": "PUBLIC_TOKEN"}}));
     let imported: Vec<&str> = done.report.imported.iter().map(|one| one.name.as_str()).collect();
     assert_eq!((imported, done.report.held_back.len()), (vec!["either", "both", "open", "maybe"], 0));
+    // A token is a token, however it was got.
+    text["paths"] = json!({"/a": {"get": {"security": [{"oauth": []}, {"basic": []}]}}, "/b": {"get": {}}});
+    text["components"]["securitySchemes"]["basic"] = json!({"type": "http", "scheme": "basic"});
+    let (same, other) = self::done(&text.to_string());
+    assert_eq!((same.report.imported.len(), &other["auth"]), (2, &json!({"bearer": {"env": "PUBLIC_TOKEN"}})));
     assert_eq!((&tree["config"]["app"]["secret"], &tree["headers"]), (&json!(true), &json!({"X-App": "${config.app}"})));
 }
