@@ -151,14 +151,14 @@ pub(super) fn event_type(written: &str) -> String {
     canonical_type(written).as_ref().to_owned()
 }
 
-/// The id in a path.
+/// The id in a path. What is no id is the id of nothing.
 pub(super) fn event_id(text: &str) -> Result<EventId, Problem> {
-    text.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, format!("`id` in the path: expected {EVENT_ID}")))
+    text.parse().map_err(|_| Problem::new(StatusCode::NOT_FOUND, format!("`id` in the path: expected {EVENT_ID}")))
 }
 
 /// The id in a path.
 pub(super) fn run_id(text: &str) -> Result<RunId, Problem> {
-    text.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, format!("`id` in the path: expected {RUN_ID}")))
+    text.parse().map_err(|_| Problem::new(StatusCode::NOT_FOUND, format!("`id` in the path: expected {RUN_ID}")))
 }
 
 #[cfg(test)]
@@ -214,6 +214,7 @@ mod tests {
             assert!(runs(&uri(query), now).is_err(), "{query}");
         }
         assert!(filter(&uri("limit=1")).is_err());
-        assert!(event_id("x").is_err() && run_id("01JD8Z3V6Q4K3W5T9M2N7P8R1S").is_err());
+        let (event, run) = (event_id("x").expect_err("no id"), run_id("01JD8Z3V6Q4K3W5T9M2N7P8R1S").expect_err("no id"));
+        assert_eq!((event.status(), run.status()), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND), "the id of nothing");
     }
 }

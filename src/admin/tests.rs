@@ -191,8 +191,8 @@ async fn requests_that_are_not_for_us_are_refused() {
         ("the right token", "POST", "/api/v1/reload", &[("Authorization", "Bearer the right token")], 200),
         ("a token in the URL", "GET", "/api/v1/events?token=x", &[], 400),
         ("a large body", "POST", "/api/v1/reload", &[("Content-Length", "10485760")], 413),
-        ("an id that is none", "GET", "/api/v1/events/x", &[], 400),
-        ("a run id that is none", "POST", "/api/v1/runs/x/retry", &[], 400),
+        ("an id that is none", "GET", "/api/v1/events/x", &[], 404),
+        ("a run id that is none", "POST", "/api/v1/runs/x/retry", &[], 404),
     ];
     for (name, method, path, headers, status) in table {
         let reply = api.ask(method, path, headers).await;

@@ -73,7 +73,7 @@ pub(super) fn to_millis(stamp: &str) -> String {
 }
 
 pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, print: PrintArgs, out: &mut Out) -> Result<u8, Stop> {
-    let id: crate::event::EventId = id.parse().map_err(Stop::unknown)?;
+    let id: crate::event::EventId = id.parse().map_err(Stop::no)?;
     let store = open(config, admin, out)?;
     let event = store.event(&id.to_string())?.ok_or_else(|| Stop::no(format!("there is no event `{id}` in the journal")))?;
     if print.is_text() {
@@ -86,7 +86,7 @@ pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, print: Pr
 
 /// Prints a stored event with what its rules made of it.
 pub(super) fn explain(config: Option<&Path>, admin: &AdminArgs, id: &str, json: bool, out: &mut Out) -> Result<u8, Stop> {
-    let id: crate::event::EventId = id.parse().map_err(Stop::unknown)?;
+    let id: crate::event::EventId = id.parse().map_err(Stop::no)?;
     let store = open(config, admin, out)?;
     let explained = store.explained(id)?.ok_or_else(|| Stop::no(format!("there is no event `{id}` in the journal")))?;
     if json {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::args::AdminArgs;
 use super::client::{Client, meant};
-use super::output::{GOOD, Out, Stop, clean, complain, paint};
+use super::output::{GOOD, Out, Stop, clean, complain, count, paint};
 use super::settle::{check_rate, pages};
 use super::when::{When, parse_when};
 use super::{NO, YES};
@@ -117,8 +117,9 @@ fn tell(args: &ReplayArgs, sum: &Sum, out: &mut Out) -> Result<u8, Stop> {
             (0, 0) => String::new(),
             (done, open) => format!("; left out: {done} that succeeded (`--force --reason` takes them), {open} not over yet"),
         };
-        let (events, planned) = (sum.events, sum.planned);
-        out.line(&format!("{}: {events} events, {planned} rules {does} again{until}{left_out}", paint(GOOD, "ok")))?;
+        let (events, rules) = (count(sum.events as usize, "event"), count(sum.planned as usize, "rule"));
+        let does = if args.dry_run || sum.planned != 1 { does } else { "runs" };
+        out.line(&format!("{}: {events}, {rules} {does} again{until}{left_out}", paint(GOOD, "ok")))?;
     }
     Ok(if sum.planned == 0 || !sum.missing.is_empty() { NO } else { YES })
 }

@@ -116,7 +116,7 @@ fn by_cause(runs: &[Value], as_json: bool, out: &mut Out) -> Result<u8, Stop> {
 }
 
 pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, as_json: bool, out: &mut Out) -> Result<u8, Stop> {
-    let id: RunId = id.parse().map_err(Stop::unknown)?;
+    let id: RunId = id.parse().map_err(Stop::no)?;
     let store = open(config, admin, out)?;
     let run = store.run(&id.to_string())?.ok_or_else(|| Stop::no(format!("there is no run `{id}` in the journal")))?;
     if as_json {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::AdminArgs;
 use super::client::{Asked, Client, meant};
-use super::output::{GOOD, Out, Stop, clean, complain, paint};
+use super::output::{GOOD, Out, Stop, clean, complain, count, paint};
 use super::when::{When, parse_when};
 use super::{NO, YES};
 use crate::clock::Clock;
@@ -131,7 +131,7 @@ struct Each {
 
 impl Each {
     fn of(&self, config: Option<&Path>, admin: &AdminArgs, ids: &[String], as_json: bool, out: &mut Out) -> Result<u8, Stop> {
-        let ids: Vec<RunId> = ids.iter().map(|id| id.parse()).collect::<Result<_, String>>().map_err(Stop::unknown)?;
+        let ids: Vec<RunId> = ids.iter().map(|id| id.parse()).collect::<Result<_, String>>().map_err(Stop::no)?;
         let client = Client::new(&meant(config, admin)?)?;
         let mut worst = YES;
         for id in ids {
@@ -195,7 +195,7 @@ fn retry_many(config: Option<&Path>, args: &RetryArgs, out: &mut Out) -> Result<
     if args.json {
         out.json(&json!({ "matched": matched, "retried": retried, "poison": poison, "dry_run": args.dry_run, "until": last }))?;
     } else if args.dry_run {
-        out.line(&format!("{matched} runs would be tried again{}", poison_note(poison, args.force)))?;
+        out.line(&format!("{} would be tried again{}", count(matched as usize, "run"), poison_note(poison, args.force)))?;
     } else {
         let until = last.as_str().map(|at| format!(", the last one at {at}")).unwrap_or_default();
         out.line(&format!("{}: {retried} of {matched} runs are tried again{until}", paint(GOOD, "ok")))?;
@@ -226,7 +226,7 @@ pub(super) fn pages(
             Asked::Answer { status, body } if status < 300 => {
                 serde_json::from_str(&body).map_err(|error| Stop::unknown(format!("{} answered no JSON ({error})", client.shown())))?
             }
-            Asked::Answer { status: 409, body } => return Err(Stop::no(detail(&body))),
+            Asked::Answer { status: 404 | 409, body } => return Err(Stop::no(detail(&body))),
             Asked::Answer { status, body } => return Err(client.refusal(status, &body)),
         };
         bar.set_position(page(&answer)?);

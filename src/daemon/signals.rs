@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGXFSZ: a file grew beyond RLIMIT_FSIZE. Ignored, so that the write itself reports it.
+/// SIGXFSZ: a file grew beyond RLIMIT_FSIZE, and the write itself reports it.
 const SIGXFSZ: i32 = 25;
 
 /// Those that the process listens to.
@@ -10,8 +10,8 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// Held, so that the default action (to die) is off.
-    _too_large: Signal,
+    /// They mean nothing; held, so that their default action (to die) is off.
+    _ignored: [Signal; 3],
 }
 
 /// What a signal asks for.
@@ -26,7 +26,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            _too_large: signal(SignalKind::from_raw(SIGXFSZ))?,
+            _ignored: [signal(SignalKind::from_raw(SIGXFSZ))?, signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?],
         })
     }
 

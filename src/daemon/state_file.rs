@@ -48,14 +48,18 @@ impl DaemonFile {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Writes it into the state folder, which is made where it is missing.
+    /// Writes it into the state folder, which is made where it is missing. The folder above is not: where that is missing, a disk
+    /// is not mounted, or the path is wrong.
     ///
     /// # Errors
     /// As the file system says, with the path.
     pub(super) fn write(&self, state: &Path) -> Result<PathBuf, String> {
         let path = state.join(STATE_FILE);
         let write = || -> std::io::Result<()> {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+            match std::fs::DirBuilder::new().mode(0o700).create(state) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
             let temporary = state.join(format!("{STATE_FILE}.{}", self.pid));
             let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(serde_json::to_string(self)?.as_bytes())?;

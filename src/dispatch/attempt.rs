@@ -1,17 +1,15 @@
 //! One attempt at a step, or one look-up of what became of it: from durable intent to outcome.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::labels::Labels;
 use super::{Targets, awaits, call, emit, http, orchestrator};
 use crate::clock::Clock;
 use crate::event::{Event, RuleName, RunId, flattened};
 use crate::journal::{AppendError, Journal, Kept};
-use crate::metric::TYPES_MAX;
 use crate::orchestrator::CallTrace;
 use crate::rules::Request;
 use crate::runs::{Fact, Failure, Intent, Outcome};
@@ -24,13 +22,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct World {
     pub(super) journal: Journal,
     pub(super) clock: Clock,
-    /// Types of emitted events: they may be rendered from data, so that only the first ones are labels.
-    pub(super) types: Mutex<Labels>,
 }
 
 impl World {
     pub(super) fn new(journal: Journal, clock: Clock) -> Self {
-        Self { journal, clock, types: Mutex::new(Labels::of(TYPES_MAX)) }
+        Self { journal, clock }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `emit` steps: an event of our own goes into the journal like any other.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -8,7 +8,6 @@ use serde_json::json;
 use super::attempt::{Answered, Order, World};
 use crate::event::{Change, Key, Origin, Verified, Via};
 use crate::journal::{AppendError, Delivery};
-use crate::metric;
 use crate::orchestrator::CallTrace;
 use crate::rules::Emit;
 use crate::runs::{Class, Failure, Outcome};
@@ -25,15 +24,7 @@ pub(super) async fn emit(world: &World, order: &Order, emit: &Emit, now: Timesta
     let delivery = delivery(order, emit, now);
     let trace = CallTrace { request: format!("EMIT {}", emit.event_type), bytes: delivery.body.len() as u64, ..CallTrace::default() };
     let outcome = match world.journal.accept(delivery).await {
-        Ok(accepted) => {
-            if !accepted.events.is_empty() {
-                let event_type = Arc::from(emit.event_type.as_str());
-                let label = world.types.lock().unwrap_or_else(PoisonError::into_inner).label(&event_type);
-                let (via, label) = (Via::Emit.as_str(), label.to_string());
-                metrics::counter!(metric::EVENTS_RECEIVED, "source" => SOURCE, "via" => via, "type" => label).increment(1);
-            }
-            Outcome::Done { value: accepted.events.first().map_or_else(|| json!({"folded": true}), |id| json!({"id": id})) }
-        }
+        Ok(accepted) => Outcome::Done { value: accepted.events.first().map_or_else(|| json!({"folded": true}), |id| json!({"id": id})) },
         Err(full @ AppendError::Full(_)) => {
             Outcome::Failed(Failure { class: Class::Connect, status: None, message: full.to_string(), retry_after: None })
         }

@@ -265,9 +265,12 @@ impl Gate {
         self.shown_open = open;
         metrics::gauge!(metric::BREAKER_OPEN, "target" => self.label.to_string()).set(if open { 1.0 } else { 0.0 });
         if open {
-            let cause = self.breaker.open.as_ref().or_else(|| self.parts.values().find_map(|part| part.open.as_ref()));
-            let why = cause.map_or("", |(_, cause)| cause.code.as_str());
-            tracing::warn!(target_name = target, cause = why, "the breaker of a target opens; its runs wait");
+            let of_part = || self.parts.iter().find_map(|(name, part)| part.open.as_ref().map(|open| (Some(name.as_str()), open)));
+            let opened = self.breaker.open.as_ref().map(|open| (None, open)).or_else(of_part);
+            if let Some((part, (until, cause))) = opened {
+                let (cause, why) = (cause.code.as_str(), cause.message.as_str());
+                tracing::warn!(target_name = target, part, cause, why, %until, "the breaker of a target opens; its runs wait");
+            }
         } else {
             tracing::info!(target_name = target, "the breaker of a target closes");
         }

@@ -60,7 +60,7 @@ pub(super) fn place(request: &Request, event: &Event, targets: &Targets, step: i
         let folder = chosen.and_then(|chosen| folder(target, event, chosen));
         Place {
             target: chosen.map_or_else(|| Arc::from("unknown"), |chosen| chosen.name().clone()),
-            part: Some(format!("{kind} {name} {folder:?}")),
+            part: Some(part(kind, name, folder.as_ref())),
             permits: PER_TARGET,
         }
     };
@@ -83,6 +83,16 @@ pub(super) fn place(request: &Request, event: &Event, targets: &Targets, step: i
     }
 }
 
+/// What of an orchestrator one refusal speaks of, as people name it: it is shown, and kept over restarts.
+fn part(kind: &str, name: &str, folder: Option<&FolderRef>) -> String {
+    let named = if name.is_empty() { kind.to_owned() } else { format!("{kind} {name}") };
+    match folder {
+        Some(FolderRef::Path(folder) | FolderRef::Key(folder)) => format!("{named} in folder {folder}"),
+        Some(FolderRef::Id(folder)) => format!("{named} in folder {folder}"),
+        None => named,
+    }
+}
+
 /// Scheme, host and port of a URL, without credentials, in lower case.
 fn authority(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
@@ -95,6 +105,14 @@ fn authority(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_named_as_people_name_it() {
+        let path = FolderRef::Path("Finance/Invoices".to_owned());
+        assert_eq!(part("queue", "Invoices", Some(&path)), "queue Invoices in folder Finance/Invoices");
+        assert_eq!(part("process", "Post", Some(&FolderRef::Id(2))), "process Post in folder 2");
+        assert_eq!((part("jobs", "", None), part("queue", "Q", None)), ("jobs".to_owned(), "queue Q".to_owned()));
+    }
 
     #[test]
     fn the_gate_of_a_url_is_its_scheme_host_and_port() {

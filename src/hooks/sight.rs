@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::time::Timestamp;
 
@@ -26,10 +27,12 @@ const SENT: [&str; 11] = [
     "job.suspended",
 ];
 
-/// Whether a webhook that asks for this type must have been sent it.
+/// Whether a webhook that asks for this type must have been sent it. Of a new attempt at an item `queueItem.retried` is known to tell;
+/// that it is told as added too is not.
 #[must_use]
-pub fn is_sent(event_type: &str) -> bool {
-    SENT.contains(&event_type)
+pub fn is_sent(event_type: &str, data: &Value) -> bool {
+    let is_retry = || data.pointer("/QueueItem/AncestorId").is_some_and(|ancestor| !ancestor.is_null());
+    SENT.contains(&event_type) && !(event_type == "queueItem.added" && is_retry())
 }
 
 /// When a webhook last brought an event, by type. Written with each delivery, so it has no lock.
@@ -138,6 +141,8 @@ impl Sight {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const FAILED: &str = "queueItem.transactionFailed";
@@ -192,6 +197,12 @@ mod tests {
         delivered.note(FAILED, at(3));
         delivered.note("ping", at(9));
         assert_eq!((delivered.last(FAILED), delivered.last(ADDED), delivered.last("ping")), (Some(at(5)), None, None));
-        assert!(!is_sent("job.created") && is_sent("job.started"));
+        assert!(!is_sent("job.created", &Value::Null) && is_sent("job.started", &Value::Null));
+    }
+
+    #[test]
+    fn a_new_attempt_at_an_item_need_not_be_told_as_added() {
+        let (first, retry) = (json!({"QueueItem": {"Id": 7, "AncestorId": null}}), json!({"QueueItem": {"Id": 8, "AncestorId": 7}}));
+        assert!(is_sent(ADDED, &first) && !is_sent(ADDED, &retry) && is_sent("queueItem.retried", &retry));
     }
 }

@@ -211,7 +211,7 @@ impl<'m> Group<'m> {
                 Some(body) => body,
                 None => *body.insert(self.body(delivery, body_head, *print)),
             };
-            known = true;
+            (known, element.new) = (true, true);
             accepted.conflict |= flags & CONFLICT != 0;
             let print = place.map_or(element.print, |place| telling_print(&change.key, 0, place));
             let element = Element { print, place, ..*element };

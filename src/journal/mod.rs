@@ -73,6 +73,7 @@ mod tellings;
 mod tests;
 mod texts;
 mod timers;
+mod told;
 mod turns;
 mod values;
 mod verify;
@@ -97,6 +98,7 @@ use crate::journal::format::Kind;
 use crate::journal::parcel::Parcel;
 use crate::journal::queue::{Answer, Op};
 use crate::journal::shared::Shared;
+use crate::journal::told::Told;
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
@@ -126,6 +128,7 @@ pub struct Journal(Arc<Handle>);
 
 struct Handle {
     shared: Arc<Shared>,
+    told: Told,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -168,7 +171,7 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| OpenError::Io(format!("cannot start the journal's writer: {error}")))?;
-        Ok((Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) })), report))
+        Ok((Self(Arc::new(Handle { shared, told: Told::default(), thread: Mutex::new(Some(thread)) })), report))
     }
 
     // ---- verbs that append; each returns after its fdatasync ----
@@ -199,6 +202,7 @@ impl Journal {
 
     async fn accept_parcel(&self, parcel: Box<Parcel>) -> Result<Accepted, AppendError> {
         let mut parcel = self.ask(|answer| Op::Accept(parcel, answer)).await?;
+        self.0.told.count(&parcel);
         Ok(std::mem::take(&mut parcel.accepted))
     }
 

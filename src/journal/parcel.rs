@@ -60,6 +60,8 @@ pub(super) struct Element {
     pub(super) place: Option<u32>,
     /// What it says is over.
     pub(super) ended: Option<AwaitedKey>,
+    /// Whether it became an event, and no copy of one: filled in by the writer.
+    pub(super) new: bool,
 }
 
 impl Parcel {
@@ -74,7 +76,7 @@ impl Parcel {
             let key = &change.key;
             let beside = key.stamp.is_some().then(|| [key_print(key, -1), key_print(key, 1)]);
             let ended = AwaitedKey::ended_by(&change.event_type, &key.text);
-            elements.push(Element { end: events.len(), print: key_print(key, 0), beside, place: None, ended });
+            elements.push(Element { end: events.len(), print: key_print(key, 0), beside, place: None, ended, new: false });
         }
         let accepted = Accepted { events: Vec::with_capacity(elements.len()), ..Accepted::default() };
         let print = delivery.delivery_id.as_deref().map(delivery_print);

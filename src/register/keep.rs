@@ -177,7 +177,7 @@ impl<'r> Keeper<'r> {
         let asked = self.hook.types.as_ref().is_none_or(|types| is_needed(name, types));
         // What happened while nobody listened here says nothing of how the webhook is now.
         let before_us = event.change.time.is_none_or(|time| time < self.started);
-        if !is_sent(name) || !asked || before_us {
+        if !is_sent(name, event.data()) || !asked || before_us {
             return Turn::None;
         }
         let of_webhook = |copy: &&crate::event::FoldedFrom| copy.via == Via::Webhook && copy.source == self.hook.source;

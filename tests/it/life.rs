@@ -165,6 +165,9 @@ async fn sigterm_with_runs_in_flight_loses_none_of_them() {
         (text["items"].as_array().map_or(0, Vec::len) == 20).then_some(())
     })
     .await;
+    // They mean nothing, and so end nothing.
+    daemon.signal("USR1");
+    daemon.signal("USR2");
     daemon.signal("TERM");
     let status = daemon.ended().await;
     assert_eq!(status.code(), Some(0));
@@ -238,6 +241,16 @@ async fn an_idle_daemon_stops_at_once_and_starts_again() {
     assert_eq!(daemon.ended().await.code(), Some(0));
     assert!(begin.elapsed() < crate::support::LIMIT);
     Daemon::start(&folder).await;
+}
+
+#[tokio::test]
+async fn a_state_folder_is_not_made_where_its_disk_may_not_be_mounted() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    let state = folder.path("mount/tripline");
+    let output = folder.command(&["run", "-c", "tripline.yaml"]).env("TRIPLINE_STATE", &state).output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    assert!(text.contains("cannot be made: the folder it is in does not exist") && !folder.path("mount").exists(), "{text}");
 }
 
 #[tokio::test]

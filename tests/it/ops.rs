@@ -151,12 +151,16 @@ async fn a_replay_appends_no_event_and_does_again_only_what_did_not_succeed() {
     let counted: Value = serde_json::from_str(counted.trim()).expect("json");
     assert_eq!((&counted["planned"], &counted["skipped"]["succeeded"]), (&json!(1), &json!(1)), "{counted}");
     let done = command(&folder, &["replay", &event], 0);
-    assert!(done.contains("1 rules run again") && done.contains("1 that succeeded"), "{done}");
+    assert!(done.contains("1 event, 1 rule runs again") && done.contains("1 that succeeded"), "{done}");
     let again = runs_in(&daemon, "succeeded", 2).await.into_iter().find(|run| run["rule"] == "alert").expect("the alert");
     assert!(again["id"].as_str().expect("an id").ends_with(".r1"), "{again}");
     assert_eq!(again["replay"], json!({"number": 1, "forced": false, "reason": null}));
     assert_eq!(sandbox.references("Invoices-Review").await, first, "nothing is enqueued twice");
     command(&folder, &["replay", "--type", "queueItem.*", "--rule", "follow"], 1);
+    assert!(command(&folder, &["replay", "--since", "1h", "--rule", "folow"], 1).starts_with("error: there is no rule `folow`; "));
+    for unknown in [["runs", "show", "nope"], ["events", "show", "nope"], ["runs", "retry", "nope"]] {
+        assert!(command(&folder, &unknown, 1).contains("`nope` is no "), "{unknown:?}");
+    }
 
     // By force it is done again, under a reference of its own.
     command(&folder, &["replay", &event, "--rule", "follow", "--force"], 2);

@@ -12,6 +12,7 @@ mod recorded;
 mod reopen;
 mod retention;
 mod single;
+mod told;
 mod upkeep;
 
 use std::path::PathBuf;
