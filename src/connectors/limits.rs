@@ -12,7 +12,7 @@ pub const CONNECTORS_MAX: usize = 1_000;
 /// The most operations of one connector.
 pub const OPERATIONS_MAX: usize = 2_000;
 /// The most input fields of one operation, fields of `config`, headers, parameters.
-pub const FIELDS_MAX: usize = 200;
+pub const FIELDS_MAX: usize = 300;
 /// The most hooks in one place.
 pub const HOOKS_MAX: usize = 20;
 /// The longest name of a connector, an operation, a field.

@@ -223,7 +223,8 @@ impl<'r> Reader<'r> {
         let mut plain = Vec::with_capacity(seen.properties.len());
         for (name, schema) in &seen.properties {
             let inner = self.look(schema, property)?;
-            if !inner.kinds.contains(&Kind::Object) && !inner.kinds.contains(&Kind::List) && !(whole && inner.kinds.is_empty()) {
+            let nested = inner.kinds.contains(&Kind::Object) || inner.kinds.contains(&Kind::List) || (whole && inner.kinds.is_empty());
+            if !nested {
                 plain.push((format!("{property}[{name}]"), inner));
             }
         }
