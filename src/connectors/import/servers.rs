@@ -15,8 +15,8 @@ pub(super) struct Server {
     pub(super) settings: Vec<Setting>,
     /// Further servers, as written.
     pub(super) others: Vec<String>,
-    /// As the description has it; nothing where the user gave the address.
-    written: Option<String>,
+    /// As the description has it; what the user gave stands in place of all of them.
+    written: Vec<String>,
 }
 
 /// The server of the connector: the user's word, else the first of the description, one with TLS before one without.
@@ -39,7 +39,9 @@ pub(super) fn choose(document: &Document, given: Option<&str>, secret: bool) -> 
             let message = format!("`{base_url}` has a variable in it");
             return Err((message, "write its value".to_owned()));
         }
-        return Ok(Server { base_url, settings: Vec::new(), others: written.into_iter().map(|(url, _)| url).collect(), written: None });
+        let others: Vec<String> = written.into_iter().map(|(url, _)| url).collect();
+        let written = others.iter().cloned().chain([given.to_owned()]).collect();
+        return Ok(Server { base_url, settings: Vec::new(), others, written });
     }
     let help = "say where requests go: `--base-url https://api.example.com/v1`";
     let usable: Vec<(String, Vec<Setting>, String)> =
@@ -56,18 +58,15 @@ pub(super) fn choose(document: &Document, given: Option<&str>, secret: bool) -> 
         return Err((format!("the server `{base_url}` is not encrypted; credentials would be readable on the way"), help.to_owned()));
     }
     let others = written.into_iter().map(|(other, _)| other).filter(|other| *other != url).collect();
-    Ok(Server { base_url, settings, others, written: Some(url) })
+    Ok(Server { base_url, settings, others, written: vec![url] })
 }
 
 impl Server {
     /// Whether a path or an operation with servers of its own goes to this one.
     pub(super) fn serves(&self, holder: &Value) -> bool {
         let own = servers(holder);
-        own.is_empty()
-            || self
-                .written
-                .as_ref()
-                .is_some_and(|written| own.iter().any(|(url, _)| url.trim_end_matches('/') == written.trim_end_matches('/')))
+        let same = |url: &str| self.written.iter().any(|written| written.trim_end_matches('/') == url.trim_end_matches('/'));
+        own.is_empty() || own.iter().any(|(url, _)| same(url))
     }
 }
 
@@ -197,6 +196,12 @@ mod tests {
             let joined = of(json!([{ "url": path }]), Some("https://pets.example"), true).map(|(url, _)| url);
             assert_eq!(joined, Ok(format!("https://pets.example{base}")), "{path}");
         }
+        let text = json!({"openapi": "3.0.0", "servers": [{"url": "https://pets.example"}]}).to_string();
+        let document = Document::read(&Arc::new(SourceText { path: PathBuf::from("a.json"), text })).expect("reads");
+        let server = choose(&document, Some("https://files.example/"), true).expect("a server");
+        let serves = |url: &str| server.serves(&json!({"servers": [{"url": url}]}));
+        assert!(serves("https://pets.example/") && serves("https://files.example"), "what is named, and what it stands for");
+        assert!(!serves("https://elsewhere.example"));
         assert!(given("pets.example").is_err());
         assert!(given("https://{a}.example").is_err());
     }
