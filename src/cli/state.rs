@@ -150,7 +150,7 @@ fn check(dir: &Path, json: bool, out: &mut Out) -> Result<u8, Stop> {
         let how = if ends {
             "bring the folder back from a backup, or `tripline state rebuild --accept-loss`"
         } else {
-            "`tripline state rebuild`"
+            "`tripline state rebuild`; where it refuses, bring the folder back from a backup or add `--accept-loss`"
         };
         out.line(&format!("to go on: {how}"))?;
     }

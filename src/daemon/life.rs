@@ -216,7 +216,7 @@ pub(super) async fn live(
     });
     journal_open.send_replace(Some(journal.clone()));
     rules_ready.send_replace(true);
-    supervisor::ready(&format!("listening on {ingress_address}, {rule_count} rules"));
+    supervisor::ready(&format!("listening on {ingress_address}, rules: {rule_count}"));
     tracing::info!(
         listen = %ingress_address, rules = rule_count, generation, events = report.events, open_runs = report.open_runs,
         replayed = report.replayed, cut_bytes = report.cut, damaged = report.damage.len(), rebuilt = report.rebuilt.as_deref().unwrap_or("no"),

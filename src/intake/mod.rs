@@ -36,6 +36,7 @@ use crate::http::server::{Answer, Listener, Patience, Peer, RequestId, ServerLim
 use crate::journal::{Accepted, AppendError, Delivery, Journal};
 use crate::normalize::services;
 use crate::normalize::{SourceView, reading};
+use crate::printable::printable;
 use crate::rules::RulesInForce;
 use crate::signature::{NamedSecret, Verdict};
 use crate::time::Timestamp;
@@ -344,7 +345,7 @@ fn report(meter: &Meter, refusal: &Refusal, id: RequestId, address: Option<IpAdd
         let peer = address.map_or_else(|| "unknown".to_owned(), |a| a.to_string());
         let path: String = head.uri.path().chars().take(PATH_SHOWN).collect();
         tracing::warn!(
-            source = %meter.source(), reason = refusal.reason(), request_id = %id, %peer, method = %head.method, ?path, more,
+            source = %meter.source(), reason = refusal.reason(), request_id = %id, %peer, method = %head.method, path = %printable(&path), more,
             "delivery refused: {}", refusal.log()
         );
     }

@@ -25,6 +25,28 @@ const FIELDS: &[&str] = &[
     "copies",
     "window",
 ];
+/// Kinds of faults besides the statuses.
+const KINDS: &[&str] = &[
+    "statuses",
+    "reset",
+    "reset_after_commit",
+    "timeout",
+    "timeout_after_commit",
+    "slow",
+    "truncated",
+    "html",
+    "empty",
+    "redirect",
+    "expired_tokens",
+    "page_drift",
+    "shuffled",
+    "webhook_loss",
+    "webhook_duplicates",
+    "webhook_reorder",
+    "webhook_delay",
+    "webhook_bad_signature",
+    "webhook_bad_timestamp",
+];
 /// What its `match` may say.
 const MATCH_FIELDS: &[&str] = &["path", "method", "type"];
 
@@ -255,6 +277,23 @@ fn effect(kind: &str, spec: &Value) -> Result<Effect, Refusal> {
         "webhook_delay" => Effect::Webhook(WebhookFault::Late(delay(1_000))),
         "webhook_bad_signature" => Effect::Webhook(WebhookFault::BadSignature),
         "webhook_bad_timestamp" => Effect::Webhook(WebhookFault::BadTimestamp),
-        other => return Err(Refusal::invalid(format!("`{other}` is no kind of fault; see the documentation of the sandbox."))),
+        other => {
+            let known = KINDS.join(", ");
+            return Err(Refusal::invalid(format!("`{other}` is no kind of fault; expected a status from 400 to 599, or one of {known}.")));
+        }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_names_no_kind_is_told_those_that_there_are() {
+        for kind in KINDS {
+            assert!(effect(kind, &json!({"statuses": [500]})).is_ok(), "{kind}");
+        }
+        let refusal = effect("tiemout", &json!({})).expect_err("no kind");
+        assert!(format!("{refusal:?}").contains("timeout_after_commit"), "{refusal:?}");
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::output::{DIM, Out, STRONG, Stop, clean, paint};
+use crate::cli::output::{DIM, Out, STRONG, Stop, clean, count, paint};
 use crate::cli::{YES, setup};
 use crate::config::RealWorld;
 use crate::connectors::{ConfigField, ConfigValue, Connector, Connectors, InputField, MASK, Operation, TriggerKind};
@@ -37,8 +37,8 @@ pub(in crate::cli) fn list(config: Option<&Path>, as_json: bool, out: &mut Out) 
             continue;
         }
         let title = connector.title.as_deref().map(|title| format!("  {}", clean(title))).unwrap_or_default();
-        let about =
-            format!("{} operations, {} triggers, {} tests", connector.operations.len(), connector.triggers.len(), connector.tests.len());
+        let parts = [(connector.operations.len(), "operation"), (connector.triggers.len(), "trigger"), (connector.tests.len(), "test")];
+        let about = parts.map(|(number, noun)| count(number, noun)).join(", ");
         out.line(&format!("{}{title}  {}", paint(STRONG, &connector.name), paint(DIM, &about)))?;
     }
     if connectors.is_empty() && !as_json {
