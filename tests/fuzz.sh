@@ -43,8 +43,8 @@ for target in $("$binary" "$filter" --list 2>/dev/null | sed -n 's/^\(.*fuzz::.*
         run "$target" "$found/$name" "$kept" "-artifact_prefix=$kept/" -timeout=10 "-max_total_time=$seconds" -print_final_stats=1
     else
         cp "$kept"/* "$found/$name/" 2>/dev/null || true
-        # One after the other, smallest first, libFuzzer notes what each covers that none before it did.
-        inputs=$(find "$found/$name" -type f -size "-${BYTES_MAX}c" -printf '%s %p\n' | sort -n | cut -d' ' -f2-)
+        # One after the other, largest first, libFuzzer notes what each covers that none before it did: few of them cover most.
+        inputs=$(find "$found/$name" -type f -size "-${BYTES_MAX}c" -printf '%s %p\n' | sort -rn | cut -d' ' -f2-)
         printf '%s\n0\n%s\n' "$(echo "$inputs" | wc -l)" "$inputs" >"$build/control"
         run "$target" -merge_inner=1 "-merge_control_file=$build/control" >/dev/null 2>&1
         rm -f "$kept"/*
