@@ -25,6 +25,12 @@ const GATES_MAX: usize = 1_000;
 /// The shortest and the longest time that a run is put back when there is no room before its target.
 const PUT_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// Runs that an open breaker keeps waiting come back so far apart: each costs as much as one that may go, and those of other targets
+/// stand behind them.
+const TURNS_APART: Duration = Duration::from_millis(1);
+/// The turns of later ones begin at the front again after this long.
+const TURNS_MAX: Duration = Duration::from_secs(600);
+
 /// Where a request goes, as far as permits and breakers care.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -45,7 +51,7 @@ pub(super) enum Entry {
     Parked,
     /// The queue is full: it is to come back after this long.
     PutBack(Duration),
-    /// The breaker is open until then.
+    /// The breaker is open: its turn comes then.
     Refused(Timestamp, Cause),
 }
 
@@ -62,6 +68,8 @@ struct Gate {
     parts: HashMap<String, Breaker>,
     /// Runs that were put back and did not come again yet.
     put_back: u32,
+    /// The latest turn that was given to a run that waits for the breaker.
+    last_turn: Timestamp,
     /// How long an attempt takes, a moving average in seconds.
     pace: f64,
     /// What the gauge says.
@@ -106,7 +114,7 @@ impl Gates {
         let gate = self.gate(place);
         gate.put_back = gate.put_back.saturating_sub(u32::from(again));
         if let Err((until, cause)) = gate.admits(place, now) {
-            return Entry::Refused(until, cause);
+            return Entry::Refused(gate.turn(until), cause);
         }
         if free && gate.in_flight < gate.permits && gate.parked.is_empty() {
             gate.begin(place, now);
@@ -139,7 +147,7 @@ impl Gates {
     /// A run that was named by [`Gates::pop`] goes through, unless the breaker opened meanwhile.
     pub(super) fn start(&mut self, place: &Place, now: Timestamp) -> Result<(), (Timestamp, Cause)> {
         let gate = self.gate(place);
-        gate.admits(place, now)?;
+        gate.admits(place, now).map_err(|(until, cause)| (gate.turn(until), cause))?;
         gate.begin(place, now);
         self.in_flight += 1;
         Ok(())
@@ -194,6 +202,7 @@ impl Gates {
                 breaker: Breaker::default(),
                 parts: HashMap::new(),
                 put_back: 0,
+                last_turn: Timestamp::EPOCH,
                 pace: 0.0,
                 shown_open: false,
             }
@@ -209,6 +218,13 @@ impl Gate {
     fn admits(&self, place: &Place, now: Timestamp) -> Result<(), (Timestamp, Cause)> {
         self.breaker.admits(now)?;
         self.part(place).map_or(Ok(()), |part| part.admits(now))
+    }
+
+    /// When a run comes back that may not go before `until`: after those that wait already.
+    fn turn(&mut self, until: Timestamp) -> Timestamp {
+        let behind = self.last_turn.plus(TURNS_APART);
+        self.last_turn = if behind.since(until) < TURNS_MAX { behind.max(until) } else { until };
+        self.last_turn
     }
 
     fn part(&self, place: &Place) -> Option<&Breaker> {
@@ -410,6 +426,28 @@ mod tests {
         }
         let told = gates.take_changed();
         assert!(matches!(told.as_slice(), [(_, None, Some(_))]), "{told:?}");
+    }
+
+    /// A million that came back together would keep the runs of other targets waiting.
+    #[test]
+    fn those_who_wait_for_a_breaker_come_back_one_after_another() {
+        let mut gates = Gates::default();
+        let down = place("down", "A");
+        for n in 0..5 {
+            gates.enter(&down, run(n), 0, false, NOW);
+            gates.leave(&down, Some(&failure(Class::Connect)), TOOK, NOW);
+        }
+        let mut turn = |now: Timestamp| match gates.enter(&down, run(9), 0, false, now) {
+            Entry::Refused(until, _) => until.since(NOW),
+            other => panic!("{other:?}"),
+        };
+        let first = turn(NOW);
+        assert_eq!((first, turn(NOW), turn(NOW)), (Duration::from_secs(5), first + TURNS_APART, first + 2 * TURNS_APART));
+        let later = NOW.plus(Duration::from_secs(1));
+        let turns = (TURNS_MAX.as_millis() / TURNS_APART.as_millis()) as usize;
+        let all: Vec<_> = (0..turns).map(|_| turn(later)).collect();
+        assert!(all.iter().all(|turn| *turn >= first && *turn < first + TURNS_MAX));
+        assert!(all.contains(&first), "no turn is later than the longest: they begin at the front again");
     }
 
     #[test]
