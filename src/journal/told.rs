@@ -13,9 +13,12 @@ use crate::printable::label;
 /// What types beyond [`TYPES_MAX`] of one source are counted as.
 const OTHER_TYPE: &str = "other";
 
+/// A counter for each type.
+type Types = HashMap<Box<str>, Counter>;
+
 /// The counters that were made so far. Sources come from the configuration: there are few.
 #[derive(Default)]
-pub(super) struct Told(Mutex<HashMap<(SourceName, Via), HashMap<Box<str>, Counter>>>);
+pub(super) struct Told(Mutex<HashMap<(SourceName, Via), Types>>);
 
 impl Told {
     /// Counts what became of a delivery that is kept.
