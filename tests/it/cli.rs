@@ -96,8 +96,6 @@ fn wrong_usage_is_2_with_a_suggestion() {
         (&["runs", "list", "--state", "ded"], "did you mean `dead`?"),
         (&["runs", "list", "--by", "moon"], "cause"),
         (&["runs", "retry"], "required"),
-        (&["runs", "show", "x"], "no run id"),
-        (&["events", "show", "x"], "no event id"),
         (&["send", "--type", "queueItem.aded"], "did you mean `queueItem.added`?"),
         (&["send", "--type", "a", "b"], "leave --type out"),
         (&["completions", "cmd"], "bash"),
@@ -115,7 +113,21 @@ fn commands_of_later_versions_say_so() {
     for command in ["doctor", "top"] {
         check(&folder, &[command, "--any", "thing"], 2, &format!("`{command}` is not in this version"));
     }
-    check(&folder, &["runs", "discard", "x"], 2, "no run id");
+}
+
+/// Nothing has it.
+#[test]
+fn what_is_no_id_is_not_found() {
+    let folder = folder();
+    for (arguments, word) in [
+        (["events", "show", "x"], "no event id"),
+        (["runs", "show", "x"], "no run id"),
+        (["runs", "retry", "x"], "no run id"),
+        (["runs", "accept", "x"], "no run id"),
+        (["runs", "discard", "x"], "no run id"),
+    ] {
+        check(&folder, &arguments, 1, word);
+    }
 }
 
 #[test]
