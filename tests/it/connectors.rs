@@ -49,6 +49,12 @@ operations:
     before: {{headers: {{X-Run: "${{run.id}}"}}}}
     output: {{root: message, fields: {{id: "${{entry.id}}"}}}}
     errors: {{retry: [409]}}
+  list_members:
+    method: GET
+    path: /channels/${{input.channel}}/members
+    input: {{channel: {{required: true}}}}
+    paginate: {{cursor: {{param: cursor, from: "response.body.?next.orValue('')"}}}}
+    output: {{root: members, fields: {{name: "${{entry.name}}"}}}}
 tests:
   - name: builds the request
     call: post_message
@@ -88,6 +94,29 @@ async fn a_rule_calls_an_operation_and_uses_its_value() {
     assert_eq!(first.body, r#"{"text":"item 7"}"#);
     let shown = daemon.get(&format!("/api/v1/runs/{}", run["id"].as_str().expect("an id"))).await.to_string();
     assert!(!shown.contains(TOKEN) && !daemon.log().contains(TOKEN), "no secret shows");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_reads_all_pages_of_a_list_where_it_says_so() {
+    let pages = [
+        Some((200, r#"{"members": [{"name": "Ada"}, {"name": "Bo"}], "next": "c2"}"#)),
+        Some((503, "{}")),
+        Some((200, r#"{"members": [{"name": "Ada"}, {"name": "Bo"}], "next": "c2"}"#)),
+        Some((200, r#"{"members": [{"name": "Cy"}]}"#)),
+    ];
+    let service = service(&pages).await;
+    let rule = RULE.replace(
+        "post_message, with: {channel: \"#ops/../x\", text: \"item ${item.Id}\"}",
+        "list_members, all: true, with: {channel: ops}",
+    );
+    let folder = folder(&service, &rule.replace("steps.said.id", "size(steps.said)"));
+    let daemon = Daemon::start(&folder).await;
+    assert_eq!(daemon.deliver(&failed_item(7)).await.expect("an answer").0, 202);
+    let run = until("the run succeeds", async || daemon.runs("succeeded").await.into_iter().next()).await;
+    assert_eq!(run["steps"][0]["value"], json!([{"name": "Ada"}, {"name": "Bo"}, {"name": "Cy"}]), "{run}");
+    let heads: Vec<_> = service.came().iter().map(|came| came.head.lines().next().unwrap_or_default().to_owned()).collect();
+    let (first, next) = ("GET /v1/channels/ops/members HTTP/1.1", "GET /v1/channels/ops/members?cursor=c2 HTTP/1.1");
+    assert_eq!(heads, [first, next, first, next], "a page that fails begins the list again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
