@@ -118,7 +118,9 @@ impl Calls {
             match outcome.result {
                 Ok(page) => {
                     held += size(&page);
-                    rows.extend(page.as_array().into_iter().flatten().cloned());
+                    if let Value::Array(page) = page {
+                        rows.extend(page);
+                    }
                 }
                 Err(failure) => {
                     let wait = failure.retry_after.filter(|wait| failure.class == Class::Throttled && Instant::now() + *wait < end);

@@ -1,5 +1,6 @@
 //! The daemon's admin API, seen from the command line: where it is, and how it is asked.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -277,14 +278,6 @@ pub(super) fn healthcheck(config: Option<&Path>, admin: &AdminArgs, out: &mut Ou
 /// JSON of the daemon. An event whose data is nested as deep as a body may be is nested deeper with what stands around it than can be
 /// read at once: then each field is read by itself, and is its text where that is still too deep.
 pub(super) fn read(text: &str) -> Result<Value, serde_json::Error> {
-    fn fields(text: &str) -> Option<Value> {
-        let fields: serde_json::Map<String, Value> = serde_json::from_str::<std::collections::BTreeMap<String, Box<RawValue>>>(text)
-            .ok()?
-            .into_iter()
-            .map(|(name, raw)| (name, serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into())))
-            .collect();
-        Some(Value::Object(fields))
-    }
     #[derive(serde::Deserialize)]
     struct Page {
         items: Vec<Box<RawValue>>,
@@ -292,7 +285,7 @@ pub(super) fn read(text: &str) -> Result<Value, serde_json::Error> {
     }
     serde_json::from_str(text).or_else(|error| {
         let page: Option<Page> = serde_json::from_str(text).ok();
-        let items = page.as_ref().and_then(|page| page.items.iter().map(|item| read_one(item.get(), fields)).collect::<Option<Vec<_>>>());
+        let items = page.as_ref().and_then(|page| page.items.iter().map(|item| read_one(item.get())).collect::<Option<Vec<_>>>());
         match (page, items) {
             (Some(page), Some(items)) => Ok(json!({ "items": items, "next": page.next })),
             _ => fields(text).ok_or(error),
@@ -300,8 +293,15 @@ pub(super) fn read(text: &str) -> Result<Value, serde_json::Error> {
     })
 }
 
-fn read_one(text: &str, fields: impl Fn(&str) -> Option<Value>) -> Option<Value> {
+fn read_one(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok().or_else(|| fields(text))
+}
+
+/// A mapping whose fields are read one by one.
+fn fields(text: &str) -> Option<Value> {
+    let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).ok()?;
+    let read = |raw: &RawValue| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
+    Some(Value::Object(fields.into_iter().map(|(name, raw)| (name, read(&raw))).collect()))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::runs::{Class, Failure, Outcome, Who};
 
 /// Sends the request; every attempt of the step carries the same key.
 pub(super) async fn call(targets: &Targets, order: &Order, call: &OperationCall, clock: &Clock) -> Answered {
-    let (trace, result) = ask(targets, order, call, &call.operation, &call.input, clock).await;
+    let (trace, result) = ask(targets, order, call, &call.operation, &call.input, call.all, clock).await;
     Answered::new(trace, result.map_or_else(Outcome::Failed, |value| Outcome::Done { value }))
 }
 
@@ -37,7 +37,8 @@ async fn found(targets: &Targets, order: &Order, call: &OperationCall, clock: &C
         Ok(prepared) => prepared,
         Err(failure) => return (CallTrace::default(), Err(failure)),
     };
-    let (trace, result) = ask(targets, order, call, lookup, &asked, clock).await;
+    // One request: its operation asks for what is looked for.
+    let (trace, result) = ask(targets, order, call, lookup, &asked, false, clock).await;
     let judged = result.and_then(|value| {
         let found = connector.found(own, &value, &input, access.config(), clock.now());
         match found.map_err(|why| refused(format!("`lookup` of `{}`: {}", own.name, access.mask(&why))))? {
@@ -48,13 +49,14 @@ async fn found(targets: &Targets, order: &Order, call: &OperationCall, clock: &C
     (trace, judged)
 }
 
-/// Calls one operation and judges its answer.
+/// Calls one operation, for `all` its pages or for the first, and judges its answer.
 async fn ask(
     targets: &Targets,
     order: &Order,
     call: &OperationCall,
     operation: &Operation,
     said: &Map<String, Value>,
+    all: bool,
     clock: &Clock,
 ) -> (CallTrace, Result<Value, Failure>) {
     let connector = &call.connector;
@@ -75,8 +77,7 @@ async fn ask(
         Err(failure) => return (CallTrace::default(), Err(failure)),
     };
     let asked = Asked { connector, operation, access, input: &input, timeout: order.timeout, who: Who::Action };
-    // A look-up is one request: its operation asks for what is looked for.
-    if call.all && operation.name == call.operation.name {
+    if all {
         return Box::pin(calls.gather(asked, request, OF_A_STEP)).await;
     }
     let said = Box::pin(calls.carry_out(&asked, &request)).await;

@@ -10,24 +10,12 @@ use crate::printable::label;
 pub(super) const TARGETS_MAX: usize = 200;
 
 /// Names that have a label of their own.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Labels {
     known: HashSet<Arc<str>>,
-    max: usize,
-}
-
-impl Default for Labels {
-    fn default() -> Self {
-        Self::of(TARGETS_MAX)
-    }
 }
 
 impl Labels {
-    /// With room for `max` of them.
-    pub(super) fn of(max: usize) -> Self {
-        Self { known: HashSet::new(), max }
-    }
-
     /// The label of `name`.
     pub(super) fn label(&mut self, name: &Arc<str>) -> Arc<str> {
         match label(name) {
@@ -40,7 +28,7 @@ impl Labels {
         if self.known.contains(name) {
             return name.clone();
         }
-        if self.known.len() < self.max {
+        if self.known.len() < TARGETS_MAX {
             self.known.insert(name.clone());
             return name.clone();
         }

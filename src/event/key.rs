@@ -65,7 +65,13 @@ impl Key {
     pub fn may_be(&self, other: &Self) -> bool {
         matches!((self.apart, other.apart), (Apart::Value, Apart::Row) | (Apart::Row, Apart::Value))
             && self.base() == other.base()
-            && self.stamp.zip(other.stamp).is_some_and(|(a, b)| a.distance(b) <= self.tolerance.max(other.tolerance))
+            && self.distance(other).is_some_and(|distance| distance <= self.tolerance.max(other.tolerance))
+    }
+
+    /// How far apart the stamps of both are; `None` where one has none.
+    #[must_use]
+    pub fn distance(&self, other: &Self) -> Option<Duration> {
+        self.stamp.zip(other.stamp).map(|(a, b)| a.distance(b))
     }
 
     /// Whether both name the same change.

@@ -15,7 +15,6 @@ use std::time::Duration;
 use crate::event::{Apart, EventId, Key};
 use crate::journal::codec::{EventRecord, FoldRecord, Take, Undecodable, put_opt, put_str, put_time};
 use crate::journal::format::{Frame, Kind, Position};
-use crate::time::Timestamp;
 
 /// The most tellings of one thing in one slot of stamps: six edits a second, told both ways. Those above are told apart as
 /// they come, which may tell a change once each way.
@@ -99,9 +98,8 @@ impl Telling {
 /// The event of the change that `key` tells, and whether it was told this way before. `later` are the keys that are told together
 /// with it: what one of them fits better is left to it.
 pub(super) fn original<'k>(key: &'k Key, later: impl Iterator<Item = &'k Key>, tellings: &[Telling]) -> Option<(EventId, bool)> {
-    let away = |a: &Key, b: &Key| a.stamp.zip(b.stamp).map(|(a, b)| a.distance(b));
     let same = tellings.iter().filter(|told| told.key.same_change(key));
-    if let Some(same) = same.min_by_key(|told| away(&told.key, key)) {
+    if let Some(same) = same.min_by_key(|told| told.key.distance(key)) {
         return Some((same.original, true));
     }
     let (this_way, other_way): (Vec<&Telling>, Vec<&Telling>) = tellings.iter().partition(|told| told.key.apart == key.apart);
@@ -118,10 +116,9 @@ pub(super) fn original<'k>(key: &'k Key, later: impl Iterator<Item = &'k Key>, t
 
 /// What the first key gets when the nearest are paired, then the nearest of the rest, and so on.
 fn nearest(keys: &[&Key], open: &[&Telling]) -> Option<EventId> {
-    let distance = |a: Option<Timestamp>, b: Option<Timestamp>| a.zip(b).map(|(a, b)| a.distance(b));
     let pairs = keys.iter().enumerate().flat_map(|(k, key)| {
         let fits = open.iter().enumerate().filter(|(_, told)| told.key.may_be(key));
-        fits.map(move |(t, told)| (distance(key.stamp, told.key.stamp), k, t))
+        fits.map(move |(t, told)| (key.distance(&told.key), k, t))
     });
     let mut pairs: Vec<_> = pairs.collect();
     pairs.sort_unstable();
@@ -146,6 +143,7 @@ mod tests {
     use super::*;
     use crate::event::Via;
     use crate::journal::codec::put_fold;
+    use crate::time::Timestamp;
 
     fn key(text: &str, millis: i64) -> Key {
         let apart = if text.starts_with("row") { Apart::Row } else { Apart::Value };
