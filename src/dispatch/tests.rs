@@ -238,6 +238,19 @@ async fn later_steps_see_values_and_every_attempt_carries_the_same_idempotency_k
 }
 
 #[tokio::test]
+async fn a_retry_after_is_obeyed_up_to_max_wait() {
+    for status in [429, 503] {
+        let peer =
+            Peer::start(move |_, number| if number == 0 { answer(status, &[("retry-after", "3600")], "") } else { answer(204, &[], "") })
+                .await;
+        let text = "rule: r\nevents: queueItem.added\nretry: {first_wait: 100ms, max_wait: 200ms}\nsteps:\n  - http: {method: POST, url: 'PEER/x'}\n";
+        let bench = Bench::new(&text.replace("PEER", &peer.url), &peer);
+        let run = bench.settled(bench.plan("r", 1).await).await;
+        assert_eq!((run.state, run.steps[0].attempts.len()), (RunState::Succeeded, 2), "{run:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_target_does_not_hold_the_others() {
     let slow = Peer::start(|_, _| Say::Silence).await;
     let quick = Peer::start(|_, _| answer(204, &[], "")).await;

@@ -11,10 +11,14 @@ use tokio::process::{Child, Command};
 const STORY: Duration = Duration::from_secs(200);
 
 fn demo(arguments: &[&str]) -> Child {
+    demo_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments)
+}
+
+fn demo_in(folder: &Path, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_tripline"))
         .arg("demo")
         .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -34,6 +38,13 @@ async fn the_story_ends_with_zero_once_every_effect_was_observed() {
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(text.lines().filter(|line| line.trim_start().starts_with("yes  ")).count(), 12, "{text}");
     assert!(!text.contains("not observed"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_alone_tells_the_story_too() {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let (code, text) = told(demo_in(elsewhere.path(), &["--once"])).await;
+    assert_eq!(code, Some(0), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

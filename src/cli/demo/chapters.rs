@@ -46,7 +46,8 @@ pub(super) async fn stage(stage: &mut Stage, tell: &mut Tell<'_>) -> Result<(), 
         Some(why) => tell.line("rules", why)?,
         None => {
             let generation = stage.metric("tripline_rules_generation").await?.ok_or_else(|| Missed::new("the generation of the rules"))?;
-            tell.line("rules", &format!("{}, generation {generation} in force", stage.rules.display()))?;
+            let from = stage.rules.as_ref().map_or_else(|| "those that come with it".to_owned(), |file| file.display().to_string());
+            tell.line("rules", &format!("{from}, generation {generation} in force"))?;
         }
     }
     let events: Vec<Value> = EVENTS.iter().map(|name| json!({"EventType": name})).collect();

@@ -1,9 +1,9 @@
 //! `tripline demo`: a simulated Orchestrator in this process, the real daemon as a child process, example rules, and a
 //! story in which every line is printed from an observed answer.
 //!
-//! The rules are read from a file ([`RULES`], or `--rules`) and there is no other copy of them: without the file
-//! nothing can be observed, and the demo says so with exit code 1. Everything else lives in a temporary folder
-//! that goes with the demo, and so does the daemon.
+//! The rules are those of `--rules`, else of the checkout that it runs in ([`RULES`]), so that a change in them shows; without
+//! that file nothing can be observed, and the demo says so with exit code 1. Elsewhere a copy plays that comes with the program.
+//! Everything else lives in a temporary folder that goes with the demo, and so does the daemon.
 
 mod ask;
 mod blind;
@@ -12,7 +12,7 @@ mod kill;
 mod stage;
 mod tell;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +25,8 @@ use tell::Tell;
 
 /// Where the rules are, seen from a checkout.
 const RULES: &str = "rules/demo.yaml";
+/// Only a checkout has this file.
+const CHECKOUT: &str = "src/cli/demo/mod.rs";
 
 /// For the whole story. It takes a few seconds; a loaded machine gets more.
 const STORY_LIMIT: Duration = Duration::from_secs(180);
@@ -35,9 +37,9 @@ pub(super) struct DemoArgs {
     /// End once everything was observed, with 0, or with 1 when something was not
     #[arg(long)]
     once: bool,
-    /// The rules that the story is about
-    #[arg(long, value_name = "FILE", default_value = RULES)]
-    rules: PathBuf,
+    /// The rules that the story is about [default: rules/demo.yaml of a checkout, else those that come with the program]
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
 }
 
 /// Tells the story; without `--once` stays until Ctrl-C.
@@ -54,7 +56,8 @@ pub(super) fn run(args: &DemoArgs, out: &mut Out) -> Result<u8, Stop> {
         };
         tokio::pin!(asked_to_end);
         let mut tell = Tell::new(out);
-        let mut stage = Stage::build(&args.rules).await.map_err(Stop::unknown)?;
+        let in_checkout = || Path::new(CHECKOUT).exists().then(|| PathBuf::from(RULES));
+        let mut stage = Stage::build(args.rules.clone().or_else(in_checkout)).await.map_err(Stop::unknown)?;
         let ended = tokio::select! {
             told = tokio::time::timeout(STORY_LIMIT, story(&mut stage, &mut tell)) => {
                 told.unwrap_or_else(|_| Err(Missed::new(format!("the story did not end within {} s", STORY_LIMIT.as_secs())).into()))

@@ -33,6 +33,8 @@ const FOREIGN: &[&str] = &[
 ];
 /// The client's secret; the sandbox takes any.
 const CLIENT_SECRET: &str = "any-secret-will-do-for-the-sandbox";
+/// The rules that play where no file does.
+const COPY: &[u8] = include_bytes!("../../../rules/demo.yaml");
 /// Lines of the daemon's log that are shown when something was missed.
 const LOG_LINES: usize = 12;
 /// Bytes of the webhook's secret; written as twice as many hex digits.
@@ -51,8 +53,8 @@ pub(super) struct Stage {
     /// The robot's token for the sandbox.
     pub(super) token: String,
     pub(super) http: reqwest::Client,
-    /// The file with the rules.
-    pub(super) rules: PathBuf,
+    /// The file with the rules; none where the copy plays.
+    pub(super) rules: Option<PathBuf>,
     rules_missing: Option<String>,
     daemon: Option<Child>,
     // In this order: the sandbox ends before its folder goes.
@@ -63,7 +65,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts the sandbox and writes the configuration; the daemon is started by [`Stage::start`].
-    pub(super) async fn build(rules: &Path) -> Result<Self, String> {
+    pub(super) async fn build(rules: Option<PathBuf>) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("tripline-demo-").tempdir();
         let folder = folder.map_err(|error| format!("no temporary folder: {error}"))?;
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| format!("cannot listen on loopback: {error}"))?;
@@ -82,7 +84,7 @@ impl Stage {
             secret: secret.iter().map(|byte| format!("{byte:02x}")).collect(),
             token: "sandbox-pat".to_owned(),
             http,
-            rules: rules.to_owned(),
+            rules,
             rules_missing: None,
             daemon: None,
             _stop: stop.drop_guard(),
@@ -90,17 +92,17 @@ impl Stage {
             folder,
         };
         let place = stage.folder.path().display().to_string();
-        stage.write(rules, listen, admin).map_err(|error| format!("cannot write to {place}: {error}"))
+        stage.write(listen, admin).map_err(|error| format!("cannot write to {place}: {error}"))
     }
 
-    fn write(mut self, rules: &Path, listen: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
+    fn write(mut self, listen: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
         let folder = self.folder.path();
         std::fs::create_dir(folder.join("rules"))?;
-        match std::fs::read(rules) {
+        match self.rules.as_ref().map_or_else(|| Ok(COPY.to_vec()), std::fs::read) {
             Ok(text) => std::fs::write(folder.join("rules/demo.yaml"), text)?,
             Err(error) => {
-                let hint = "run it in a checkout, or name the file with --rules";
-                self.rules_missing = Some(format!("the rules cannot be read: {}: {error}; {hint}", rules.display()));
+                let file = self.rules.as_deref().unwrap_or(Path::new(""));
+                self.rules_missing = Some(format!("the rules cannot be read: {}: {error}; name the file with --rules", file.display()));
             }
         }
         std::fs::write(folder.join("tripline.yaml"), configuration(&self.sandbox, listen, admin))?;

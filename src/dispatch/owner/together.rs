@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::turn::obeyed;
 use super::{Active, Done, NO_ROOM, Owner, Phase};
 use crate::dispatch::attempt::Sent;
 use crate::dispatch::batch;
@@ -146,11 +147,12 @@ impl Owner {
     pub(super) fn sent_together(&mut self, leader: RunId, sent: Vec<(RunId, Sent)>) {
         self.together.remove(&leader);
         let now = self.world.clock.now();
-        let Some(Active { phase: Phase::Sending { place, .. }, .. }) = self.active.get(&leader) else { return };
+        let Some(active) = self.active.get(&leader) else { return };
+        let Phase::Sending { place, .. } = &active.phase else { return };
         let place = place.clone();
         let took = sent.first().map_or(Duration::ZERO, |(_, sent)| sent.ended.since(sent.started));
         // One item that is refused says nothing of the target; what all of them met does.
-        let failure = of_all(&sent);
+        let failure = of_all(&sent).map(|failure| obeyed(active, failure));
         let label = self.gates.leave(&place, failure.as_ref(), took, now);
         self.tell_breakers(true);
         for (id, sent) in &sent {

@@ -157,11 +157,13 @@ impl Owner {
 
     /// An answer is there, or why there is none.
     pub(super) fn sent(&mut self, id: RunId, sent: &Sent) {
-        let Some(Active { phase: Phase::Sending { place, look_up, .. }, .. }) = self.active.get(&id) else { return };
+        let Some(active) = self.active.get(&id) else { return };
+        let Phase::Sending { place, look_up, .. } = &active.phase else { return };
         let (place, look_up) = (place.clone(), *look_up);
         let now = self.world.clock.now();
         let took = sent.ended.since(sent.started);
-        let label = self.gates.leave(&place, failure_of(sent), took, now);
+        let failure = failure_of(sent).map(|failure| obeyed(active, failure.clone()));
+        let label = self.gates.leave(&place, failure.as_ref(), took, now);
         self.tell_breakers(true);
         self.judged(id, sent, &label, now);
         if !look_up {
@@ -285,6 +287,14 @@ impl Owner {
 /// Whether an item is to be added, which may go together with others.
 pub(super) fn enqueues(next: &Next) -> bool {
     matches!(next, Next::Perform { request: Request::Enqueue(_), .. })
+}
+
+/// A failure with the silence that it asks for, as long as the step obeys it: up to its `max_wait`.
+pub(super) fn obeyed(active: &Active, failure: Failure) -> Failure {
+    let (Phase::Sending { step, .. }, Some(Context { rule, .. })) = (&active.phase, &active.context) else { return failure };
+    let own = rule.part(active.run.part()).get(*step).and_then(|own| own.retry.as_ref());
+    let longest = own.unwrap_or(&rule.retry).max_wait;
+    Failure { retry_after: failure.retry_after.map(|told| told.min(longest)), ..failure }
 }
 
 fn failure_of(sent: &Sent) -> Option<&Failure> {
