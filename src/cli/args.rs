@@ -107,8 +107,8 @@ pub(super) enum Command {
     },
     /// Sign a sample or given body with a source's secret and post it to the daemon
     Send {
-        /// Send a sample of this event type; `--list` names them
-        /// With a file of another service whose event's name comes in a header, that name
+        /// Send a sample of this event type, as `--list` names them; with a file of another service whose event's name comes in
+        /// a header, that name
         #[arg(long = "type", value_name = "TYPE")]
         event_type: Option<String>,
         /// Send this file as it stands; `-` reads stdin

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::AdminArgs;
 use super::client::{Asked, Client, meant};
 use super::output::{GOOD, Out, Stop, clean, paint, say};
-use super::when::{When, parse_when};
+use super::when::{When, parse_when, span};
 use super::{NO, YES};
 use crate::clock::Clock;
 use crate::event::is_plain_name;
@@ -63,8 +63,9 @@ pub(super) fn run(config: Option<&Path>, args: &BackfillArgs, out: &mut Out) -> 
     } else if args.watch {
         client.ask(reqwest::Method::GET, &path, &[])?
     } else {
+        let (since, until) = span(args.since, args.until, now)?;
         let body = json!({
-            "since": args.since.map(|when| when.instant(now)), "until": args.until.map(|when| when.instant(now)),
+            "since": since, "until": until,
             "dry_run": args.dry_run, "run_rules": args.run_rules,
         });
         client.post(&path, &body)?

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::output::{BAD, Cell, DIM, GOOD, Out, Stop, WARN, clean, count, cut, paint, say};
-use super::when::{When, parse_when};
+use super::when::{When, parse_when, span};
 use super::{NO, YES, setup};
 use crate::clock::Clock;
 use crate::config::{Config, RealWorld, World};
@@ -81,8 +81,7 @@ pub(super) fn run(config: Option<&Path>, args: &BacktestArgs, out: &mut Out) -> 
     };
     let mut after = Backtest::new(Arc::new(load(&config, &args.rules)?));
     let now = Clock::system().now();
-    let moment = |when: Option<When>| when.map(|when| when.instant(now));
-    let (since, until) = (moment(args.since), moment(args.until));
+    let (since, until) = span(args.since, args.until, now)?;
 
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {msg}") {
@@ -121,6 +120,9 @@ fn load(config: &Config, paths: &[PathBuf]) -> Result<RuleSet, Stop> {
     if !paths.is_empty() {
         let here = RealWorld.current_dir();
         config.rules = paths.iter().map(|path| here.join(path)).collect();
+        for path in paths {
+            std::fs::metadata(here.join(path)).map_err(|error| Stop::unknown(format!("cannot read `{}`: {error}", path.display())))?;
+        }
     }
     let (files, mut faults) = config.rule_files(&RealWorld);
     let (known, found) = config.known_with_connectors(&RealWorld);
@@ -258,9 +260,12 @@ fn show(event: &Event, difference: &Difference, out: &mut Out) -> Result<(), Sto
         Change::Dropped => ("dropped", BAD),
         Change::Changed => ("changed", WARN),
     };
-    let subject = event.change.subject.as_deref().unwrap_or_default();
+    let subject = event.change.subject.as_deref().map(|subject| format!(" {}", paint(DIM, &clean(subject)))).unwrap_or_default();
     let head = format!("{}  {}  {} {}", paint(style, word), clean(&difference.rule), event.id, clean(event.event_type()));
-    out.line(&format!("{head} {}", paint(DIM, &clean(subject))))?;
+    out.line(&format!("{head}{subject}"))?;
+    if difference.change == Change::Dropped && difference.because.is_none() {
+        out.line("    there is no rule of this name")?;
+    }
     if let Some(because) = &difference.because {
         out.line(&format!(
             "    {}: expected {}, found {}",

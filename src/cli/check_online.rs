@@ -2,7 +2,7 @@
 
 mod polls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,8 +46,16 @@ pub(super) fn run(config: &Config, rules: &RuleSet, mut out: Option<&mut Out>) -
             faults.push(fault.help("run the check where the daemon runs, with its environment"));
             continue;
         };
-        let mut look =
-            Look { config, rules, online: &online, orchestrator, queues: BTreeMap::new(), faults: Faults::new(), good: Vec::new() };
+        let mut look = Look {
+            config,
+            rules,
+            online: &online,
+            orchestrator,
+            queues: BTreeMap::new(),
+            told: BTreeSet::new(),
+            faults: Faults::new(),
+            good: Vec::new(),
+        };
         runtime.block_on(look.all());
         for line in look.good {
             if let Some(out) = out.as_deref_mut() {
@@ -69,6 +77,8 @@ struct Look<'l> {
     orchestrator: &'l Orchestrator,
     /// What was read of folders.
     queues: BTreeMap<String, Result<Vec<Value>, Failure>>,
+    /// What failed and is told: what else fails of the same is not told again.
+    told: BTreeSet<String>,
     faults: Faults,
     good: Vec<String>,
 }
@@ -94,7 +104,9 @@ impl Look<'_> {
             Class::Connect | Class::Server | Class::Unknown | Class::Invalid => (UNREACHABLE, true),
             _ => ("online-refused", false),
         };
-        self.fail(code, failure.message.clone(), help);
+        if self.told.insert(failure.message.clone()) {
+            self.fail(code, failure.message.clone(), help);
+        }
         gone
     }
 
@@ -175,6 +187,7 @@ impl Look<'_> {
                 |near| format!("did you mean `{near}`? Else assign the application to the folder"),
             );
             self.fail("online-folder", format!("{who} names the folder {}, which cannot be seen", shown(&folder)), &help);
+            self.told.insert(shown(&folder));
         }
     }
 
@@ -202,6 +215,9 @@ impl Look<'_> {
                 (None, Some(folder)) => (folder.clone(), false),
                 (None, None) => continue,
             };
+            if self.told.contains(&shown(&folder)) {
+                continue;
+            }
             match &need.what {
                 Needed::Queue { name, adds } => match self.queues_of(&folder).await {
                     Err(failure) => drop(self.failed(&failure, "rules that use queues there will not run")),
@@ -234,7 +250,8 @@ impl Look<'_> {
             }
         }
         if good > 0 {
-            self.good.push(format!("{} that rules name are there", count(good, "queue or process").replace("processs", "processes")));
+            let what = if good == 1 { "queue or process that rules name is" } else { "queues and processes that rules name are" };
+            self.good.push(format!("{good} {what} there"));
         }
     }
 
@@ -283,6 +300,14 @@ impl Look<'_> {
                             ("webhook" | "enabled" | "url", false) => self.fail("online-webhook", message, help),
                             _ => self.warn("online-webhook", message, help),
                         }
+                    }
+                    for other in look.planned.others.iter().filter(|other| other.url == ours.url) {
+                        let message = format!("webhook {} delivers to the URL of webhook `{}` too", other.id, source.name);
+                        self.warn(
+                            "online-webhook",
+                            message,
+                            "each event comes twice, or is refused where its secret is another; remove it",
+                        );
                     }
                     if look.planned.differences.is_empty() {
                         self.good.push(format!("webhook `{}` is as it should be", source.name));

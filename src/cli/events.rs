@@ -27,7 +27,7 @@ const STREAM_EVENT_MAX: usize = 256 << 20;
 
 pub(super) fn list(config: Option<&Path>, admin: &AdminArgs, filters: &Filters, print: PrintArgs, out: &mut Out) -> Result<u8, Stop> {
     let store = open(config, admin, out)?;
-    let events = listing::events(&*store, &Query::of(filters))?;
+    let events = listing::events(&*store, &Query::of(filters)?)?;
     if !print.is_text() {
         for event in &events {
             print.line(event, out)?;

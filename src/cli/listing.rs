@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::args::Filters;
 use super::output::Stop;
 use super::store::Store;
+use super::when::span;
 use crate::clock::Clock;
 use crate::time::Timestamp;
 
@@ -34,11 +35,14 @@ pub(super) struct Page {
 
 impl Query {
     /// What the arguments ask for.
-    pub(super) fn of(filters: &Filters) -> Self {
-        let now = Clock::system().now();
-        Self {
-            since: filters.since.map(|when| when.instant(now)),
-            until: filters.until.map(|when| when.instant(now)),
+    ///
+    /// # Errors
+    /// The time that is asked for ends before it begins.
+    pub(super) fn of(filters: &Filters) -> Result<Self, Stop> {
+        let (since, until) = span(filters.since, filters.until, Clock::system().now())?;
+        Ok(Self {
+            since,
+            until,
             event_type: filters.event_type.clone(),
             source: filters.source.clone(),
             rule: filters.rule.clone(),
@@ -46,7 +50,7 @@ impl Query {
             key: filters.key.clone(),
             limit: if filters.all { usize::MAX } else { filters.limit as usize },
             cursor: None,
-        }
+        })
     }
 
     /// Whether an event is asked for by what its runs are.

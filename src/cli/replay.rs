@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::args::AdminArgs;
 use super::client::{Client, meant};
-use super::output::{GOOD, Out, Stop, clean, complain, count, paint};
+use super::output::{GOOD, Out, Stop, WARN, clean, complain, count, paint};
 use super::settle::{check_rate, pages};
-use super::when::{When, parse_when};
+use super::when::{When, parse_when, span};
 use super::{NO, YES};
 use crate::clock::Clock;
 use crate::event::EventId;
@@ -76,12 +76,13 @@ struct Sum {
 
 pub(super) fn run(config: Option<&Path>, args: &ReplayArgs, out: &mut Out) -> Result<u8, Stop> {
     let now = Clock::system().now();
+    let (since, until) = span(args.since, args.until, now)?;
     let client = Client::new(&meant(config, &args.admin)?)?;
     let mut sum = Sum::default();
     let chunks: Vec<&[EventId]> = if args.ids.is_empty() { vec![&[]] } else { args.ids.chunks(EVENTS_AT_ONCE).collect() };
     for ids in chunks {
         let body = json!({
-            "events": ids, "since": args.since.map(|when| when.instant(now)), "until": args.until.map(|when| when.instant(now)),
+            "events": ids, "since": since, "until": until,
             "type": args.event_type, "source": args.source, "key": args.key, "rule": args.rule, "state": args.state,
             "dry_run": args.dry_run, "rate": args.rate, "force": args.force, "reason": args.reason,
             "from": Some(&sum.until).filter(|until| !until.is_null()),
@@ -119,7 +120,12 @@ fn tell(args: &ReplayArgs, sum: &Sum, out: &mut Out) -> Result<u8, Stop> {
         };
         let (events, rules) = (count(sum.events as usize, "event"), count(sum.planned as usize, "rule"));
         let does = if args.dry_run || sum.planned != 1 { does } else { "runs" };
-        out.line(&format!("{}: {events}, {rules} {does} again{until}{left_out}", paint(GOOD, "ok")))?;
+        match (sum.planned, sum.events, sum.succeeded + sum.under_way) {
+            (0, 0, _) => out.line(&format!("{}: there is no event to replay", paint(WARN, "nothing")))?,
+            (0, _, 0) => out.line(&format!("{}: no rule that is meant meets the {events}", paint(WARN, "nothing")))?,
+            (0, ..) => out.line(&format!("{}: {events}, no rule {does} again{left_out}", paint(WARN, "nothing")))?,
+            _ => out.line(&format!("{}: {events}, {rules} {does} again{until}{left_out}", paint(GOOD, "ok")))?,
+        }
     }
     Ok(if sum.planned == 0 || !sum.missing.is_empty() { NO } else { YES })
 }

@@ -25,7 +25,7 @@ pub(super) fn list(
     out: &mut Out,
 ) -> Result<u8, Stop> {
     let store = open(config, admin, out)?;
-    let mut query = Query::of(filters);
+    let mut query = Query::of(filters)?;
     if by.is_some() {
         // A count of the newest fifty would be no count.
         query.limit = usize::MAX;
@@ -138,6 +138,13 @@ pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, as_json: 
     }
     for step in run.get("steps").and_then(Value::as_array).into_iter().flatten() {
         show_step(step, out)?;
+    }
+    if let Some(ending) = run.get("on_give_up") {
+        let state = text(ending, "state");
+        out.line(&format!("  on_give_up {}", paint(style(state), state)))?;
+        for step in ending.get("steps").and_then(Value::as_array).into_iter().flatten() {
+            show_step(step, out)?;
+        }
     }
     for note in run.get("notes").and_then(Value::as_array).into_iter().flatten() {
         let reason = note.get("reason").and_then(Value::as_str).map(|reason| format!(": {reason}")).unwrap_or_default();

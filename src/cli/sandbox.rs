@@ -10,11 +10,15 @@ use super::{INTERRUPTED, YES, client};
 use crate::sandbox::{Options, check_fault, run as serve};
 use crate::time::{Rate, parse_duration};
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDRESS:PORT, such as `127.0.0.1:9000` or `[::1]:9000`".to_owned())
+}
+
 /// How the sandbox behaves; everything else is Orchestrator's own.
 #[derive(Debug, clap::Args)]
 pub(super) struct SandboxArgs {
     /// Where to listen; port 0 is any free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", value_parser = address)]
     listen: SocketAddr,
     /// How long a webhook stays off after a failed delivery
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]

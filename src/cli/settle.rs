@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::args::AdminArgs;
 use super::client::{Asked, Client, meant};
 use super::output::{GOOD, Out, Stop, clean, complain, count, paint};
-use super::when::{When, parse_when};
+use super::when::{When, parse_when, span};
 use super::{NO, YES};
 use crate::clock::Clock;
 use crate::event::{RunId, read_json};
@@ -168,8 +168,9 @@ fn detail(body: &str) -> String {
 
 fn retry_many(config: Option<&Path>, args: &RetryArgs, out: &mut Out) -> Result<u8, Stop> {
     let now = Clock::system().now();
+    let (since, until) = span(args.since, args.until, now)?;
     let body = json!({
-        "cause": args.cause, "since": args.since.map(|when| when.instant(now)), "until": args.until.map(|when| when.instant(now)),
+        "cause": args.cause, "since": since, "until": until,
         "rule": args.rule, "state": args.state, "rate": args.rate, "dry_run": args.dry_run, "force": args.force,
     });
     let client = Client::new(&meant(config, &args.admin)?)?;

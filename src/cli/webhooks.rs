@@ -65,9 +65,10 @@ fn ours(config: &Config, rules: &RuleSet, named: Option<&str>) -> Result<Vec<Our
     if let Some(name) = named
         && !of_orchestrator().any(|source| *source.name == *name)
     {
-        let near = nearest(name, of_orchestrator().map(|source| &*source.name)).map(|near| format!("; did you mean `{near}`?"));
-        let message = format!("no webhook source of an orchestrator is named `{}`{}", clean(name), near.unwrap_or_default());
-        return Err(Stop::With { code: UNKNOWN, message });
+        let known: Vec<&str> = of_orchestrator().map(|source| &*source.name).collect();
+        let near = nearest(name, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+        let known = near.unwrap_or_else(|| format!("; there are: {}", known.join(", ")));
+        return Err(Stop::no(format!("no webhook source of an orchestrator is named `{}`{known}", clean(name))));
     }
     let online = online::online(config)?;
     let mut found = Vec::new();
@@ -172,7 +173,11 @@ fn show(one: &Ours, look: &Look, put: Option<i64>, as_json: bool, out: &mut Out)
     }
     for other in &planned.others {
         let name = other.name.as_deref().unwrap_or_default();
-        let text = format!("webhook {} ({}) delivers to {}; it is left alone", other.id, clean(name), clean(&other.url));
+        let why = match other.url.trim_end_matches('/') == one.url.trim_end_matches('/') {
+            true => "each event comes twice, or is refused where its secret is another; remove it in Orchestrator if nobody needs it",
+            false => "it is left alone",
+        };
+        let text = format!("webhook {} ({}) delivers to {}; {why}", other.id, clean(name), clean(&other.url));
         out.line(&format!("  {}: {text}", paint(DIM, "note")))?;
     }
     Ok(())

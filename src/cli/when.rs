@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::output::Stop;
 use crate::time::{Timestamp, parse_duration};
 
 /// A moment: absolute, or so long ago.
@@ -23,6 +24,21 @@ impl When {
     }
 }
 
+/// The instants of `--since` and `--until`.
+///
+/// # Errors
+/// The one is after the other: nothing can lie between them.
+pub(super) fn span(since: Option<When>, until: Option<When>, now: Timestamp) -> Result<(Option<Timestamp>, Option<Timestamp>), Stop> {
+    let (since, until) = (since.map(|when| when.instant(now)), until.map(|when| when.instant(now)));
+    match (since, until) {
+        (Some(from), Some(to)) if from > to => {
+            let message = format!("`--since` ({from}) is after `--until` ({to}); nothing lies between them: exchange the two");
+            Err(Stop::unknown(message))
+        }
+        found => Ok(found),
+    }
+}
+
 /// Reads RFC 3339, a date (midnight UTC), or a duration.
 pub(super) fn parse_when(text: &str) -> Result<When, String> {
     if let Some(then) = Timestamp::parse_lenient(text) {
@@ -36,6 +52,17 @@ pub(super) fn parse_when(text: &str) -> Result<When, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_that_ends_before_it_begins_is_refused() {
+        let now = Timestamp::parse_lenient("2026-11-22T10:00:00Z").expect("a stamp");
+        let ago = |hours: u64| Some(When::Ago(Duration::from_secs(hours * 3600)));
+        assert!(span(ago(1), ago(2), now).is_err());
+        assert!(span(Some(When::At(now)), ago(1), now).is_err());
+        for (since, until) in [(ago(2), ago(1)), (ago(1), ago(1)), (ago(1), None), (None, ago(1)), (None, None)] {
+            assert!(span(since, until, now).is_ok(), "{since:?} {until:?}");
+        }
+    }
 
     #[test]
     fn moments_are_absolute_or_ago() {

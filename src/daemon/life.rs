@@ -77,7 +77,7 @@ pub(super) async fn live(
     let clock = Clock::system();
     let started = clock.now();
     let mut signals = Signals::listen().map_err(|e| End::Failed(format!("signals cannot be received: {e}")))?;
-    let Sockets { ingress, ingress_address, admin: admin_listener, admin_address } =
+    let Sockets { ingress, ingress_address, admin: admin_listener, admin_address, admin_file: _admin_file } =
         sockets::bind(&assembled.config, world).map_err(End::Unusable)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %ingress_address, admin = %admin_address, state = %assembled.config.state.display(), "bound");
 

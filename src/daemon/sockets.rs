@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 
@@ -14,6 +16,32 @@ pub(super) struct Sockets {
     pub ingress_address: SocketAddr,
     pub admin: Listener,
     pub admin_address: AdminAddress,
+    /// The file of an admin socket that was bound here.
+    pub admin_file: Option<SocketFile>,
+}
+
+/// The file of a unix socket of ours: it goes when this does, unless another stands in its place meanwhile.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    is: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), is: identity(path) }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is.is_some() && identity(&self.path) == self.is {
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Takes what systemd passed (`LISTEN_FDS`; named `admin` in `LISTEN_FDNAMES` for the admin socket, any other name for
@@ -39,19 +67,24 @@ pub(super) fn bind(config: &Config, world: &dyn World) -> Result<Sockets, String
         Some(listener) => listener,
         None => bind_tcp("listen", config.listen)?,
     };
+    let mut admin_file = None;
     let admin = match (admin, &config.admin) {
         (Some(listener), _) => listener,
         (None, AdminAddress::Tcp(address)) => bind_tcp("admin", *address)?,
-        (None, AdminAddress::Unix(path)) => Listener::bind_unix(path).map_err(|error| {
-            format!(
-                "`admin`: cannot listen on {}: {error}; check the folder, its permissions, and whether another program listens there",
-                path.display()
-            )
-        })?,
+        (None, AdminAddress::Unix(path)) => {
+            let listener = Listener::bind_unix(path).map_err(|error| {
+                format!(
+                    "`admin`: cannot listen on {}: {error}; check the folder, its permissions, and whether another program listens there",
+                    path.display()
+                )
+            })?;
+            admin_file = Some(SocketFile::of(path));
+            listener
+        }
     };
     let ingress_address = ingress.local_addr().ok_or("the ingress socket must be a TCP socket")?;
     let admin_address = admin.local_addr().map_or_else(|| config.admin.clone(), AdminAddress::Tcp);
-    Ok(Sockets { ingress, ingress_address, admin, admin_address })
+    Ok(Sockets { ingress, ingress_address, admin, admin_address, admin_file })
 }
 
 fn adopt(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {

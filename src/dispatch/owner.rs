@@ -63,7 +63,7 @@ enum Phase {
     /// Its lanes are worked on.
     Lanes,
     /// Its request is out.
-    Sending { place: Place, step: usize, number: u32, since: Timestamp, look_up: bool },
+    Sending { place: Place, step: usize, number: u32, since: Timestamp, look_up: bool, line: String },
 }
 
 struct Active {

@@ -369,7 +369,9 @@ async fn a_target_that_hangs_is_cut_at_the_end_of_the_grace_period_and_its_run_s
     bench.stop().await;
     let run = bench.journal.run(id).unwrap().unwrap();
     assert_eq!((run.state, run.attempts()), (RunState::Retrying, 1), "{run:#?}");
-    assert!(run.steps[0].attempts[0].error.as_ref().is_some_and(|error| error.contains("cut off")));
+    let attempt = &run.steps[0].attempts[0];
+    assert!(attempt.error.as_ref().is_some_and(|error| error.contains("cut off")));
+    assert_eq!(attempt.request, format!("POST {}/x", peer.url));
     silent.store(0, Ordering::SeqCst);
     bench.start(Duration::from_secs(5));
     assert_eq!(bench.settled(id).await.state, RunState::Succeeded);

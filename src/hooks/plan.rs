@@ -73,7 +73,7 @@ pub struct Planned {
     pub found: Option<Registered>,
     /// What differs; nothing is to be done where it is empty.
     pub differences: Vec<Difference>,
-    /// Others that look as if they had been ours once; they are left alone.
+    /// Others that deliver to the same URL or look as if they had been ours once; they are left alone.
     pub others: Vec<Registered>,
 }
 
@@ -114,7 +114,7 @@ pub fn plan(wanted: &Wanted, registered: &[Registered], named: bool) -> Planned 
     let found = registered.iter().find(same_url).or_else(|| registered.iter().find(same_name));
     let others = registered.iter().filter(|one| {
         let other = found.is_none_or(|found| found.id != one.id);
-        other && one.name.as_ref().is_some_and(|name| name.starts_with(&name_start(&wanted.source)))
+        other && (same_url(one) || one.name.as_ref().is_some_and(|name| name.starts_with(&name_start(&wanted.source))))
     });
     let differences = found.map_or_else(|| vec![new(wanted)], |found| differences(wanted, found, named));
     Planned { wanted: wanted.clone(), found: found.cloned(), differences, others: others.cloned().collect() }
@@ -262,6 +262,16 @@ mod tests {
         };
         let planned = plan(&wanted, std::slice::from_ref(&other), true);
         assert_eq!((differing(&planned), planned.found, planned.others), (vec!["webhook"], None, vec![other]));
+    }
+
+    #[test]
+    fn a_second_webhook_to_the_same_url_is_told() {
+        let wanted = wanted(Events::All);
+        let ours = Registered { id: 8, url: wanted.url.clone(), ..Default::default() };
+        let second = Registered { id: 9, name: Some("by hand".into()), url: format!("{}/", wanted.url), ..Default::default() };
+        let elsewhere = Registered { id: 10, url: "https://other.example.com/".into(), ..Default::default() };
+        let planned = plan(&wanted, &[ours.clone(), second.clone(), elsewhere], true);
+        assert_eq!((planned.found, planned.others), (Some(ours), vec![second]));
     }
 
     #[test]

@@ -223,7 +223,10 @@ impl Restore<'_> {
                 return Err(format!("the dump is cut short: it has {} lines and no last one", number - 1));
             }
             let at_line = |why: String| format!("line {number} of the dump: {why}");
-            let line: Line = serde_json::from_slice(&text).map_err(|error| at_line(error.to_string()))?;
+            let line: Line = serde_json::from_slice(&text).map_err(|error| match number {
+                1 => format!("it is no dump of `tripline state export` ({error})"),
+                _ => at_line(error.to_string()),
+            })?;
             if self.line(line, number == 1).map_err(at_line)? {
                 return Ok(());
             }

@@ -304,8 +304,13 @@ impl Case<'_> {
             _ if failure.class == Class::Conflict => format!("{CONFLICTS_MAX} further tries"),
             _ => format!("`give_up_after: {}`", format_duration(policy.give_up_after)),
         };
-        let plural = if tries == 1 { "" } else { "s" };
-        let message = format!("gave up after {tries} attempt{plural} ({limit}); the last one: {}", failure.message);
+        // One that no breaker ever let through has no attempt at all.
+        let none = failure.class == Class::BreakerOpen && self.run.unfinished().is_none_or(|view| view.attempts.is_empty());
+        let message = match tries {
+            _ if none => format!("gave up without an attempt ({limit}): {}", failure.message),
+            1 => format!("gave up after 1 attempt ({limit}); the last one: {}", failure.message),
+            _ => format!("gave up after {tries} attempts ({limit}); the last one: {}", failure.message),
+        };
         self.dead(Cause { code: "gave_up".to_owned(), message })
     }
 

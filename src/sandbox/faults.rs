@@ -135,7 +135,9 @@ impl Faults {
         let kind = match spec.get("kind") {
             Some(Value::String(kind)) => kind.clone(),
             Some(Value::Number(status)) => status.to_string(),
-            _ => return Err(Refusal::invalid("A fault needs a kind.")),
+            _ => {
+                return Err(Refusal::invalid(format!("A fault needs a `kind`: a status from 400 to 599, or one of {}.", KINDS.join(", "))));
+            }
         };
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let at = |name: &str| spec.get("match").and_then(|m| m.get(name));

@@ -81,5 +81,5 @@ async fn changed_rules_are_compared_with_what_ran() {
     assert_eq!(lines(&none), [json!({"events": 0, "differences": 0, "rules": {}})]);
     folder.write("next/rules.yaml", "rule: x\nevnts: a\n");
     assert_eq!(folder.output(&["backtest", "next"]).status.code(), Some(1));
-    assert_eq!(folder.output(&["backtest", "nowhere"]).status.code(), Some(1));
+    assert_eq!(folder.output(&["backtest", "nowhere"]).status.code(), Some(2), "it cannot be read");
 }

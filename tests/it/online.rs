@@ -78,6 +78,9 @@ async fn what_orchestrator_has_is_well_and_what_it_lacks_is_named() {
         let (_, found) = faults(&folder(&sandbox, &[(from, to)])).await;
         assert!(has(&found, code, words), "{to}: {found:?}");
     }
+    // A folder that cannot be seen is not asked for what is in it.
+    let (_, found) = faults(&folder(&sandbox, &[("folder: Finance", "folder: Finanze")])).await;
+    assert!(found.iter().all(|(code, _)| code == "online-folder" || code == "online-webhook"), "{found:?}");
     // Forbidden things name the permission; the rest is looked at all the same.
     for (path, words) in
         [("QueueItemEvents", &["OR.Queues", "Transactions.View"][..]), ("Webhooks", &["OR.Webhooks"]), ("Folders", &["OR.Folders"])]

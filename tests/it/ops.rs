@@ -157,6 +157,10 @@ async fn a_replay_appends_no_event_and_does_again_only_what_did_not_succeed() {
     assert_eq!(again["replay"], json!({"number": 1, "forced": false, "reason": null}));
     assert_eq!(sandbox.references("Invoices-Review").await, first, "nothing is enqueued twice");
     command(&folder, &["replay", "--type", "queueItem.*", "--rule", "follow"], 1);
+    for list in [&["events", "list"][..], &["runs", "list"], &["replay"], &["runs", "retry"], &["backtest"]] {
+        let said = command(&folder, &[list, &["--since", "1h", "--until", "2h"]].concat(), 2);
+        assert!(said.contains("`--since`") && said.contains("exchange the two"), "{list:?}: {said}");
+    }
     assert!(command(&folder, &["replay", "--since", "1h", "--rule", "folow"], 1).starts_with("error: there is no rule `folow`; "));
     for unknown in [["runs", "show", "nope"], ["events", "show", "nope"], ["runs", "retry", "nope"]] {
         assert!(command(&folder, &unknown, 1).contains("`nope` is no "), "{unknown:?}");
@@ -175,6 +179,9 @@ async fn a_replay_appends_no_event_and_does_again_only_what_did_not_succeed() {
     let (status, answer) = daemon.post_json("/api/v1/replay", &json!({"rule": "follw"})).await;
     assert!(status == 404 && answer["detail"].as_str().expect("text").contains("`follow`"), "{answer}");
     command(&folder, &["replay", "01JD8Z3V6Q4K3W5T9M2N7P8R1S"], 1);
+    let pinged = daemon.deliver(&json!({"Type": "ping", "EventId": "p"})).await.expect("an answer").1;
+    let pinged = pinged["events"][0].as_str().expect("an id").to_owned();
+    assert!(command(&folder, &["replay", &pinged], 1).contains("nothing: no rule that is meant meets the 1 event"));
 }
 
 #[tokio::test]

@@ -190,8 +190,10 @@ async fn the_state_is_for_its_owner_whatever_the_umask() {
     }
     let socket = std::fs::metadata(folder.path("admin.sock")).expect("a socket").permissions().mode() & 0o777;
     assert_eq!(socket, 0o660, "the admin socket is {socket:o}");
-    child.kill().expect("killed");
-    child.wait().expect("gone");
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    assert!(child.wait().expect("gone").success());
+    assert!(!folder.path("admin.sock").exists(), "the socket's file goes with the daemon");
 }
 
 #[tokio::test]

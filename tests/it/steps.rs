@@ -196,6 +196,9 @@ async fn a_run_that_is_given_up_says_so_also_after_a_kill() {
     assert_eq!((dead[0]["cause"].as_str(), dead[0]["side"].as_str()), (Some("refused"), Some("target refused")), "{dead:?}");
     assert_eq!(bodies(&alerts).into_keys().collect::<Vec<_>>(), ["{\"why\":\"refused\"}"]);
     assert_eq!(target.requests(), 1, "what failed for good is not tried again");
+    let shown = folder.output(&["runs", "show", dead[0]["id"].as_str().expect("an id")]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("on_give_up succeeded") && shown.contains("/alert"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,7 +99,7 @@ async fn a_refusal_says_what_is_missing_and_an_old_api_gets_no_names() {
     let error = lines[0]["error"].as_str().expect("an error");
     assert!(code == 2 && error.contains("OR.Webhooks") && error.contains("Webhooks.View"), "{error}");
     let (code, _) = webhooks(&folder, &["plan", "hok"]).await;
-    assert_eq!(code, 2);
+    assert_eq!(code, 1, "there is no such source");
 }
 
 /// A folder whose webhook is kept registered and whose poll reconciles it.

@@ -43,6 +43,10 @@ impl Look<'_> {
             let mut found: Vec<String> = Vec::new();
             let (mut complete, mut good) = (true, Vec::new());
             for (folder, name) in &folders {
+                if self.told.contains(&shown(folder)) {
+                    complete = false;
+                    continue;
+                }
                 if self.can_be_read(&poll, folder, name).await {
                     good.push(name.as_str());
                 }
@@ -86,7 +90,11 @@ impl Look<'_> {
         };
         match asked {
             Ok(()) => return true,
-            Err(failure) if poll.kind == PollKind::QueueItems && matches!(failure.status, Some(400 | 404 | 405 | 501)) => {
+            Err(failure)
+                if poll.kind == PollKind::QueueItems
+                    && matches!(failure.status, Some(400 | 404 | 405 | 501))
+                    && !self.told.contains(&failure.message) =>
+            {
                 let message = format!("source `{}`: there is no change feed in folder {name}: {}", poll.name, failure.message);
                 let help = "lists are read in its place; they tell that an item was added, last started and how it ended, not that it was \
                             postponed, changed or reviewed";

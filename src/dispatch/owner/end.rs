@@ -18,7 +18,7 @@ impl Owner {
         let now = self.world.clock.now();
         let mut cut = Vec::new();
         for (id, active) in &self.active {
-            let (Phase::Sending { place, step, number, since, look_up: false }, Some(context)) = (&active.phase, &active.context) else {
+            let (Phase::Sending { step, number, since, look_up: false, line, .. }, Some(context)) = (&active.phase, &active.context) else {
                 continue;
             };
             let failure = Failure {
@@ -31,7 +31,7 @@ impl Owner {
                 number: *number,
                 started: *since,
                 ended: now,
-                request: place.target.to_string(),
+                request: line.clone(),
                 status: None,
                 class: Some(failure.class),
                 error: Some(failure.message.clone()),

@@ -9,7 +9,7 @@ use crate::dispatch::board::paused;
 use crate::dispatch::gates::{Entry, Place};
 use crate::dispatch::targets;
 use crate::event::RunId;
-use crate::http::client::ATTEMPT_TIMEOUT;
+use crate::http::client::{ATTEMPT_TIMEOUT, request_line};
 use crate::metric;
 use crate::rules::Request;
 use crate::runs::{Attempt, Cause, Class, Fact, Failure, Next, Outcome, RunState, decide, settle};
@@ -147,7 +147,12 @@ impl Owner {
             intent: Vec::new(),
             look_up,
         };
-        active.phase = Phase::Sending { place: place.clone(), step, number, since: now, look_up: order.look_up.is_some() };
+        // Until the answer tells the request line itself: a request that is cut off tells this one.
+        let line = match &order.request {
+            Request::Http(call) => request_line(&call.method, &call.url),
+            _ => format!("{} of {}", own.kind(), place.target),
+        };
+        active.phase = Phase::Sending { place: place.clone(), step, number, since: now, look_up: order.look_up.is_some(), line };
         if let Some(intent) = intent {
             active.run.apply(&intent);
             order.intent = self.of_run(id, vec![intent]).1;

@@ -293,6 +293,7 @@ fn a_run_that_an_open_breaker_holds_gives_up_in_the_end() {
         now = run.next_at.unwrap_or(now);
     }
     assert_eq!((run.state, run.attempts(), now), (RunState::Dead, 0, at(5_000 + 24 * 3600)));
+    assert!(run.cause.is_some_and(|cause| cause.message.starts_with("gave up without an attempt (")));
 }
 
 #[test]
