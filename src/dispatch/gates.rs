@@ -31,6 +31,9 @@ const TURNS_APART: Duration = Duration::from_millis(1);
 /// The turns of later ones begin at the front again after this long.
 const TURNS_MAX: Duration = Duration::from_secs(600);
 
+/// How often breakers are looked for that nothing waits for.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
 /// Where a request goes, as far as permits and breakers care.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -84,6 +87,8 @@ pub(super) struct Gates {
     labels: Labels,
     /// Breakers that opened, stay open longer, or closed since they were last asked for.
     changed: Vec<Changed>,
+    /// When stale breakers are looked for next.
+    forget_at: Option<Timestamp>,
 }
 
 /// A breaker that changed: its target, the part of it, and how it is open now.
@@ -102,6 +107,24 @@ impl Gates {
         }
         gate.show(&place.target);
         self.changed.push((place.target, place.part, Some(open.clone())));
+    }
+
+    /// Closes breakers that nobody has probed for long: the runs that met them have given up, and an alarm would stay for ever.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        if self.forget_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.forget_at = Some(now.plus(FORGET_EVERY));
+        for (target, gate) in &mut self.gates {
+            if gate.breaker.is_stale(now) {
+                gate.breaker = Breaker::default();
+                self.changed.push((target.clone(), None, None));
+            }
+            for (part, _) in gate.parts.extract_if(|_, breaker| breaker.is_stale(now)) {
+                self.changed.push((target.clone(), Some(part), None));
+            }
+            gate.show(target);
+        }
     }
 
     /// What changed since this was last asked.
@@ -392,6 +415,20 @@ mod tests {
         assert!(matches!(gates.enter(&wrong, run(5), 0, false, later), Entry::Refused(..)), "one probe at a time");
         gates.leave(&wrong, None, TOOK, later);
         assert!(!gates.gates["prod"].shown_open && gates.gates["prod"].parts.is_empty());
+    }
+
+    #[test]
+    fn a_breaker_that_nobody_probes_is_forgotten() {
+        let mut gates = Gates::default();
+        let wrong = place("prod", "Typo");
+        gates.enter(&wrong, run(1), 0, false, NOW);
+        gates.leave(&wrong, Some(&failure(Class::Configuration)), TOOK, NOW);
+        gates.take_changed();
+        gates.forget(NOW.plus(Duration::from_secs(3_000)));
+        assert!(gates.take_changed().is_empty() && gates.gates["prod"].shown_open);
+        gates.forget(NOW.plus(Duration::from_secs(3_700)));
+        assert!(matches!(gates.take_changed().as_slice(), [(_, Some(part), None)] if part == "Typo"));
+        assert!(!gates.gates["prod"].shown_open);
     }
 
     #[test]

@@ -247,7 +247,11 @@ impl Owner {
                 self.hungry = true;
                 self.look_for_woken();
             }
-            Step::Due => self.take_due(),
+            Step::Due => {
+                self.gates.forget(self.world.clock.now());
+                self.tell_breakers(true);
+                self.take_due();
+            }
             Step::Together => self.leave_due(),
             Step::Stop => {
                 self.ends = Some(Instant::now() + self.dispatch.grace);

@@ -275,7 +275,8 @@ async fn heads_that_are_not_taken_get_their_answer_before_a_body_is_asked_for() 
         } else {
             let problem = reply.json();
             assert_eq!(problem["status"], *status, "{name}");
-            assert!(problem["request_id"].as_str().is_some_and(|id| id.len() == 16), "{name}: {problem}");
+            let id = problem["request_id"].as_str().expect("an id");
+            assert!(id.len() == 16 && reply.head.contains(&format!("x-request-id: {id}")), "{name}: {reply:?}");
             assert!(reply.head.contains("application/problem+json"), "{name}: {reply:?}");
             assert!(!reply.body.contains("evil") && !reply.body.contains("prodd"), "{name} echoes: {reply:?}");
         }

@@ -21,6 +21,9 @@ const PROBE_WAIT: Duration = Duration::from_secs(5);
 /// A probe whose end nobody reported by then is forgotten.
 const PROBE_MAX: Duration = Duration::from_secs(120);
 
+/// What is half open for so long is no use any more: a run that waits for it would have come back several times.
+const STALE_AFTER: Duration = Duration::from_secs(3_600);
+
 /// A target's circuit breaker as a value.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Breaker {
@@ -78,6 +81,13 @@ impl Breaker {
         if self.open.is_some() {
             self.probe = Some(now);
         }
+    }
+
+    /// Whether its time was over long ago and nobody probed it: nothing waits for it.
+    #[must_use]
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        let over = |since: Timestamp| since.plus(STALE_AFTER) < now;
+        self.open.as_ref().map(|(until, _)| *until).max(self.held).is_some_and(over) && self.probe.is_none_or(over)
     }
 
     /// Whether requests are held back, a half-open breaker included.
@@ -203,6 +213,15 @@ mod tests {
         let mut breaker = opened(Class::Server, BREAKER_FAILURES);
         (0..16).for_each(|_| breaker.count(Some(&failure(Class::Server, None)), at(1)));
         assert_eq!(breaker.admits(at(5)), Ok(()));
+    }
+
+    #[test]
+    fn what_nobody_probes_is_stale_in_the_end() {
+        let mut breaker = opened(Class::Configuration, 1);
+        assert!(!breaker.is_stale(at(60 + 3_600)) && breaker.is_stale(at(60 + 3_601)));
+        breaker.begin(at(3_000));
+        assert!(!breaker.is_stale(at(6_000)), "it is being probed");
+        assert!(!Breaker::default().is_stale(at(1_000_000)), "there is nothing to forget");
     }
 
     #[test]

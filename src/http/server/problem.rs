@@ -112,6 +112,9 @@ impl Problem {
         let mut answer = json(self.status, Value::Object(document).to_string());
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
