@@ -13,7 +13,7 @@ use crate::fault::{Place, SourceText};
 use crate::http::client::tests::peer::{Heard, Peer, Say, answer, json as says};
 use crate::journal::{Delivery, Options, Plan};
 use crate::rules::{Known, Mode};
-use crate::runs::{Fact, NewRun, Run, RunState};
+use crate::runs::{Class, Fact, NewRun, Run, RunState};
 use crate::secret::Secret;
 
 /// Long enough for a busy machine.
