@@ -66,6 +66,7 @@ metrics! {
     RUNS = "tripline_runs_total", Counter ["rule", "state"], "Runs planned (pending) and settled, by state.";
     RUN_SECONDS = "tripline_run_seconds", Histogram ["rule"], "From planning to settling a run.";
     RUN_QUEUE_OLDEST = "tripline_run_queue_oldest_seconds", Gauge [], "Age of the oldest run that is not settled.";
+    RUNS_UNREADABLE = "tripline_runs_unreadable", Gauge [], "Runs that stand still because the checkpoints of them cannot be read.";
     DEDUP_WINDOW = "tripline_dedup_window_seconds", Gauge [], "How far back copies are recognised.";
     ATTEMPTS = "tripline_attempts_total", Counter ["target", "outcome"], "Attempts at steps; outcome is ok or why not.";
     ATTEMPT_SECONDS = "tripline_attempt_seconds", Histogram ["target"], "One attempt at a step.";

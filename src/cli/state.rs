@@ -97,6 +97,15 @@ fn bar(what: &'static str) -> ProgressBar {
     bar
 }
 
+/// Where records were lost, for people.
+fn place(loss: &str) -> String {
+    let Ok(loss) = serde_json::from_str::<Value>(loss) else { return loss.to_owned() };
+    let what =
+        if loss["missing"] == true { "at the place of what is missing at".to_owned() } else { format!("{} bytes at", loss["bytes"]) };
+    let found = loss["found"].as_str().map(|found| format!(", found {found}")).unwrap_or_default();
+    format!("{what} byte {} of segment {}{found}", loss["offset"], loss["segment"])
+}
+
 fn shown(damage: &Damage) -> Value {
     json!({
         "file": damage.file.display().to_string(), "offset": damage.offset, "bytes": damage.bytes, "missing": damage.missing,
@@ -116,6 +125,7 @@ fn check(dir: &Path, json: bool, out: &mut Out) -> Result<u8, Stop> {
     let code = if checked.is_good() { YES } else { NO };
     let (compared, why) = match &checked.checkpoints {
         Compared::Same { rows } => ("same", format!("{rows} rows, the same as in the journal")),
+        Compared::Different { rows: 0, which } => ("different", format!("not the same as in the journal: {which}")),
         Compared::Different { rows, which } => ("different", format!("{rows} rows differ from the journal: {which}")),
         Compared::Rebuilt(why) => ("rebuilt", format!("rebuilt at the next start: {why}")),
         Compared::Not(why) => ("not compared", format!("not compared: {why}")),
@@ -134,7 +144,7 @@ fn check(dir: &Path, json: bool, out: &mut Out) -> Result<u8, Stop> {
         out.line(&format!("{}: {damage}", paint(BAD, "damaged")))?;
     }
     for loss in &checked.losses {
-        out.line(&format!("{}: records were lost before: {loss}", paint(WARN, "note")))?;
+        out.line(&format!("{}: records were lost before, {}", paint(WARN, "note"), place(loss)))?;
     }
     if checked.torn > 0 {
         let torn = checked.torn;
@@ -212,6 +222,9 @@ fn import(dir: &Path, file: &Path, out: &mut Out) -> Result<u8, Stop> {
     let mut dump: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
+        if file.is_dir() {
+            return Err(Stop::unknown(format!("`{}` is a folder; name the file that `tripline state export` wrote", file.display())));
+        }
         let opened = std::fs::File::open(file).map_err(|error| Stop::unknown(format!("cannot read `{}`: {error}", file.display())))?;
         Box::new(BufReader::new(opened))
     };

@@ -88,6 +88,7 @@ pub(super) async fn refresh(journal: Journal, recorder: PrometheusHandle, clock:
         metrics::gauge!(metric::ROUTER_BACKLOG).set(gauges.unrouted as f64);
         metrics::gauge!(metric::JOURNAL_BYTES).set(gauges.bytes as f64);
         metrics::gauge!(metric::JOURNAL_LOSSES).set(gauges.losses as f64);
+        metrics::gauge!(metric::RUNS_UNREADABLE).set(gauges.unreadable as f64);
         metrics::gauge!(metric::JOURNAL_CARRIED).set(gauges.carried as f64);
         metrics::gauge!(metric::JOURNAL_OLDEST).set(gauges.oldest_event.map_or(0.0, |at| now.since(at).as_secs_f64()));
         metrics::gauge!(metric::RETENTION_HALTED).set(f64::from(u8::from(gauges.retention_halted)));

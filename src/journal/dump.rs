@@ -4,13 +4,14 @@
 //! {"tripline": "state", "format": 1, "version": "0.1.0", "at": TIME}         the first line
 //! {"segment": 1}                                                             records of this segment follow
 //! {"at": OFFSET, "kind": KIND, "codec": 1, "payload": BASE64, …}             one record; more fields are for readers
-//! {"end": true, "records": N, "events": N, "newest": ID, "routed": ID}       the last line: the dump is whole
+//! {"end": true, "records": N, "crc32c": N, "events": N, "newest": ID, …}     the last line: the dump is whole
 //! ```
 //!
 //! `kind` is the word of the record: `body`, `event`, `fold`, `plan`, `fact`, `rules`, `kept`, `carried`, `dropped`, `hole`,
 //! `seal`. For readers an event has `event` (as `events show` prints it, without its copies), a plan `through` and `runs`, a
 //! fact `run` and `fact`, a kept value `space`, `key` and `value`. Only `at`, `kind`, `codec` and `payload` are read again:
-//! records come back to where they were, so everything that refers to a place is right.
+//! records come back to where they were, so everything that refers to a place is right. Over these, with the number of the segment,
+//! goes the CRC32C of the last line: a dump that was damaged on its way is refused.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
@@ -64,7 +65,7 @@ pub fn export(dir: &Path, now: Timestamp, out: &mut dyn Write, progress: &dyn Fn
     let mut line = |value: Value| writeln!(out, "{value}");
     line(json!({"tripline": "state", "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "at": now.to_string()}))?;
     let mut exported = Exported::default();
-    let (mut newest, mut routed, mut done) = (None, None, 0);
+    let (mut newest, mut routed, mut done, mut crc) = (None, None, 0, 0);
     for number in numbers {
         let Some((bytes, head)) = reader.load(number)? else { continue };
         line(json!({"segment": number}))?;
@@ -74,14 +75,20 @@ pub fn export(dir: &Path, now: Timestamp, out: &mut dyn Write, progress: &dyn Fn
             fields.insert("kind".into(), word(found.kind).into());
             fields.insert("codec".into(), CODEC.into());
             fields.insert("payload".into(), STANDARD.encode(found.payload).into());
-            for_readers(&mut fields, found, &bytes, head, at.offset)?;
+            crc = crc_with(crc, number, at.offset.into(), found.kind, found.payload);
+            // What makes no sense to us may go along all the same.
+            drop(for_readers(&mut fields, found, &bytes, head, at.offset));
             exported.records += 1;
-            if found.kind == Kind::Event {
+            if found.kind == Kind::Event
+                && let Ok(event) = EventRecord::decode(found.payload)
+            {
                 exported.events += 1;
-                newest = Some(EventRecord::decode(found.payload)?.id.to_string());
+                newest = Some(event.id.to_string());
             }
-            if found.kind == Kind::Plan {
-                routed = Some(codec::plan(found.payload)?.through.to_string());
+            if found.kind == Kind::Plan
+                && let Ok(plan) = codec::plan(found.payload)
+            {
+                routed = Some(plan.through.to_string());
             }
             line(Value::Object(fields))
         })?;
@@ -89,9 +96,16 @@ pub fn export(dir: &Path, now: Timestamp, out: &mut dyn Write, progress: &dyn Fn
         done += bytes.len() as u64;
         progress(done, total);
     }
-    line(json!({"end": true, "records": exported.records, "events": exported.events, "newest": newest, "routed": routed}))?;
+    line(json!({"end": true, "records": exported.records, "crc32c": crc, "events": exported.events, "newest": newest, "routed": routed}))?;
     out.flush()?;
     Ok(exported)
+}
+
+/// The CRC over the records so far and one more.
+fn crc_with(crc: u32, segment: u32, at: u64, kind: Kind, payload: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc, &segment.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc, &at.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c_append(crc, &[kind as u8, CODEC]), payload)
 }
 
 /// What a person wants to see of a record.
@@ -160,6 +174,7 @@ struct Line {
     #[serde(default)]
     end: bool,
     records: Option<u64>,
+    crc32c: Option<u32>,
 }
 
 /// Makes the state folder `dir` from a dump. The folder must be new or empty.
@@ -181,7 +196,8 @@ pub fn import(dir: &Path, options: Options, dump: &mut dyn BufRead) -> Result<Op
         std::fs::remove_dir_all(&unfinished).map_err(|error| failed("remove", &unfinished, &error))?;
     }
     files.make_dir(&unfinished).map_err(|error| failed("make", &unfinished, &error))?;
-    let mut restore = Restore { files: &files, journal: &unfinished, segment: None, group: Vec::new(), begin: 0, next: 1, records: 0 };
+    let mut restore =
+        Restore { files: &files, journal: &unfinished, segment: None, group: Vec::new(), begin: 0, next: 1, records: 0, crc: 0 };
     let restored = restore.all(dump);
     if let Err(why) = restored {
         // Half of a journal is of no use to anybody.
@@ -208,6 +224,8 @@ struct Restore<'a> {
     /// The number of the next group.
     next: u64,
     records: u64,
+    /// Of all records so far.
+    crc: u32,
 }
 
 impl Restore<'_> {
@@ -228,7 +246,11 @@ impl Restore<'_> {
                 _ => at_line(error.to_string()),
             })?;
             if self.line(line, number == 1).map_err(at_line)? {
-                return Ok(());
+                return match dump.fill_buf() {
+                    Ok([]) => Ok(()),
+                    Ok(_) => Err(format!("the dump ends with line {number}, and there is more behind it")),
+                    Err(error) => Err(format!("line {}: {error}", number + 1)),
+                };
             }
         }
     }
@@ -246,8 +268,13 @@ impl Restore<'_> {
         if line.end {
             self.close_segment().map_err(written)?;
             return match line.records {
-                Some(records) if records == self.records => Ok(true),
-                records => Err(format!("it says {records:?} records, and there are {}", self.records)),
+                Some(records) if records != self.records => Err(format!("it says {records} records, and there are {}", self.records)),
+                None => Err("it does not say how many records there are".to_owned()),
+                // Dumps of an earlier version have none.
+                Some(_) if line.crc32c.is_some_and(|crc| crc != self.crc) => {
+                    Err("the dump is damaged: its checksum is another one; make a new dump, or take another copy of it".to_owned())
+                }
+                Some(_) => Ok(true),
             };
         }
         if let Some(number) = line.segment {
@@ -288,6 +315,8 @@ impl Restore<'_> {
                 _ => return Err(format!("a record at {at} cannot stand there; {first} is the first place")),
             }
         }
+        let number = self.segment.as_ref().map_or(0, |segment| segment.head.number);
+        self.crc = crc_with(self.crc, number, at, kind, payload);
         let frame = begin_frame(&mut self.group, kind);
         self.group.extend_from_slice(payload);
         finish_frame(&mut self.group, frame, seed);

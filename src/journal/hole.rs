@@ -74,6 +74,11 @@ impl HoleRecord {
         Self { missing: payload.first() == Some(&1), found, bytes: payload.len() + FRAME_HEAD }
     }
 
+    /// What counts in place of a record of so many bytes that makes no sense. Always the same, whoever reads it.
+    pub(super) fn instead(bytes: usize) -> Self {
+        Self { missing: false, found: 0, bytes }
+    }
+
     /// What is kept of it for as long as the journal lives.
     pub(super) fn kept(self, at: Position) -> Kept {
         let value = serde_json::json!({

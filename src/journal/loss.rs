@@ -10,13 +10,14 @@ use std::path::Path;
 use crate::journal::Journal;
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::files::Files;
-use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, HeadError, SEGMENT_HEAD, SegmentHead};
+use crate::journal::fold::Record;
+use crate::journal::format::{FRAME_HEAD, Frame, GROUP_HEAD, GroupHead, HeadError, Kind, Position, SEGMENT_HEAD, SegmentHead};
 use crate::journal::lock::{self, failed};
 use crate::journal::marker::{self, Found, Marker};
 use crate::journal::open::newer_format;
 use crate::journal::repair::{self, hole};
 use crate::journal::rows::Standing;
-use crate::journal::scan::{journal_dir, read_head, segment_numbers, segment_path, walk};
+use crate::journal::scan::{ScanEnd, journal_dir, read_head, segment_numbers, segment_path, walk};
 use crate::journal::segment::{NextSegment, OpenSegment, SEAL_BYTES};
 use crate::journal::words::{Damage, OpenError, OpenReport, Options};
 use crate::time::Timestamp;
@@ -71,7 +72,9 @@ fn refuse_newer(dir: &Path) -> Result<(), OpenError> {
 fn accept(files: &Files, dir: &Path, options: &Options) -> io::Result<Vec<Damage>> {
     let (journal, now) = (journal_dir(dir), options.clock.now());
     files.make_dir(&journal)?;
-    let known = known(dir, &options.boot_id)?;
+    let standing = known(dir, &options.boot_id)?;
+    let first = standing.as_ref().map_or(0, |standing| standing.heads.first);
+    let mut known = standing.map(|standing| (standing.next, standing.group));
     let mut damage = Vec::new();
     for number in segment_numbers(&journal)? {
         let path = segment_path(&journal, number);
@@ -80,10 +83,13 @@ fn accept(files: &Files, dir: &Path, options: &Options) -> io::Result<Vec<Damage
             damage.push(Damage { aside: Some(aside.clone()), ..Damage::all_of(&path) });
             files.rename(&path, &aside)?;
             files.sync_dir(&journal)?;
+            // It held something, whatever else is known.
+            known = known.max(Some((Position { segment: number, offset: SEGMENT_HEAD as u32 + 1 }, 1)));
         }
     }
-    let numbers = segment_numbers(&journal)?;
     let mut stubs = Chain { files, journal: &journal, limit: options.segment_bytes, now };
+    damage.extend(accept_beginning(&mut stubs, first)?);
+    let numbers = segment_numbers(&journal)?;
     for pair in numbers.windows(2) {
         let (number, next) = (pair[0], pair[1]);
         let (head, end) = scanned(&journal, number)?;
@@ -98,7 +104,7 @@ fn accept(files: &Files, dir: &Path, options: &Options) -> io::Result<Vec<Damage
             let mut segment = OpenSegment::resume(files, path.clone(), head, end.end.into(), end.tail, u64::MAX)?;
             let seal = if next == number + 1 { last_group } else { group + 1 };
             stubs.hole_and_seal(&mut segment, group, Some(seal))?;
-            damage.push(Damage { offset: end.end.into(), bytes: end.tail, lost: end.tail, missing: false, ..Damage::missing(&path) });
+            damage.push(Damage::cut_short(&path, end.end, end.tail));
             group = seal + 1;
         }
         for missing in number + 1..next {
@@ -113,17 +119,45 @@ fn accept(files: &Files, dir: &Path, options: &Options) -> io::Result<Vec<Damage
     Ok(damage)
 }
 
-/// The end of the journal, when the checkpoints know of more than is there.
-fn accept_end(files: &Files, dir: &Path, stubs: &mut Chain<'_>, known: Option<Standing>) -> io::Result<Option<Damage>> {
+/// The beginning of the journal, when segments are missing there that retention did not remove.
+fn accept_beginning(stubs: &mut Chain<'_>, known: u32) -> io::Result<Vec<Damage>> {
+    let numbers = segment_numbers(stubs.journal)?;
+    let Some(first) = numbers.first().copied() else { return Ok(Vec::new()) };
+    let mut needed = known.max(1);
+    for number in numbers {
+        walk_segment(stubs.journal, number, |_, frame| {
+            if let (Kind::Dropped, Ok(Some(Record::Dropped(dropped)))) = (frame.kind, Record::decode(frame)) {
+                needed = needed.max(dropped.through.saturating_add(1));
+            }
+        })?;
+    }
+    let Ok(following) = read_head(&segment_path(stubs.journal, first))? else { return Ok(Vec::new()) };
+    let missing = u64::from(first.saturating_sub(needed));
+    let mut damage = Vec::new();
+    // Each holds two groups: the hole, and the seal.
+    let Some(mut group) = following.first_group.checked_sub(2 * missing).filter(|group| *group > 0) else {
+        return Err(io::Error::other(format!("segment {first} leaves no room for what is missing before it")));
+    };
+    for number in needed..first {
+        let mut segment = stubs.begin(number, group)?;
+        stubs.hole_and_seal(&mut segment, group, Some(group + 1))?;
+        damage.push(Damage::missing(&segment_path(stubs.journal, number)));
+        group += 2;
+    }
+    Ok(damage)
+}
+
+/// The end of the journal, when there was more than is there.
+fn accept_end(files: &Files, dir: &Path, stubs: &mut Chain<'_>, known: Option<(Position, u64)>) -> io::Result<Option<Damage>> {
     let journal = stubs.journal;
-    let Some(known) = known.filter(|known| known.next.segment > 0) else { return Ok(None) };
+    let Some((known, group)) = known.filter(|(known, _)| known.segment > 0) else { return Ok(None) };
     let Some(last) = segment_numbers(journal)?.last().copied() else {
-        let mut segment = stubs.begin(known.next.segment, known.group.max(1))?;
-        stubs.hole_and_seal(&mut segment, known.group.max(1), None)?;
-        return Ok(Some(Damage::missing(&segment_path(journal, known.next.segment))));
+        let mut segment = stubs.begin(known.segment, group.max(1))?;
+        stubs.hole_and_seal(&mut segment, group.max(1), None)?;
+        return Ok(Some(Damage::missing(&segment_path(journal, known.segment))));
     };
     let (head, end) = scanned(journal, last)?;
-    if (last, end.end) >= (known.next.segment, known.next.offset) {
+    if (last, end.end) >= (known.segment, known.offset) {
         return Ok(None);
     }
     let path = segment_path(journal, last);
@@ -137,7 +171,7 @@ fn accept_end(files: &Files, dir: &Path, stubs: &mut Chain<'_>, known: Option<St
     }
     let mut segment = OpenSegment::resume(files, path.clone(), head, end.end.into(), end.tail, u64::MAX)?;
     stubs.hole_and_seal(&mut segment, end.next_group, None)?;
-    Ok(Some(Damage { offset: end.end.into(), bytes: end.tail, lost: end.tail, missing: false, ..Damage::missing(&path) }))
+    Ok(Some(Damage::cut_short(&path, end.end, end.tail)))
 }
 
 /// How far the checkpoints are, where they can be believed.
@@ -151,10 +185,17 @@ fn known(dir: &Path, boot_id: &str) -> io::Result<Option<Standing>> {
     Ok(standing.ok().and_then(Result::ok).flatten())
 }
 
-fn scanned(journal: &Path, number: u32) -> io::Result<(SegmentHead, crate::journal::scan::ScanEnd)> {
+fn scanned(journal: &Path, number: u32) -> io::Result<(SegmentHead, ScanEnd)> {
+    walk_segment(journal, number, |_, _| ())
+}
+
+fn walk_segment(journal: &Path, number: u32, mut visit: impl FnMut(Position, Frame<'_>)) -> io::Result<(SegmentHead, ScanEnd)> {
     let bytes = std::fs::read(segment_path(journal, number))?;
     let head = SegmentHead::from_bytes(&bytes).map_err(|_| io::ErrorKind::InvalidData)?;
-    let end = walk(&bytes, head, |_, _| Ok::<_, io::Error>(()))?;
+    let end = walk(&bytes, head, |at, frame| {
+        visit(at, frame);
+        Ok::<_, io::Error>(())
+    })?;
     Ok((head, end))
 }
 

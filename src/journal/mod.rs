@@ -348,15 +348,7 @@ impl Journal {
     /// Open runs whose time has come at `now`, earliest first, at most `max`, without those that `busy` names; and when
     /// the next one after them is due.
     pub fn due(&self, now: Timestamp, max: usize, busy: &dyn Fn(RunId) -> bool) -> io::Result<(Vec<Run>, Option<Timestamp>)> {
-        let state = self.0.shared.read();
-        let (ids, next) = state.timers.due(now, max, busy);
-        let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            if let Some(row) = state.run_row(id)? {
-                found.push(runs::whole(row, &|at| state.record(at))?);
-            }
-        }
-        Ok((found, next))
+        runs::due(&self.0.shared.read(), now, max, busy)
     }
 
     /// An event with its fold counts.
@@ -442,6 +434,7 @@ impl Journal {
             unrouted: state.backlog.len(),
             bytes: state.bytes(),
             losses: state.losses,
+            unreadable: runs::unreadable(&state).len() as u64,
             carried: state.summaries().map(|summary| summary.carried).sum(),
             oldest_event: state.summaries().find(|s| s.events > 0).map(|s| Timestamp::from_millis(s.received.0)),
             retention_halted: state.halted,

@@ -30,7 +30,7 @@ use crate::journal::scan::{journal_dir, read_head, segment_numbers, segment_path
 use crate::journal::segment::{NextSegment, OpenSegment};
 use crate::journal::shared::Shared;
 use crate::journal::state::State;
-use crate::journal::words::{Health, OpenError, OpenReport, Options};
+use crate::journal::words::{Damage, Health, OpenError, OpenReport, Options};
 use crate::journal::writer::{Meters, Writer};
 use crate::time::Timestamp;
 
@@ -216,7 +216,6 @@ impl Opening<'_> {
             };
             let replayed = replay(state, &path, number, from, &mut each).map_err(|error| match error {
                 ReplayError::Head => damaged(&path, 0, "its head does not verify"),
-                ReplayError::Record(at) => damaged(&path, at.offset, "a record verifies but does not decode"),
                 ReplayError::Io(error) => failed("fold", &path, &error),
             })?;
             let replayed = self.mended(state, &path, replayed)?;
@@ -246,7 +245,8 @@ impl Opening<'_> {
     /// Mends what a scan found damaged though it was acknowledged, and says so.
     fn mended(&mut self, state: &mut State, path: &Path, mut replayed: Replayed) -> Opened<Replayed> {
         let now = self.options.clock.now();
-        let mended = repair::mend(&self.files, self.dir, state, &mut replayed, now).map_err(|error| failed("mend", path, &error))?;
+        let mut mended = repair::mend(&self.files, self.dir, state, &mut replayed, now).map_err(|error| failed("mend", path, &error))?;
+        mended.extend(replayed.senseless.iter().map(|offset| Damage::senseless(path, *offset)));
         for damage in &mended {
             tracing::error!("{damage}");
         }

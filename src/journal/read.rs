@@ -74,7 +74,7 @@ impl Reader {
             let walked = walk(&bytes, head, |at, frame| {
                 let matters = matches!(frame.kind, Kind::Plan | Kind::Fact | Kind::Carried | Kind::Dropped)
                     || (frame.kind == Kind::Event && !rows.awaiting.is_empty());
-                if matters && let Some(record) = Record::decode(frame)? {
+                if matters && let Some(record) = self.sense(at, Record::decode(frame)).flatten() {
                     fold(&mut rows, at, &record)?;
                 }
                 Ok::<_, io::Error>(())
@@ -123,6 +123,16 @@ impl Reader {
         let path = segment_path(&self.journal, number);
         let found = gaps.iter().map(|gap| ((number, gap.offset.into()), repair::damage(&path, gap)));
         self.damage.borrow_mut().extend(found);
+    }
+
+    /// What a record says; one that makes no sense is damage.
+    fn sense<T>(&self, at: Position, decoded: Result<T, Undecodable>) -> Option<T> {
+        decoded.inspect_err(|_| self.senseless(at)).ok()
+    }
+
+    fn senseless(&self, at: Position) {
+        let damage = Damage::senseless(&segment_path(&self.journal, at.segment), at.offset);
+        self.damage.borrow_mut().insert((at.segment, at.offset.into()), damage);
     }
 
     pub(super) fn record(&self, at: Position) -> io::Result<(Kind, Vec<u8>)> {
@@ -273,20 +283,21 @@ impl<'a> Scanned<'a> {
         let mut index = SegmentIndex::new(number);
         let mut folds = self.folds.borrow_mut();
         let end = walk(&bytes, head, |at, frame| {
-            index.frame(at.offset, frame)?;
-            if frame.kind == Kind::Fold {
-                let fold = FoldRecord::decode(frame.payload)?.0;
+            let _ = self.reader.sense(at, index.frame(at.offset, frame));
+            if frame.kind == Kind::Fold
+                && let Some((fold, ..)) = self.reader.sense(at, FoldRecord::decode(frame.payload))
+            {
                 folds.entry(fold.original).or_default().push((at, fold));
             }
             if frame.kind == Kind::Carried
-                && let Record::CarriedEvent { id, folded } = Record::carried(frame.payload)?
+                && let Some(Record::CarriedEvent { id, folded }) = self.reader.sense(at, Record::carried(frame.payload))
             {
                 let mut carried = self.carried.borrow_mut();
                 if carried.get(&id).is_none_or(|(known, _)| *known < at) {
                     carried.insert(id, (at, folded));
                 }
             }
-            Ok::<_, Undecodable>(())
+            Ok::<_, io::Error>(())
         })?;
         index.summary.end = end.end;
         self.reader.note(number, &end.gaps);

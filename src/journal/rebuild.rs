@@ -7,6 +7,7 @@ use crate::journal::awaits::Awaits;
 use crate::journal::codec::Undecodable;
 use crate::journal::fold::{Record, fold};
 use crate::journal::format::{Position, SegmentHead};
+use crate::journal::hole::HoleRecord;
 use crate::journal::index::SegmentIndex;
 use crate::journal::kept;
 use crate::journal::rows::Standing;
@@ -22,6 +23,8 @@ pub(super) struct Replayed {
     pub(super) end: ScanEnd,
     /// Records that changed state.
     pub(super) records: u64,
+    /// Records that verify and do not decode: each counts as a hole.
+    pub(super) senseless: Vec<u32>,
 }
 
 /// Why a segment was not folded.
@@ -29,8 +32,6 @@ pub(super) struct Replayed {
 pub(super) enum ReplayError {
     /// Its head does not verify.
     Head,
-    /// A record verifies but makes no sense.
-    Record(Position),
     Io(io::Error),
 }
 
@@ -41,6 +42,7 @@ impl From<io::Error> for ReplayError {
 }
 
 /// Reads a segment whole, indexes it, and folds what is at `from` or later; `each` is called after each record that changed state.
+/// A record that verifies and does not decode holds up no other: it is as lost as one that does not verify.
 pub(super) fn replay(
     state: &mut State,
     path: &Path,
@@ -51,15 +53,14 @@ pub(super) fn replay(
     let bytes = std::fs::read(path)?;
     let head = SegmentHead::from_bytes(&bytes).ok().filter(|head| head.number == number).ok_or(ReplayError::Head)?;
     let mut index = SegmentIndex::new(number);
-    let mut records = 0;
+    let (mut records, mut senseless) = (0, Vec::new());
     let end = walk(&bytes, head, |at, frame| {
-        let sense = |error: Undecodable| {
-            tracing::error!(%error, segment = at.segment, offset = at.offset, "cannot decode a record");
-            ReplayError::Record(at)
-        };
-        index.frame(at.offset, frame).map_err(sense)?;
+        let record = index.frame(at.offset, frame).and_then(|()| Record::decode(frame)).unwrap_or_else(|Undecodable| {
+            senseless.push(at.offset);
+            Some(Record::Hole(HoleRecord::instead(frame.size())))
+        });
         if at >= from
-            && let Some(record) = Record::decode(frame).map_err(sense)?
+            && let Some(record) = record
         {
             records += 1;
             fold(state, at, &record)?;
@@ -70,7 +71,7 @@ pub(super) fn replay(
     })?;
     index.summary.end = end.end;
     index.summary.last_group = end.next_group.saturating_sub(1);
-    Ok(Replayed { head, index, end, records })
+    Ok(Replayed { head, index, end, records, senseless })
 }
 
 /// The first segment that must be there and is not: all behind those that were dropped are needed. Where a loss was accepted, the
@@ -92,6 +93,7 @@ pub(super) fn forget_checkpoints(state: &mut State) -> io::Result<()> {
     state.draining = Default::default();
     state.timers = Timers::default();
     state.awaits = Awaits::default();
+    state.unreadable = Default::default();
     state.sealed.clear();
     state.standing = Standing::default();
     for number in segment_numbers(&state.journal)? {
@@ -99,7 +101,6 @@ pub(super) fn forget_checkpoints(state: &mut State) -> io::Result<()> {
         let replayed = replay(state, &path, number, Position::default(), &mut |_| Ok(())).map_err(|error| match error {
             ReplayError::Io(error) => error,
             ReplayError::Head => damaged(Position { segment: number, offset: 0 }),
-            ReplayError::Record(at) => damaged(at),
         })?;
         if replayed.end.sealed {
             state.keep_index(&replayed.index);

@@ -72,6 +72,17 @@ impl Reserve {
         self.state == State::Owed
     }
 
+    /// Gives it up, for what lets other space go; `false` when there is none.
+    pub(super) fn give_up(&mut self, files: &Files) -> io::Result<bool> {
+        if self.state != State::There {
+            return Ok(false);
+        }
+        tracing::warn!("no space to let old segments go: using what was held back for opening the journal");
+        files.remove(&self.path)?;
+        self.state = State::Owed;
+        Ok(true)
+    }
+
     /// Makes it where it was given up.
     pub(super) fn repay(&mut self, files: &Files) -> io::Result<()> {
         if self.state == State::Owed {

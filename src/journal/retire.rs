@@ -157,7 +157,9 @@ impl Writer {
             Ok(phase) => self.retire.phase = phase?,
             Err(error) => {
                 tracing::error!(%error, "retention cannot go on; it is tried again");
-                self.retire.pause = Some(Instant::now() + AFTER_FAILURE);
+                // Without space others wait for what it lets go.
+                let pause = if self.full.is_some() { LOOK_EVERY } else { AFTER_FAILURE };
+                self.retire.pause = Some(Instant::now() + pause);
             }
         }
         Ok(())
@@ -277,7 +279,7 @@ impl Writer {
         let (answer, mut answered) = oneshot::channel();
         let op = Op::Records(records, answer);
         let bytes = op.bytes_at_most();
-        self.commit(Batch { ops: vec![op], bytes, runtime: None })?;
+        self.commit_last(Batch { ops: vec![op], bytes, runtime: None })?;
         match answered.try_recv() {
             Ok(Ok(())) => Ok(true),
             Ok(Err(AppendError::Full(_))) => {

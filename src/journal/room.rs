@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::journal::files::is_full;
-use crate::journal::format::Position;
+use crate::journal::format::{GROUP_HEAD, Position};
 use crate::journal::index::SegmentIndex;
 use crate::journal::printfile;
+use crate::journal::queue::Batch;
 use crate::journal::segment::NextSegment;
-use crate::journal::words::Health;
+use crate::journal::words::{AppendError, Health};
 use crate::journal::writer::{Broken, FULL_RETRY, Writer};
 
 impl Writer {
@@ -32,6 +33,35 @@ impl Writer {
                 Ok(None)
             }
             Err(error) => self.no_room(&error, bytes).map(Some),
+        }
+    }
+
+    /// Commits what lets other space go. Where there is none it may have the last there is: what stands ready in the open segment,
+    /// beyond its limit too, and what is held back for opening.
+    pub(super) fn commit_last(&mut self, batch: Batch) -> Result<(), Broken> {
+        let bytes = batch.bytes + GROUP_HEAD as u64;
+        if let Some(why) = self.room(bytes)?
+            && !self.last_room(bytes)?
+        {
+            batch.ops.into_iter().for_each(|op| op.refuse(AppendError::Full(why.clone())));
+            return Ok(());
+        }
+        self.write_group(batch)
+    }
+
+    fn last_room(&mut self, bytes: u64) -> Result<bool, Broken> {
+        let mut made = self.segment.reserve_just(&self.files, bytes);
+        if made.as_ref().is_err_and(is_full) {
+            made = match self.reserve.give_up(&self.files) {
+                Ok(true) => self.segment.reserve_just(&self.files, bytes),
+                Ok(false) => return Ok(false),
+                Err(error) => Err(error),
+            };
+        }
+        match made {
+            Ok(()) => Ok(true),
+            Err(error) if is_full(&error) => Ok(false),
+            Err(error) => Err(Broken(format!("cannot prepare space: {error}"))),
         }
     }
 

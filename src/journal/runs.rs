@@ -1,6 +1,10 @@
 //! Runs out of rows: whole ones, and lists of them. The same for the open journal and for a reader without it.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::sync::{MutexGuard, PoisonError};
+
+use serde_json::Value;
 
 use crate::event::RunId;
 use crate::journal::carried::Carried;
@@ -9,9 +13,11 @@ use crate::journal::fold::RunRow;
 use crate::journal::format::{Kind, Position};
 use crate::journal::rows::RunHead;
 use crate::journal::scan::is_damage;
+use crate::journal::state::State;
 use crate::journal::values;
 use crate::journal::words::{Page, RunQuery};
 use crate::runs::{Fact, Run};
+use crate::time::Timestamp;
 
 /// Reads the record at a position.
 pub(super) type ReadRecord<'a> = dyn Fn(Position) -> io::Result<(Kind, Vec<u8>)> + 'a;
@@ -21,40 +27,51 @@ pub(super) type ReadRecord<'a> = dyn Fn(Position) -> io::Result<(Kind, Vec<u8>)>
 pub(super) fn whole(row: RunRow, read: &ReadRecord<'_>) -> io::Result<Run> {
     let mut run = row.run;
     for (key, at) in row.values {
-        let value = match read_if_whole(&run, at, read)? {
-            Some((Kind::Carried, payload)) => {
-                carried(&payload)?.and_then(|mut run| values::place(&mut run, key).map(|view| view.value.take()))
-            }
-            Some((Kind::Fact, payload)) => values::of_fact(codec::fact(&payload)?.1),
-            _ => None,
-        };
+        let value = if_whole(run.id(), value_at(key, read_if_whole(&run, at, read)?))?.flatten();
         if let (Some(value), Some(view)) = (value, values::place(&mut run, key)) {
             view.value = value;
         }
     }
     if let Some(at) = row.would {
-        run.would = match read_if_whole(&run, at, read)? {
-            Some((Kind::Carried, payload)) => carried(&payload)?.map(|run| run.would).unwrap_or_default(),
-            Some((Kind::Fact, payload)) => match codec::fact(&payload)? {
-                (_, Fact::Settled { would, .. }) => would,
-                _ => Vec::new(),
-            },
-            _ => Vec::new(),
-        };
+        run.would = if_whole(run.id(), would_at(read_if_whole(&run, at, read)?))?.unwrap_or_default();
     }
     Ok(run)
 }
 
-/// The record at a position; `None`, and a word in the log, when it is damaged.
-pub(super) fn read_if_whole(run: &Run, at: Position, read: &ReadRecord<'_>) -> io::Result<Option<(Kind, Vec<u8>)>> {
-    match read(at) {
-        Ok(record) => Ok(Some(record)),
+fn value_at(key: u32, record: Option<(Kind, Vec<u8>)>) -> io::Result<Option<Value>> {
+    Ok(match record {
+        Some((Kind::Carried, payload)) => carried(&payload)?.and_then(|mut run| values::place(&mut run, key).map(|view| view.value.take())),
+        Some((Kind::Fact, payload)) => values::of_fact(codec::fact(&payload)?.1),
+        _ => None,
+    })
+}
+
+fn would_at(record: Option<(Kind, Vec<u8>)>) -> io::Result<Vec<Value>> {
+    Ok(match record {
+        Some((Kind::Carried, payload)) => carried(&payload)?.map(|run| run.would).unwrap_or_default(),
+        Some((Kind::Fact, payload)) => match codec::fact(&payload)? {
+            (_, Fact::Settled { would, .. }) => would,
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    })
+}
+
+/// What was read for a run; `None`, and a word in the log, when it is damaged or makes no sense.
+pub(super) fn if_whole<T>(run: RunId, read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
         Err(error) if is_damage(&error) => {
-            tracing::error!(run = %run.id(), %error, "a value of a run is damaged");
+            tracing::error!(%run, %error, "what is kept of a run is damaged; it is left out");
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// The record at a position; `None`, and a word in the log, when it is damaged.
+pub(super) fn read_if_whole(run: &Run, at: Position, read: &ReadRecord<'_>) -> io::Result<Option<(Kind, Vec<u8>)>> {
+    if_whole(run.id(), read(at))
 }
 
 fn carried(payload: &[u8]) -> io::Result<Option<Run>> {
@@ -62,6 +79,26 @@ fn carried(payload: &[u8]) -> io::Result<Option<Run>> {
         Carried::Run(run) => Some(*run),
         _ => None,
     })
+}
+
+/// Open runs whose time has come, as [`super::Journal::due`] brings them. One whose row does not decode is left out, told once
+/// and counted, until the checkpoints are made anew.
+pub(super) fn due(state: &State, now: Timestamp, max: usize, busy: &dyn Fn(RunId) -> bool) -> io::Result<(Vec<Run>, Option<Timestamp>)> {
+    let mut left_out = unreadable(state);
+    let (ids, next) = state.timers.due(now, max, &|id| busy(id) || left_out.contains(&id));
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        match if_whole(id, state.run_row(id))? {
+            Some(row) => found.extend(row.map(|row| whole(row, &|at| state.record(at))).transpose()?),
+            None => drop(left_out.insert(id)),
+        }
+    }
+    Ok((found, next))
+}
+
+/// Runs that [`due`] left out.
+pub(super) fn unreadable(state: &State) -> MutexGuard<'_, BTreeSet<RunId>> {
+    state.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a run belongs into a list.
@@ -92,7 +129,7 @@ pub(super) fn list(
             next = items.last().map(Run::id);
             break;
         }
-        let Some(found) = row(id)? else { continue };
+        let Some(found) = if_whole(id, row(id))?.flatten() else { continue };
         match whole(found, read) {
             Ok(run) => items.push(run),
             // Retention took it between the two looks.

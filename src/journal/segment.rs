@@ -114,6 +114,16 @@ impl OpenSegment {
         Ok(())
     }
 
+    /// The same for these bytes alone, whatever the limit says.
+    pub(super) fn reserve_just(&mut self, files: &Files, bytes: u64) -> io::Result<()> {
+        let needed = self.end + bytes + SEAL_BYTES;
+        if needed > self.reserved {
+            files.reserve(&self.file, &self.path, self.reserved, needed)?;
+            self.reserved = needed;
+        }
+        Ok(())
+    }
+
     /// Whether a step should be prepared while nobody waits.
     pub(super) fn is_low(&self) -> bool {
         self.zeroed < self.limit && self.zeroed.saturating_sub(self.end) < ZERO_LOW

@@ -2,11 +2,11 @@
 //!
 //! Changed by the writer thread only, after each sync; read by everybody under a lock that is held for moments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::event::{EventId, Folded, RuleHash, RunId};
 use crate::journal::awaits::Awaits;
@@ -19,6 +19,7 @@ use crate::journal::hot::{Backlog, Recent};
 use crate::journal::index::{self, Block, SegmentIndex, Summary};
 use crate::journal::order::Place;
 use crate::journal::rows::{Row, RowKey, RunHead, Standing, fold_row, kept_bytes, run_head, run_of_key, run_row};
+use crate::journal::runs::if_whole;
 use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
 use crate::journal::timers::Timers;
 use crate::journal::turns;
@@ -59,6 +60,8 @@ pub(super) struct State {
     pub(super) dedup_since: Option<Timestamp>,
     /// Places where records were lost; changes only while the journal is opened.
     pub(super) losses: u64,
+    /// Due runs whose rows do not decode: they hold up no others.
+    pub(super) unreadable: Mutex<BTreeSet<RunId>>,
     /// Nothing is removed by age: the clock is in doubt.
     pub(super) halted: bool,
     /// Runs whose rows changed by records of other runs since this was last taken.
@@ -85,6 +88,7 @@ impl State {
             open_file: None,
             dedup_since: None,
             losses: 0,
+            unreadable: Mutex::default(),
             halted: false,
             beside: Vec::new(),
             closed: false,
@@ -184,7 +188,7 @@ impl State {
             }
             for (key, value) in &rows {
                 if let Some((id, 0)) = run_of_key(key) {
-                    found.insert(id, run_head(value)?);
+                    found.extend(if_whole(id, run_head(value).map_err(io::Error::from))?.map(|head| (id, head)));
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::journal::fold::Record;
 use crate::journal::format::{Frame, Kind, Position};
 use crate::journal::read::{Reader, load_if_there};
 use crate::journal::routing::{self, MetBy, Routing, Routings};
-use crate::journal::scan::walk;
+use crate::journal::scan::{is_damage, walk};
 use crate::journal::texts;
 use crate::journal::words::{Kept, Space};
 
@@ -37,7 +37,10 @@ impl Reader {
     pub(super) fn walk_all(&self, visit: &mut dyn FnMut(Position, Frame<'_>) -> io::Result<()>) -> io::Result<()> {
         for number in self.numbers()? {
             let Some((bytes, head)) = load_if_there(&self.journal, number)? else { continue };
-            let walked = walk(&bytes, head, &mut *visit)?;
+            let walked = walk(&bytes, head, |at, frame| match visit(at, frame) {
+                Err(error) if is_damage(&error) => Ok(()),
+                visited => visited,
+            })?;
             self.note(number, &walked.gaps);
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use crate::event::{EventId, RuleHash, RunId};
 use crate::journal::format::Position;
 use crate::journal::rows::{Row, RowKey, RunHead, run_head, run_of_key};
+use crate::journal::runs::if_whole;
 use crate::journal::state::State;
 
 /// Rows that are looked at in one go.
@@ -35,7 +36,7 @@ impl State {
             }
             for (key, value) in &rows {
                 if let Some((id, 0)) = run_of_key(key).filter(|(id, _)| id.event < bound) {
-                    found.insert(id, run_head(value)?);
+                    found.extend(if_whole(id, run_head(value).map_err(io::Error::from))?.map(|head| (id, head)));
                 }
             }
         }

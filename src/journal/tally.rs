@@ -12,6 +12,7 @@ use crate::journal::awaits::{AWAITS, await_key, await_of_key};
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::codec::{Take, Undecodable};
 use crate::journal::rows::{Row, RunHead, run_head, run_of_key};
+use crate::journal::scan::is_damage;
 use crate::runs::RunState;
 
 /// How the keys of due times begin.
@@ -181,10 +182,18 @@ fn pages(stored: &Checkpoints, prefix: u8, visit: &mut Visit<'_>) -> io::Result<
 /// What stands beside the stored rows of runs and is not what they say: its keys.
 pub(super) fn wrong(stored: &Checkpoints) -> io::Result<Vec<Vec<u8>>> {
     let mut wrong = Vec::new();
+    // One that does not decode is found below, among the rows.
+    let head_of = |id| match stored.run_head(id) {
+        Err(error) if is_damage(&error) => Ok(None),
+        head => head,
+    };
     let mut sums: BTreeMap<Sum, u64> = BTreeMap::new();
     pages(stored, b'r', &mut |key, value| {
         if let Some((id, 0)) = run_of_key(key) {
-            let (_, head) = run_head(value)?;
+            let Ok((_, head)) = run_head(value) else {
+                wrong.push(key.to_vec());
+                return Ok(());
+            };
             if let Some(time) = head.due {
                 let key = due_key(&(time, id.to_bytes()));
                 if !stored.holds(&key)? {
@@ -203,7 +212,7 @@ pub(super) fn wrong(stored: &Checkpoints) -> io::Result<Vec<Vec<u8>>> {
     })?;
     pages(stored, DUE, &mut |key, _| {
         let run = due_of_key(key).map(|(time, id)| (time, RunId::from_bytes(&id)));
-        let found = run.map(|(time, id)| Ok::<_, io::Error>((time, stored.run_head(id)?))).transpose()?;
+        let found = run.map(|(time, id)| Ok::<_, io::Error>((time, head_of(id)?))).transpose()?;
         if found.is_none_or(|(time, head)| head.and_then(|head| head.due) != Some(time)) {
             wrong.push(key.to_vec());
         }
@@ -211,7 +220,7 @@ pub(super) fn wrong(stored: &Checkpoints) -> io::Result<Vec<Vec<u8>>> {
     })?;
     pages(stored, AWAITS, &mut |key, _| {
         let found = match await_of_key(key) {
-            Some((awaited, id)) => stored.run_head(RunId::from_bytes(&id))?.filter(|head| head.awaited.contains(&awaited)),
+            Some((awaited, id)) => head_of(RunId::from_bytes(&id))?.filter(|head| head.awaited.contains(&awaited)),
             None => None,
         };
         if found.is_none() {

@@ -15,14 +15,17 @@ use crate::journal::format::{HeadError, Position};
 use crate::journal::lock::{self, failed};
 use crate::journal::marker::{self, Found, Marker};
 use crate::journal::open::newer_format;
-use crate::journal::rebuild::{ReplayError, replay};
+use crate::journal::rebuild::{ReplayError, missing_first, replay};
 use crate::journal::repair;
-use crate::journal::rows::{POSITION_KEY, Row, RowKey, Standing};
+use crate::journal::rows::{self, POSITION_KEY, Row, RowKey, Standing};
 use crate::journal::scan::{is_damage, journal_dir, read_head, segment_numbers, segment_path};
 use crate::journal::state::State;
 use crate::journal::tally;
 use crate::journal::words::{Damage, OpenError, Space};
 use crate::journal::{LOSSES_MAX, kept};
+
+/// Missing segments that are named.
+const MISSING_NAMED_MAX: usize = 20;
 
 /// What was found.
 #[derive(Debug)]
@@ -141,7 +144,7 @@ fn fold_all(folded: &mut State, progress: &dyn Fn(u64, u64)) -> Result<Checked, 
                 let end = &replayed.end;
                 checked.damage.extend(end.gaps.iter().map(|gap| repair::damage(&path, gap)));
                 if before.is_some_and(|(before, group)| before + 1 == *number && group != replayed.head.first_group) {
-                    checked.damage.push(Damage { missing: false, ..Damage::missing(&path) });
+                    checked.damage.push(Damage::at(&path, 0, "its groups do not follow those of the segment before it"));
                 }
                 checked.records += replayed.records;
                 if end.sealed {
@@ -149,9 +152,7 @@ fn fold_all(folded: &mut State, progress: &dyn Fn(u64, u64)) -> Result<Checked, 
                 } else if last {
                     checked.torn = end.tail;
                 } else {
-                    let place =
-                        Damage { missing: false, offset: end.end.into(), bytes: end.tail, lost: end.tail, ..Damage::missing(&path) };
-                    checked.damage.push(place);
+                    checked.damage.push(Damage::cut_short(&path, end.end, end.tail));
                 }
                 before = Some((*number, end.next_group));
             }
@@ -159,15 +160,16 @@ fn fold_all(folded: &mut State, progress: &dyn Fn(u64, u64)) -> Result<Checked, 
                 checked.damage.push(Damage::all_of(&path));
                 before = None;
             }
-            Err(ReplayError::Record(at)) => {
-                checked.damage.push(Damage { missing: false, offset: at.offset.into(), ..Damage::missing(&path) });
-                before = None;
-            }
             Err(ReplayError::Io(error)) if is_damage(&error) => checked.damage.push(Damage::all_of(&path)),
             Err(ReplayError::Io(error)) => return Err(failed("read", &path, &error)),
         }
         done += size(number);
         progress(done, total);
+    }
+    if let Some(needed) = missing_first(folded, &numbers).map_err(|error| failed("read", &journal, &error))? {
+        let first = numbers.first().copied().unwrap_or(needed + 1);
+        let missing = (needed..first).map(|number| Damage::missing(&segment_path(&journal, number)));
+        checked.damage.splice(0..0, missing.take(MISSING_NAMED_MAX));
     }
     checked.events = folded.standing.heads.events;
     checked.open_runs = folded.timers.open;
@@ -251,8 +253,30 @@ fn compare_rows(checkpoints: &Arc<Checkpoints>, folded: &State) -> io::Result<Co
         Some(_) => {
             /// Rows that are named.
             const NAMED_MAX: usize = 5;
-            let named: Vec<_> = wrong.iter().take(NAMED_MAX).map(|key| key.escape_ascii().to_string()).collect();
+            // Runs first: people know them.
+            let (runs, others): (Vec<_>, Vec<_>) = wrong.iter().partition(|key| key.first() == Some(&b'r'));
+            let named: Vec<_> = runs.into_iter().chain(others).take(NAMED_MAX).map(|key| named(key)).collect();
             Compared::Different { rows: wrong.len() as u64, which: named.join(", ") }
         }
     })
+}
+
+/// A row, for people.
+fn named(key: &[u8]) -> String {
+    let number = |key: &[u8]| key.get(1..5).and_then(|number| number.try_into().ok()).map_or(0, u32::from_be_bytes);
+    match (key.first(), RowKey::parse(key)) {
+        (_, Some(RowKey::Folded(event))) => format!("copies of event {event}"),
+        (_, Some(RowKey::Carried(event))) => format!("event {event}, written again"),
+        (_, Some(RowKey::Generation(generation))) => format!("rules of generation {generation}"),
+        (Some(b'p'), _) => "the position".to_owned(),
+        (Some(b'r'), _) => rows::run_of_key(key).map_or_else(|| "a run".to_owned(), |(run, _)| format!("run {run}")),
+        (Some(b's'), _) => format!("segment {}", number(key)),
+        (Some(b'i'), _) => format!("index of segment {}", number(key)),
+        (Some(b'n'), _) => format!("kept value `{}`", rows::kept_of_key(key).unwrap_or_default().escape_debug()),
+        (Some(b't'), _) => "turn of an ordering key".to_owned(),
+        (Some(b'd'), _) => "due time of a run".to_owned(),
+        (Some(b'w'), _) => "what a run awaits".to_owned(),
+        (Some(b'o'), _) => "count of runs".to_owned(),
+        _ => format!("row {}", key.escape_ascii()),
+    }
 }

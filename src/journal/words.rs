@@ -285,29 +285,53 @@ pub struct Damage {
     pub missing: bool,
     /// Where the bytes were put aside when the place was mended.
     pub aside: Option<PathBuf>,
+    /// What is wrong, where it is not that bytes do not verify.
+    pub why: Option<&'static str>,
 }
 
 impl Damage {
     /// A segment that is gone.
     pub(super) fn missing(file: &Path) -> Self {
-        Self { file: file.to_owned(), offset: 0, bytes: 0, whole: 0, lost: 0, missing: true, aside: None }
+        Self { file: file.to_owned(), offset: 0, bytes: 0, whole: 0, lost: 0, missing: true, aside: None, why: None }
     }
 
     /// A segment whose head does not verify, so that nothing in it can be told.
     pub(super) fn all_of(file: &Path) -> Self {
         let bytes = std::fs::metadata(file).map_or(0, |file| file.len());
-        Self { bytes, lost: bytes, missing: false, ..Self::missing(file) }
+        let why = (bytes == 0).then_some("it is empty; what it held is lost");
+        Self { bytes, lost: bytes, missing: false, why, ..Self::missing(file) }
+    }
+
+    /// A place of a segment where something is wrong that is no matter of bytes.
+    pub(super) fn at(file: &Path, offset: u32, why: &'static str) -> Self {
+        Self { offset: offset.into(), missing: false, why: Some(why), ..Self::missing(file) }
+    }
+
+    /// A record of ours that we cannot read.
+    pub(super) fn senseless(file: &Path, offset: u32) -> Self {
+        Self::at(file, offset, "a record verifies and does not decode; it is lost")
+    }
+
+    /// A segment behind which there are others, and that has no end.
+    pub(super) fn cut_short(file: &Path, offset: u32, tail: u64) -> Self {
+        let why = (tail == 0).then_some("its end is missing; what stood there is lost");
+        Self { bytes: tail, lost: tail, why, ..Self::at(file, offset, "") }
     }
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, offset, bytes, whole, lost, missing, aside } = self;
+        let Self { file, offset, bytes, whole, lost, missing, aside, why } = self;
         if *missing {
             return write!(f, "`{}` is missing", file.display());
         }
-        write!(f, "`{}` is damaged at byte {offset}: {bytes} bytes do not verify", file.display())?;
+        write!(f, "`{}` is damaged at byte {offset}: ", file.display())?;
+        match why {
+            Some(why) => f.write_str(why)?,
+            None => write!(f, "{bytes} bytes do not verify")?,
+        }
         match (lost, whole) {
+            _ if why.is_some() => {}
             (0, _) => f.write_str("; no record is lost")?,
             (_, 0) => f.write_str("; what they held is lost")?,
             _ => write!(f, "; {whole} records in there are whole, {lost} bytes are lost")?,
@@ -331,6 +355,8 @@ pub struct Gauges {
     pub bytes: u64,
     /// Places where acknowledged records were lost, ever.
     pub losses: u64,
+    /// Due runs that are left out because their rows cannot be read.
+    pub unreadable: u64,
     /// Those of them that hold what outlived its segment.
     pub carried: u64,
     /// When the oldest event was received.

@@ -126,7 +126,7 @@ impl Writer {
                 self.retire_step()?;
             }
             let wait = if self.full.is_some() {
-                FULL_RETRY
+                if self.retire.has_work() { Duration::ZERO } else { FULL_RETRY }
             } else if self.distrusted {
                 IDLE_CHECK
             } else if self.drain.is_some() || changed >= DRAIN_ROWS || self.may_reserve_ahead() || self.retire.has_work() {
@@ -164,8 +164,11 @@ impl Writer {
     /// Something that nobody waits for.
     fn idle(&mut self) -> Result<(), Broken> {
         self.segment.in_place().map_err(|error| Broken(error.to_string()))?;
-        if let Some((_, bytes, _)) = self.full {
-            return self.room(bytes).map(|_| ());
+        if let Some((_, bytes, _)) = self.full
+            && self.room(bytes)?.is_some()
+        {
+            // What retention lets go is space.
+            return if self.retire.has_work() { self.retire_step() } else { Ok(()) };
         }
         if self.may_reserve_ahead()
             && let Err(error) = self.segment.zero_ahead(&self.files)
@@ -186,16 +189,21 @@ impl Writer {
 
     /// Forms, writes and syncs one group, shows it, answers.
     pub(super) fn commit(&mut self, batch: Batch) -> Result<(), Broken> {
-        let Batch { ops, bytes, runtime } = batch;
-        let refusal = match self.room(bytes + GROUP_HEAD as u64) {
+        let refusal = match self.room(batch.bytes + GROUP_HEAD as u64) {
             Ok(None) => None,
             Ok(Some(why)) => Some((AppendError::Full(why), Ok(()))),
             Err(Broken(why)) => Some((AppendError::Ended(why.clone()), Err(Broken(why)))),
         };
         if let Some((refusal, end)) = refusal {
-            ops.into_iter().for_each(|op| op.refuse(refusal.clone()));
+            batch.ops.into_iter().for_each(|op| op.refuse(refusal.clone()));
             return end;
         }
+        self.write_group(batch)
+    }
+
+    /// The same where there is room.
+    pub(super) fn write_group(&mut self, batch: Batch) -> Result<(), Broken> {
+        let Batch { ops, runtime, .. } = batch;
         let spare = std::mem::take(&mut self.spare);
         let file = Arc::clone(&self.segment.file);
         let now = self.clock.now();

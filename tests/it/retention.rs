@@ -130,3 +130,48 @@ async fn retention_goes_on_after_a_full_disk() {
     assert!(checked.is_good(), "{checked:?}");
     drop(disk);
 }
+
+/// What retention writes to let a segment go needs space too: the last there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_retention_makes_room_by_itself() {
+    let mut folder = Folder::new("http://127.0.0.1:9");
+    folder.keep_state_in("disk/state");
+    let config = std::fs::read_to_string(folder.path("tripline.yaml")).expect("text");
+    folder.write("tripline.yaml", &format!("{config}retention: {{size: 64MiB}}\n"));
+    let disk = match Disk::memory(&folder.path("disk"), 48 << 20) {
+        Ok(disk) => disk,
+        Err(why) => return skip("on_a_full_disk_retention_makes_room_by_itself", &why),
+    };
+    let mut daemon = Daemon::start(&folder).await;
+    let first = folder.state().join("journal/0000000001.seg");
+    for (round, size) in ["32MiB", "16MiB"].into_iter().enumerate() {
+        let mut id = 10_000 * (round as u64 + 1);
+        // Nothing is left on the disk, nor in the open segment.
+        let mut ballast = (round > 0).then(|| disk.fill());
+        for length in [60_000, 100] {
+            until("a delivery is refused", async || {
+                id += 1;
+                let status = daemon.deliver(&failed_item_of(id, length)).await.expect("an answer").0;
+                (status == 503).then_some(())
+            })
+            .await;
+            ballast = Some(ballast.unwrap_or_else(|| disk.fill()));
+        }
+        folder.write("tripline.yaml", &format!("{config}retention: {{size: {size}}}\n"));
+        if round == 0 {
+            daemon.signal("HUP");
+        } else {
+            daemon.kill9();
+            daemon = Daemon::start_unready(&folder).await;
+        }
+        until("it takes deliveries again", async || {
+            id += 1;
+            let taken = daemon.deliver(&failed_item_of(id, 60_000)).await.expect("an answer").0 == 202;
+            (taken && daemon.readiness().await.0 == 200).then_some(())
+        })
+        .await;
+        assert!(!first.exists(), "{size}");
+        assert!(folder.state().join("reserve").exists(), "it is held back again");
+        std::fs::remove_file(ballast.expect("it was full")).expect("removed");
+    }
+}

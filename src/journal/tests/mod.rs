@@ -11,6 +11,7 @@ mod order;
 mod recorded;
 mod reopen;
 mod retention;
+mod senseless;
 mod single;
 mod told;
 mod upkeep;
