@@ -65,6 +65,8 @@ pub(super) enum StateCommand {
 }
 
 pub(super) fn run(config: Option<&Path>, command: &StateCommand, out: &mut Out) -> Result<u8, Stop> {
+    // As the daemon does: what is kept here is for its owner only, whoever makes the files.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match command {
         StateCommand::Check { place, json } => check(&place.dir(config)?, *json, out),
         StateCommand::Rebuild { place, accept_loss, json } => rebuild(&place.dir(config)?, *accept_loss, *json, out),
@@ -200,6 +202,7 @@ fn export(dir: &Path, file: Option<&Path>) -> Result<u8, Stop> {
     bar.finish_and_clear();
     let exported = exported.map_err(|error| match error.kind() {
         std::io::ErrorKind::BrokenPipe => Stop::Closed,
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => Stop::unknown(error.to_string()),
         _ => Stop::unknown(format!("the export is not whole: {error}")),
     })?;
     say(&format!("{} records, {} events", exported.records, exported.events));

@@ -33,6 +33,7 @@ use crate::journal::read::Reader;
 use crate::journal::repair::hole;
 use crate::journal::scan::{journal_dir, walk};
 use crate::journal::segment::{NextSegment, OpenSegment};
+use crate::journal::verify::there_is_a_journal;
 use crate::journal::words::{OpenError, OpenReport, Options};
 use crate::time::Timestamp;
 
@@ -57,9 +58,7 @@ pub struct Exported {
 /// The journal cannot be read, or `out` not be written.
 pub fn export(dir: &Path, now: Timestamp, out: &mut dyn Write, progress: &dyn Fn(u64, u64)) -> io::Result<Exported> {
     let reader = Reader::new(dir);
-    if !journal_dir(dir).is_dir() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no journal in `{}`", dir.display())));
-    }
+    there_is_a_journal(dir)?;
     let numbers = reader.numbers()?;
     let total: u64 = numbers.iter().map(|number| reader.size(*number)).sum();
     let mut line = |value: Value| writeln!(out, "{value}");

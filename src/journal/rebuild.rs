@@ -93,7 +93,6 @@ pub(super) fn forget_checkpoints(state: &mut State) -> io::Result<()> {
     state.draining = Default::default();
     state.timers = Timers::default();
     state.awaits = Awaits::default();
-    state.unreadable = Default::default();
     state.sealed.clear();
     state.standing = Standing::default();
     for number in segment_numbers(&state.journal)? {

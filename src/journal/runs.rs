@@ -98,7 +98,7 @@ pub(super) fn due(state: &State, now: Timestamp, max: usize, busy: &dyn Fn(RunId
 
 /// Runs that [`due`] left out.
 pub(super) fn unreadable(state: &State) -> MutexGuard<'_, BTreeSet<RunId>> {
-    state.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    state.timers.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a run belongs into a list.

@@ -2,11 +2,11 @@
 //!
 //! Changed by the writer thread only, after each sync; read by everybody under a lock that is held for moments.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::event::{EventId, Folded, RuleHash, RunId};
 use crate::journal::awaits::Awaits;
@@ -60,8 +60,6 @@ pub(super) struct State {
     pub(super) dedup_since: Option<Timestamp>,
     /// Places where records were lost; changes only while the journal is opened.
     pub(super) losses: u64,
-    /// Due runs whose rows do not decode: they hold up no others.
-    pub(super) unreadable: Mutex<BTreeSet<RunId>>,
     /// Nothing is removed by age: the clock is in doubt.
     pub(super) halted: bool,
     /// Runs whose rows changed by records of other runs since this was last taken.
@@ -88,7 +86,6 @@ impl State {
             open_file: None,
             dedup_since: None,
             losses: 0,
-            unreadable: Mutex::default(),
             halted: false,
             beside: Vec::new(),
             closed: false,

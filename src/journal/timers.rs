@@ -5,6 +5,7 @@
 //! ([`tally`](crate::journal::tally)), and the writer reads on there before the nearest ones run out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 use crate::event::{RuleName, RunId};
 use crate::journal::rows::RunHead;
@@ -37,6 +38,8 @@ pub(super) struct Timers {
     generations: BTreeMap<u64, u64>,
     /// Runs that are not settled.
     pub(super) open: u64,
+    /// Due runs whose rows do not decode: they hold up no others.
+    pub(super) unreadable: Mutex<BTreeSet<RunId>>,
 }
 
 impl Timers {

@@ -86,9 +86,7 @@ pub enum Compared {
 pub fn check(dir: &Path, boot_id: &str, progress: &dyn Fn(u64, u64)) -> Result<Checked, OpenError> {
     let files = Files::default();
     let journal = journal_dir(dir);
-    if !journal.is_dir() {
-        return Err(OpenError::Io(format!("there is no journal in `{}`", dir.display())));
-    }
+    there_is_a_journal(dir).map_err(|error| OpenError::Io(error.to_string()))?;
     let marker = marker::read(dir).map_err(|error| failed("read", dir, &error))?;
     if let Found::Newer(version) = marker {
         return Err(newer_format(&dir.join("store.json"), version));
@@ -109,6 +107,18 @@ pub fn check(dir: &Path, boot_id: &str, progress: &dyn Fn(u64, u64)) -> Result<C
     };
     drop(lock);
     Ok(checked)
+}
+
+/// Whether there is something to read in a state folder; who may not look is told so.
+pub(super) fn there_is_a_journal(dir: &Path) -> io::Result<()> {
+    let journal = journal_dir(dir);
+    match std::fs::metadata(&journal) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(io::Error::new(error.kind(), format!("cannot read `{}`: {error}", journal.display())))
+        }
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no journal in `{}`", dir.display()))),
+    }
 }
 
 /// Reads every segment and folds it.

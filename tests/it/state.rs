@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
@@ -66,7 +67,13 @@ async fn people_verify_rebuild_dump_and_restore_a_state_folder() {
     fs::rename(folder.path("state"), folder.path("before")).expect("moved");
     let imported = folder.output(&["state", "import", "dump.ndjson"]);
     assert_eq!(code(&imported), 0, "{}", text(&imported));
+    for made in ["state/checkpoints", "state/checkpoints/db", "state/journal", "state/store.json"] {
+        let mode = fs::metadata(folder.path(made)).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{made} is for its owner only");
+    }
     assert_eq!(folder.output(&["events", "list", "--json"]).stdout, events);
+    let refused = folder.output(&["state", "import", "--state", "other", "rules"]);
+    assert!(code(&refused) == 2 && text(&refused).contains("is a folder"), "{}", text(&refused));
 
     let rebuilt = folder.output(&["state", "rebuild"]);
     assert_eq!(code(&rebuilt), 0, "{}", text(&rebuilt));
