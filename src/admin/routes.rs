@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode, Uri};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Api, health, operate, people, query, stream};
 use crate::event::{EventId, RunId};
 use crate::fault::Fault;
 use crate::http::server::Problem;
-use crate::journal::{AppendError, Journal};
+use crate::journal::{AppendError, Journal, Page};
 use crate::rules::Rule;
 use crate::runs::Run;
 
@@ -79,10 +80,8 @@ async fn sources(State(api): State<Arc<Api>>) -> Response {
 async fn events(State(api): State<Arc<Api>>, uri: Uri) -> Answer {
     let query = query::events(&uri, api.admin.clock.now())?;
     let page = read(api.journal()?, move |journal| {
-        let page = journal.events(&query)?;
         let routings = journal.routings()?;
-        let items: Vec<_> = page.items.iter().map(|event| routings.to_json(event)).collect();
-        Ok(json!({"items": items, "next": page.next}).to_string())
+        Ok(listed(journal.event_texts(&query, |event| routings.to_json(event).to_string())?))
     });
     Ok(text(StatusCode::OK, page.await?))
 }
@@ -114,12 +113,22 @@ async fn explanation(api: &Api, id: EventId) -> Answer {
 
 async fn runs(State(api): State<Arc<Api>>, uri: Uri) -> Answer {
     let query = query::runs(&uri, api.admin.clock.now())?;
-    let page = read(api.journal()?, move |journal| {
-        let page = journal.runs(&query)?;
-        let items: Vec<_> = page.items.iter().map(Run::to_json).collect();
-        Ok(json!({"items": items, "next": page.next}).to_string())
-    });
+    let page = read(api.journal()?, move |journal| Ok(listed(journal.run_texts(&query, |run| run.to_json().to_string())?)));
     Ok(text(StatusCode::OK, page.await?))
+}
+
+/// A page of items that are JSON already. As one value it would be in memory several times as large.
+fn listed(page: Page<String, impl Serialize>) -> String {
+    let mut text = String::with_capacity(page.items.iter().map(|item| item.len() + 1).sum::<usize>() + 64);
+    text.push_str("{\"items\":[");
+    for (at, item) in page.items.into_iter().enumerate() {
+        text.push_str(if at > 0 { "," } else { "" });
+        text.push_str(&item);
+    }
+    text.push_str("],\"next\":");
+    text.push_str(&json!(page.next).to_string());
+    text.push('}');
+    text
 }
 
 async fn run(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {

@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::query::{self, Filter};
 use super::routes::read;
 use super::{Api, STREAMS_MAX};
-use crate::event::{Event, EventId};
+use crate::event::EventId;
 use crate::http::server::Problem;
-use crate::journal::{EventQuery, Journal};
+use crate::journal::{EventQuery, Journal, PAGE_BYTES_MAX};
 
 /// How far behind a client may be and still get every event here.
 pub(super) const BEHIND_MAX: usize = 1000;
@@ -36,7 +36,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Answers with the stream.
 pub(super) fn follow(api: &Api, headers: &HeaderMap, uri: &Uri) -> Result<Response, Problem> {
-    let filter = query::filter(uri)?;
+    let filter = Arc::new(query::filter(uri)?);
     let journal = api.journal()?;
     let last = match headers.get(LAST_EVENT_ID).map(|value| value.to_str().ok().and_then(|text| text.trim().parse().ok())) {
         None => None,
@@ -70,7 +70,7 @@ struct Tail {
     journal: Journal,
     newest: watch::Receiver<EventId>,
     after: EventId,
-    filter: Filter,
+    filter: Arc<Filter>,
     stop: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
@@ -85,19 +85,17 @@ impl Tail {
                 changed = self.newest.changed() => changed.ok()?,
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b": keep-alive\n\n")),
             }
-            let after = self.after;
+            let (after, filter) = (self.after, Arc::clone(&self.filter));
             // A failed read ends the stream: the client comes again with the id that it has.
-            let (events, gap) = read(self.journal.clone(), move |journal| since(journal, after)).await.ok()?;
+            let (events, gap) = read(self.journal.clone(), move |journal| since(journal, after, &filter)).await.ok()?;
             let mut text = String::new();
-            if let (true, Some(first)) = (gap, events.first()) {
-                let place = json!({"after": after, "before": first.id});
+            if let (true, Some((first, _))) = (gap, events.first()) {
+                let place = json!({"after": after, "before": first});
                 // Writing into a string does not fail.
                 write!(text, "event: gap\ndata: {place}\n\n").ok();
             }
-            self.after = events.last().map_or(after, |event| event.id);
-            for event in events.iter().filter(|event| self.filter.takes(event.event_type(), &event.source)) {
-                write!(text, "id: {}\ndata: {}\n\n", event.id, event.to_json()).ok();
-            }
+            self.after = events.last().map_or(after, |(id, _)| *id);
+            text.extend(events.into_iter().map(|(_, event)| event));
             if !text.is_empty() {
                 return Some(Bytes::from(text));
             }
@@ -105,17 +103,24 @@ impl Tail {
     }
 }
 
-/// The events after `after`, oldest first, and whether there are more than [`BEHIND_MAX`]: the newest of them then.
-fn since(journal: &Journal, after: EventId) -> std::io::Result<(Vec<Event>, bool)> {
-    let mut found: Vec<Event> = Vec::new();
-    let mut before = None;
+/// The events after `after`, oldest first, each as it is sent (nothing where it is not wanted), and whether there are more than
+/// [`BEHIND_MAX`], or longer ones than fit into a page: the newest of them then.
+fn since(journal: &Journal, after: EventId, wanted: &Filter) -> std::io::Result<(Vec<(EventId, String)>, bool)> {
+    let mut found: Vec<(EventId, String)> = Vec::new();
+    let (mut before, mut bytes) = (None, 0);
     loop {
-        let page = journal.events(&EventQuery { limit: PAGE, before, ..EventQuery::default() })?;
-        let known = page.items.first().is_none_or(|event| event.id <= after);
-        found.extend(page.items.into_iter().rev().take_while(|event| event.id > after));
+        let mut ids = Vec::new();
+        let page = journal.event_texts(&EventQuery { limit: PAGE, before, ..EventQuery::default() }, |event| {
+            ids.push(event.id);
+            let is_sent = event.id > after && wanted.takes(event.event_type(), &event.source);
+            if is_sent { format!("id: {}\ndata: {}\n\n", event.id, event.to_json()) } else { String::new() }
+        })?;
+        bytes += page.items.iter().map(String::len).sum::<usize>();
+        let known = ids.last().is_none_or(|id| *id <= after);
+        found.extend(ids.into_iter().zip(page.items.into_iter().rev()).take_while(|(id, _)| *id > after));
         before = page.next;
         let all = known || before.is_none();
-        if all || found.len() >= BEHIND_MAX {
+        if all || found.len() >= BEHIND_MAX || bytes >= PAGE_BYTES_MAX {
             found.reverse();
             return Ok((found, !all));
         }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::event::{EventId, RunId, Verified, Via};
 use crate::fault::{Fault, Faults};
-use crate::journal::{Delivery, Options, Plan};
+use crate::journal::{Delivery, Options, PAGE_BYTES_MAX, Plan};
 use crate::normalize::{SourceView, orchestrator};
 use crate::rules::Mode;
 use crate::runs::{Cause, Fact, Intent, NewRun, RunState};
@@ -126,7 +126,12 @@ impl Reply {
 }
 
 async fn accept(journal: &Journal, number: u64) -> EventId {
-    let body = json!({"Type": "queueItem.added", "EventId": format!("e{number}"), "Queue": {"Id": 5, "Name": "Invoices"}, "QueueItems": [{"Id": number}]});
+    accept_item(journal, number, json!({"Id": number})).await
+}
+
+async fn accept_item(journal: &Journal, number: u64, item: Value) -> EventId {
+    let body =
+        json!({"Type": "queueItem.added", "EventId": format!("e{number}"), "Queue": {"Id": 5, "Name": "Invoices"}, "QueueItems": [item]});
     let body = Bytes::from(body.to_string());
     let view = SourceView { name: "hook".into(), tenant_url: Some("https://orchestrator.test".into()) };
     let received = Clock::system().now();
@@ -454,4 +459,21 @@ async fn a_stream_far_behind_says_what_it_left_out() {
     while id != last.to_string() {
         id = stream.line_with("id: ").await;
     }
+}
+
+#[tokio::test]
+async fn a_stream_behind_long_events_says_what_it_left_out() {
+    let api = Api::start();
+    let journal = api.open();
+    let first = accept(&journal, 0).await;
+    let mut ids = Vec::new();
+    for number in 1..=3 {
+        let item = json!({"Id": number, "SpecificContent": {"Text": "x".repeat(PAGE_BYTES_MAX / 2 + 1)}});
+        ids.push(accept_item(&journal, number, item).await.to_string());
+    }
+    let mut stream = Listening::to(&api, "/api/v1/events/stream", &format!("Last-Event-ID: {first}\r\n")).await;
+    assert_eq!(stream.line_with("event: ").await, "gap");
+    let gap: Value = serde_json::from_str(&stream.line_with("data: ").await).expect("JSON");
+    assert_eq!(gap, json!({"after": first, "before": ids[1]}));
+    assert_eq!([stream.line_with("id: ").await, stream.line_with("id: ").await], ids[1..]);
 }

@@ -13,9 +13,10 @@ use crate::event::{Event, EventId, Folded, TYPE_UNPARSED};
 use crate::journal::carried::Carried;
 use crate::journal::codec::{BodyRecord, EventRecord};
 use crate::journal::format::{Kind, Position, frame};
+use crate::journal::hot;
 use crate::journal::index::{Block, Summary};
 use crate::journal::scan::{damaged, is_damage, next_frame, read_frame, verified};
-use crate::journal::words::{EventQuery, Page};
+use crate::journal::words::{EventQuery, PAGE_BYTES_MAX, Page};
 use crate::normalize::project;
 use crate::time::Timestamp;
 
@@ -251,10 +252,15 @@ pub(super) fn routable_after(segments: &dyn Segments, id: EventId, visit: &mut d
     Ok(())
 }
 
-/// The newest events that match, newest last.
-pub(super) fn list(segments: &dyn Segments, query: &EventQuery) -> io::Result<Page<Event, EventId>> {
+/// The newest events that match, newest last, each as `tell` has it, with its bytes: one after another, and no more than
+/// [`PAGE_BYTES_MAX`] and one.
+pub(super) fn list<T>(
+    segments: &dyn Segments,
+    query: &EventQuery,
+    mut tell: impl FnMut(Event) -> (T, usize),
+) -> io::Result<Page<T, EventId>> {
     let mut items = Vec::new();
-    let mut more = false;
+    let (mut oldest, mut bytes, mut more) = (None, 0, false);
     let (since, until) = (query.since.map(Timestamp::as_millis), query.until.map(Timestamp::as_millis));
     // Milliseconds are enough to leave out whole blocks; records are compared in full.
     let outside = |(low, high): (i64, i64)| since.is_some_and(|since| high < since) || until.is_some_and(|until| low > until);
@@ -284,20 +290,28 @@ pub(super) fn list(segments: &dyn Segments, query: &EventQuery) -> io::Result<Pa
                 {
                     continue;
                 }
-                if items.len() >= query.limit {
+                if items.len() >= query.limit || bytes >= PAGE_BYTES_MAX {
                     more = true;
                     break 'segments;
                 }
                 if let Some(mut event) = whole_if_readable(&open, offset, &record)? {
                     event.folded = segments.folded(event.id)?;
-                    items.push(event);
+                    oldest = Some(event.id);
+                    let (item, length) = tell(event);
+                    items.push(item);
+                    bytes += length;
                 }
             }
         }
     }
     items.reverse();
-    let next = if more { items.first().map(|event: &Event| event.id) } else { None };
-    Ok(Page { items, next })
+    Ok(Page { items, next: oldest.filter(|_| more) })
+}
+
+/// An event as it is, with about what it takes.
+pub(super) fn weighed(event: Event) -> (Event, usize) {
+    let cost = hot::cost(&event);
+    (event, cost)
 }
 
 fn matches(query: &EventQuery, record: &EventRecord<'_>) -> bool {

@@ -50,7 +50,7 @@ impl Hot {
         if self.events.back().is_some_and(|(newest, _)| newest.id >= event.id) {
             return;
         }
-        let cost = weight(&event.change.data) + event.change.key.text.len() + EVENT_BYTES;
+        let cost = cost(&event);
         self.bytes += cost;
         self.events.push_back((event, cost));
         while self.bytes > HOT_BYTES_MAX
@@ -72,6 +72,12 @@ impl Hot {
         let at = self.events.binary_search_by(|(event, _)| event.id.cmp(&id)).ok()?;
         self.events.get(at).map(|(event, _)| Arc::clone(event))
     }
+}
+
+/// About how many bytes an event takes.
+pub(super) fn cost(event: &Event) -> usize {
+    let raw = event.raw.as_ref().map_or(0, |raw| raw.len());
+    weight(&event.change.data) + event.change.key.text.len() + raw + EVENT_BYTES
 }
 
 /// About how many bytes a value takes.

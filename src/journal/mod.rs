@@ -113,7 +113,7 @@ pub use routing::{Held, MetBy, ROUTINGS_MAX, Routing, Routings};
 pub use verify::{Checked, Compared, check};
 pub use words::{
     Accepted, AppendError, Damage, Delivery, EventQuery, Gauges, Health, KEPT_KEY_MAX, KEPT_VALUE_MAX, Kept, OpenError, OpenReport,
-    Options, Page, Plan, RuleTexts, RunQuery, Space, Unrouted,
+    Options, PAGE_BYTES_MAX, Page, Plan, RuleTexts, RunQuery, Space, Unrouted,
 };
 
 /// Places of losses are counted up to this many.
@@ -377,11 +377,29 @@ impl Journal {
 
     /// Events, newest last. May read many segments: call it off the runtime's threads.
     pub fn events(&self, query: &EventQuery) -> io::Result<Page<Event, EventId>> {
-        events::list(&self.segments(), query)
+        events::list(&self.segments(), query, events::weighed)
+    }
+
+    /// As [`Self::events`], each as `tell` has it: of all but one only that is in memory.
+    pub fn event_texts(&self, query: &EventQuery, mut tell: impl FnMut(&Event) -> String) -> io::Result<Page<String, EventId>> {
+        events::list(&self.segments(), query, |event| words::measured(tell(&event)))
     }
 
     /// Runs, newest last. Call it off the runtime's threads.
     pub fn runs(&self, query: &RunQuery) -> io::Result<Page<Run, RunId>> {
+        self.runs_as(query, |run| (run, 0))
+    }
+
+    /// As [`Self::runs`], each as `tell` has it: of all but one only that is in memory.
+    pub fn run_texts(&self, query: &RunQuery, mut tell: impl FnMut(&Run) -> String) -> io::Result<Page<String, RunId>> {
+        self.runs_as(query, |run| words::measured(tell(&run)))
+    }
+
+    fn runs_as<T>(&self, query: &RunQuery, tell: impl FnMut(Run) -> (T, usize)) -> io::Result<Page<T, RunId>> {
+        if query.state.is_some_and(|state| self.0.shared.read().timers.has_none(state)) {
+            // Else all rows would be read, and kept in memory by the store, to find that.
+            return Ok(Page { items: Vec::new(), next: None });
+        }
         // Runs of one event stand together: the search begins behind them and ends before them.
         let behind = query.event.map(|event| RunId { event: EventId(event.0.saturating_add(1)), rule: RuleHash(0), replay: 0 });
         let mut before = match (query.before, behind) {
@@ -412,7 +430,7 @@ impl Journal {
             }
         });
         let row = |id| self.0.shared.read().run_row(id);
-        runs::list(query, newest_first, row, &|at| self.0.shared.read().record(at))
+        runs::list(query, newest_first, row, &|at| self.0.shared.read().record(at), tell)
     }
 
     /// The texts of a rule generation.

@@ -46,7 +46,7 @@ impl Reader {
 
     /// As [`super::Journal::events`].
     pub fn events(&self, query: &EventQuery) -> io::Result<Page<Event, EventId>> {
-        events::list(&Scanned::new(self)?, query)
+        events::list(&Scanned::new(self)?, query, events::weighed)
     }
 
     /// As [`super::Journal::event`].
@@ -58,7 +58,7 @@ impl Reader {
     pub fn runs(&self, query: &RunQuery) -> io::Result<Page<Run, RunId>> {
         let rows = self.fold()?;
         let newest_first = rows.runs.iter().rev().map(|(id, row)| Ok((*id, RunHead::of(&row.run))));
-        runs::list(query, newest_first, |id| Ok(rows.runs.get(&id).cloned()), &|at| self.record(at))
+        runs::list(query, newest_first, |id| Ok(rows.runs.get(&id).cloned()), &|at| self.record(at), |run| (run, 0))
     }
 
     /// As [`super::Journal::run`].

@@ -15,7 +15,7 @@ use crate::journal::rows::RunHead;
 use crate::journal::scan::is_damage;
 use crate::journal::state::State;
 use crate::journal::values;
-use crate::journal::words::{Page, RunQuery};
+use crate::journal::words::{PAGE_BYTES_MAX, Page, RunQuery};
 use crate::runs::{Fact, Run};
 use crate::time::Timestamp;
 
@@ -111,32 +111,39 @@ pub(super) fn matches(query: &RunQuery, id: RunId, head: &RunHead) -> bool {
         && query.until.is_none_or(|until| head.created < until.as_millis())
 }
 
-/// The newest runs that match, newest last. `newest_first` goes backwards; `row` brings the whole row of one.
-pub(super) fn list(
+/// The newest runs that match, newest last, each as `tell` has it, with its bytes: one after another, and no more than
+/// [`PAGE_BYTES_MAX`] and one. `newest_first` goes backwards; `row` brings the whole row of one.
+pub(super) fn list<T>(
     query: &RunQuery,
     newest_first: impl Iterator<Item = io::Result<(RunId, RunHead)>>,
     row: impl Fn(RunId) -> io::Result<Option<RunRow>>,
     read: &ReadRecord<'_>,
-) -> io::Result<Page<Run, RunId>> {
-    let mut items: Vec<Run> = Vec::new();
-    let mut next = None;
+    mut tell: impl FnMut(Run) -> (T, usize),
+) -> io::Result<Page<T, RunId>> {
+    let mut items = Vec::new();
+    let (mut oldest, mut bytes, mut more) = (None, 0, false);
     for found in newest_first {
         let (id, head) = found?;
         if !matches(query, id, &head) {
             continue;
         }
-        if items.len() >= query.limit {
-            next = items.last().map(Run::id);
+        if items.len() >= query.limit || bytes >= PAGE_BYTES_MAX {
+            more = true;
             break;
         }
         let Some(found) = if_whole(id, row(id))?.flatten() else { continue };
         match whole(found, read) {
-            Ok(run) => items.push(run),
+            Ok(run) => {
+                oldest = Some(run.id());
+                let (item, length) = tell(run);
+                items.push(item);
+                bytes += length;
+            }
             // Retention took it between the two looks.
             Err(error) if error.kind() == io::ErrorKind::NotFound && row(id)?.is_none() => {}
             Err(error) => return Err(error),
         }
     }
     items.reverse();
-    Ok(Page { items, next })
+    Ok(Page { items, next: oldest.filter(|_| more) })
 }

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use crate::event::{RuleName, RunId};
 use crate::journal::rows::RunHead;
 use crate::journal::tally::{Due, Sum};
+use crate::runs::RunState;
 use crate::time::Timestamp;
 
 /// Due times in memory when the checkpoints have them too: above this many, the later half is left to them. About 60 bytes each.
@@ -161,6 +162,14 @@ impl Timers {
     /// Dead runs per rule.
     pub(super) fn dead(&self) -> Vec<(RuleName, u64)> {
         self.dead.iter().map(|(rule, count)| (rule.clone(), *count)).collect()
+    }
+
+    /// Whether it is certain that no run is in a state.
+    pub(super) fn has_none(&self, state: RunState) -> bool {
+        match state {
+            RunState::Dead => self.dead.values().all(|count| *count == 0),
+            state => !state.is_settled() && self.open == 0,
+        }
     }
 }
 

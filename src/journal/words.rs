@@ -229,6 +229,9 @@ pub struct RunQuery {
     pub before: Option<RunId>,
 }
 
+/// A page ends early, and says where the next one begins, once its items take so many bytes.
+pub const PAGE_BYTES_MAX: usize = 16 << 20;
+
 /// A part of a list, oldest first.
 #[derive(Clone, Debug)]
 pub struct Page<T, C> {
@@ -236,6 +239,13 @@ pub struct Page<T, C> {
     pub items: Vec<T>,
     /// Where the next older page begins; `None` at the beginning of the journal.
     pub next: Option<C>,
+}
+
+/// A text that holds no more memory than it needs, with its length.
+pub(super) fn measured(mut text: String) -> (String, usize) {
+    text.shrink_to_fit();
+    let length = text.len();
+    (text, length)
 }
 
 /// How the journal is, for readiness, metrics and the watchdog.

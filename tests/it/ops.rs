@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Folder, Sandbox, failed_item, start_sandbox, until};
+use crate::support::{Daemon, Folder, Sandbox, failed_item, failed_item_of, http, start_sandbox, until};
 
 const ALERT: &str = "\
 rule: alert
@@ -195,7 +195,7 @@ async fn an_open_breaker_is_seen_and_survives_a_kill() {
         let url = format!("http://{}/api/v1/breakers", daemon.admin);
         async move {
             until("a breaker is open", async || {
-                let answer: Value = crate::support::http().get(&url).send().await.ok()?.json().await.ok()?;
+                let answer: Value = http().get(&url).send().await.ok()?.json().await.ok()?;
                 answer["items"].get(0).cloned()
             })
             .await
@@ -257,4 +257,36 @@ async fn ten_thousand_items_for_one_queue_take_at_most_150_requests() {
     assert_eq!(references.len(), ITEMS);
     let adds = count("AddQueueItem").await;
     assert!(adds <= 150, "{adds} requests");
+}
+
+/// Bytes of memory of the daemon, as `/proc/<pid>/status` names them.
+fn memory(daemon: &Daemon, name: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("is there");
+    line.split_whitespace().next().and_then(|number| number.parse::<usize>().ok()).expect("a number") << 10
+}
+
+#[tokio::test]
+async fn a_long_page_takes_little_more_memory_than_its_text() {
+    const EVENTS: u64 = 1000;
+    const TEXT_BYTES: usize = 4000;
+    let sandbox = start_sandbox().await;
+    let folder = Folder::new(&sandbox.url);
+    let daemon = Daemon::start(&folder).await;
+    for id in 1..=EVENTS {
+        let (status, answer) = daemon.deliver(&failed_item_of(id, TEXT_BYTES)).await.expect("an answer");
+        assert_eq!(status, 202, "{answer}");
+    }
+    let ask = async |limit: u64| {
+        let url = format!("http://{}/api/v1/events?limit={limit}", daemon.admin);
+        http().get(url).send().await.expect("an answer").text().await.expect("text")
+    };
+    // The code that answers is in memory from now on, too.
+    ask(20).await;
+    let before = memory(&daemon, "VmRSS:");
+    std::fs::write(format!("/proc/{}/clear_refs", daemon.pid()), "5").expect("the peak is forgotten");
+    let page = ask(EVENTS).await;
+    let more = memory(&daemon, "VmHWM:").saturating_sub(before);
+    assert!(page.len() > EVENTS as usize * TEXT_BYTES, "{}", page.len());
+    assert!(more < 4 * page.len(), "{more} bytes for a page of {}", page.len());
 }

@@ -286,6 +286,43 @@ fn lists_page_backwards_and_filter() {
 }
 
 #[test]
+fn a_page_of_large_items_ends_early_and_the_next_one_goes_on_there() {
+    let dir = state_dir();
+    let journal = open(&dir);
+    let large = || "x".repeat(PAGE_BYTES_MAX / 2 + 1);
+    let mut runs = Vec::new();
+    for n in 0..3 {
+        let event = accept(&journal, delivery(vec![Change { data: Arc::new(json!({"text": large()})), ..change(n) }])).events[0];
+        let run = planned(event, "rule");
+        runs.push(run.id);
+        wait(journal.plan(Plan { through: event, runs: vec![run.clone()] })).expect("kept");
+        let done = Fact::StepDone { step: 0, id: None, kind: "http".to_owned(), value: json!(large()), maybe_twice: false, at: at(1) };
+        wait(journal.record(run.id, vec![done])).expect("kept");
+    }
+    let events = |before| EventQuery { limit: 9, before, ..EventQuery::default() };
+    let whole = |before| {
+        let page = journal.events(&events(before)).expect("reads");
+        (page.items.iter().map(|event| event.id).collect::<Vec<_>>(), page.next)
+    };
+    let texts = |before| {
+        let page = journal.event_texts(&events(before), |event| format!("{}{}", event.id, event.change.data)).expect("reads");
+        (page.items.iter().map(|text| text[..26].parse().expect("an id")).collect::<Vec<EventId>>(), page.next)
+    };
+    let ids: Vec<EventId> = runs.iter().map(|run| run.event).collect();
+    for (name, list) in [("whole", &whole as &dyn Fn(_) -> _), ("texts", &texts)] {
+        assert_eq!(list(None), (ids[1..].to_vec(), Some(ids[1])), "{name}");
+        assert_eq!(list(Some(ids[1])), (ids[..1].to_vec(), None), "{name}");
+    }
+    let list = |before| {
+        let query = RunQuery { limit: 9, before, ..RunQuery::default() };
+        let page = journal.run_texts(&query, |run| run.to_json().to_string()).expect("reads");
+        (page.items.len(), page.next)
+    };
+    assert_eq!(list(None), (2, Some(runs[1])));
+    assert_eq!(list(Some(runs[1])), (1, None));
+}
+
+#[test]
 fn the_router_gets_events_in_order_once_they_left_the_cache() {
     let dir = state_dir();
     let (journal, _) = Journal::open(&state(&dir), small(6_000)).expect("opens");

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::journal::format::{SEGMENT_HEAD, SegmentHead};
+use crate::journal::rows::RowKey;
 use crate::journal::scan::{segment_numbers, segment_path, walk};
 use crate::runs::RunState;
 
@@ -221,4 +222,24 @@ fn a_run_whose_value_is_damaged_holds_up_no_other() {
     assert_eq!(due.len(), 2, "both are due");
     let harmed = journal.run(runs[0].id).expect("reads").expect("is there");
     assert_eq!((harmed.steps.len(), &harmed.steps[0].value), (1, &json!(null)));
+}
+
+#[test]
+fn a_state_that_no_run_is_in_costs_no_look_at_the_rows() {
+    let dir = state_dir();
+    let journal = open(&dir);
+    let event = accept(&journal, delivery(vec![change(1)])).events[0];
+    let run = planned(event, "rule");
+    wait(journal.plan(Plan { through: event, runs: vec![run.clone()] })).expect("kept");
+    let list = |state| journal.runs(&RunQuery { limit: 9, state, ..RunQuery::default() }).map(|page| page.items.len()).ok();
+    assert_eq!((list(Some(RunState::Pending)), list(Some(RunState::Dead))), (Some(1), Some(0)));
+    let settled = Fact::Settled { state: RunState::Succeeded, cause: None, would: Vec::new(), at: at(6) };
+    wait(journal.record(run.id, vec![settled])).expect("kept");
+    wait(journal.ask(Op::Drain)).expect("drains");
+    let checkpoints = journal.0.shared.read().checkpoints.clone().expect("are there");
+    checkpoints.tamper(&RowKey::Run(run.id).bytes(), Some(&[]));
+    assert_eq!((list(None), list(Some(RunState::Succeeded))), (None, None), "who looks cannot read the row");
+    for state in [RunState::Pending, RunState::Waiting, RunState::Paused, RunState::Dead] {
+        assert_eq!(list(Some(state)), Some(0), "{state:?}");
+    }
 }
