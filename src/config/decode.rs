@@ -190,13 +190,13 @@ fn log(fields: &Fields<'_>, world: &dyn World, faults: &mut Faults) -> Log {
     if let Some(node) = fields.get("log")
         && let Some(fields) = Fields::read(node, "`log`", &shapes::LOG, faults)
     {
-        match fields.text("format", faults) {
-            None | Some(("auto", _)) => {}
-            Some(("text", _)) => log.format = LogFormat::Text,
-            Some(("json", _)) => log.format = LogFormat::Json,
-            Some((other, place)) => {
-                let message = format!("unknown log format `{other}`; expected auto, text or json");
-                faults.push(Fault::error("log", place.clone(), message));
+        if let Some((text, place)) = fields.text("format", faults) {
+            match log_format(text) {
+                Some(format) => log.format = format,
+                None => {
+                    let message = format!("unknown log format `{text}`; expected auto, text or json");
+                    faults.push(Fault::error("log", place.clone(), message));
+                }
             }
         }
         if let Some((text, place)) = fields.text("level", faults) {
@@ -207,12 +207,28 @@ fn log(fields: &Fields<'_>, world: &dyn World, faults: &mut Faults) -> Log {
         }
     }
     if let Some(text) = world.var("TRIPLINE_LOG") {
-        match filter(&text) {
-            Ok(()) => log.level = text,
+        // `debug`, `json`, or `json,debug`: a format among the levels is one.
+        let (formats, levels): (Vec<&str>, Vec<&str>) = text.split(',').partition(|part| log_format(part.trim()).is_some());
+        if let Some(format) = formats.last().and_then(|part| log_format(part.trim())) {
+            log.format = format;
+        }
+        let level = levels.join(",");
+        match filter(&level) {
+            _ if levels.is_empty() => {}
+            Ok(()) => log.level = level,
             Err(message) => faults.push(Fault::general("environment", format!("environment variable `TRIPLINE_LOG`: {message}"))),
         }
     }
     log
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "auto" => Some(LogFormat::Auto),
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
 }
 
 /// Checks `info` or `tripline=debug,info`: a misspelt level would otherwise be taken for a module's name.

@@ -382,6 +382,16 @@ fn the_environment_overrides_and_is_checked() {
     let config = config.expect("good");
     assert_eq!((config.listen.to_string().as_str(), config.admin.to_string().as_str()), ("0.0.0.0:80", "127.0.0.1:0"));
     assert_eq!((config.state.to_str(), config.log.level.as_str()), (Some("/home/ops/here"), "debug"));
+    for (text, format, level) in [
+        ("json", LogFormat::Json, "info"),
+        ("json,debug", LogFormat::Json, "debug"),
+        ("tripline=trace, text,warn", LogFormat::Text, "tripline=trace,warn"),
+        ("debug", LogFormat::Auto, "debug"),
+    ] {
+        let (config, _) = load(Path::new(FILE), &world.clone().with_var("TRIPLINE_LOG", text));
+        let log = config.expect("good").log;
+        assert_eq!((log.format, log.level.as_str()), (format, level), "{text}");
+    }
     for (name, value) in [("TRIPLINE_LISTEN", "x"), ("TRIPLINE_ADMIN", ":80"), ("TRIPLINE_STATE", ""), ("TRIPLINE_LOG", "loud")] {
         let (config, faults) = load(Path::new(FILE), &world.clone().with_var(name, value));
         assert!(config.is_none());

@@ -159,3 +159,20 @@ fn configurations_of_the_documentation_pass_check() {
     }
     assert!(found > 0, "the documentation shows a configuration");
 }
+
+#[test]
+fn every_page_is_reached_from_the_readme_and_every_setting_from_the_setup() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |page: &str| std::fs::read_to_string(root.join(page)).expect("a page");
+    let readme = read("README.md");
+    for page in std::fs::read_dir(root.join("docs")).expect("the pages").flatten() {
+        let link = format!("](docs/{})", page.file_name().to_string_lossy());
+        assert!(readme.contains(&link), "README.md has no link `{link}`");
+    }
+    let schema = Folder::new("http://127.0.0.1:9").output(&["schema", "config"]).stdout;
+    let schema: serde_json::Value = serde_json::from_slice(&schema).expect("json");
+    let setup = read("docs/setup.md");
+    for key in schema["properties"].as_object().expect("keys").keys() {
+        assert!(setup.contains(&format!("`{key}`")) || setup.contains(&format!("`{key}.")), "docs/setup.md does not tell of `{key}`");
+    }
+}
