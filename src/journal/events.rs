@@ -69,7 +69,8 @@ impl BlockFrames {
             let offset = self.offset + at as u32;
             let Some(found) = frame(&self.bytes[at..], self.seed) else {
                 let lost = next_frame(&self.bytes[at..], self.seed);
-                tracing::error!(segment = self.segment, offset, bytes = lost, "records do not verify and are left out");
+                let file = format!("{:010}.seg", self.segment);
+                tracing::error!(file, offset, bytes = lost, "records do not verify and are left out; see `tripline state check`");
                 at += lost;
                 continue;
             };

@@ -23,6 +23,8 @@ pub(super) struct Replayed {
     pub(super) end: ScanEnd,
     /// Records that changed state.
     pub(super) records: u64,
+    /// All records.
+    pub(super) frames: u64,
     /// Records that verify and do not decode: each counts as a hole.
     pub(super) senseless: Vec<u32>,
 }
@@ -53,8 +55,9 @@ pub(super) fn replay(
     let bytes = std::fs::read(path)?;
     let head = SegmentHead::from_bytes(&bytes).ok().filter(|head| head.number == number).ok_or(ReplayError::Head)?;
     let mut index = SegmentIndex::new(number);
-    let (mut records, mut senseless) = (0, Vec::new());
+    let (mut records, mut frames, mut senseless) = (0, 0, Vec::new());
     let end = walk(&bytes, head, |at, frame| {
+        frames += 1;
         let record = index.frame(at.offset, frame).and_then(|()| Record::decode(frame)).unwrap_or_else(|Undecodable| {
             senseless.push(at.offset);
             Some(Record::Hole(HoleRecord::instead(frame.size())))
@@ -71,7 +74,7 @@ pub(super) fn replay(
     })?;
     index.summary.end = end.end;
     index.summary.last_group = end.next_group.saturating_sub(1);
-    Ok(Replayed { head, index, end, records, senseless })
+    Ok(Replayed { head, index, end, records, frames, senseless })
 }
 
 /// The first segment that must be there and is not: all behind those that were dropped are needed. Where a loss was accepted, the

@@ -34,7 +34,7 @@ pub struct Checked {
     pub segments: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Records that changed state.
+    /// Records, as many as a dump has.
     pub records: u64,
     /// Events in the journal.
     pub events: u64,
@@ -156,7 +156,7 @@ fn fold_all(folded: &mut State, progress: &dyn Fn(u64, u64)) -> Result<Checked, 
                 if before.is_some_and(|(before, group)| before + 1 == *number && group != replayed.head.first_group) {
                     checked.damage.push(Damage::at(&path, 0, "its groups do not follow those of the segment before it"));
                 }
-                checked.records += replayed.records;
+                checked.records += replayed.frames;
                 if end.sealed {
                     folded.keep_index(&replayed.index);
                 } else if last {

@@ -310,7 +310,10 @@ pub fn rule_removed(run: &Run, now: Timestamp) -> Fact {
 /// The run is dead because its event is not in the journal any more.
 #[must_use]
 pub fn event_removed(run: &Run, now: Timestamp) -> Fact {
-    let message = format!("event {} is not in the journal any more: raise `retention.age`, or settle runs sooner", run.event());
+    let message = format!(
+        "event {} is not in the journal any more: retention removed it (raise `retention.age`, or settle runs sooner), or it is damaged (see `tripline state check`)",
+        run.event()
+    );
     dead(Cause { code: "event_removed".to_owned(), message }, now)
 }
 

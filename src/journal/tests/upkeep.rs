@@ -192,6 +192,7 @@ fn a_dump_brings_everything_back() {
     // While the journal is open, too.
     let (dump, exported_) = exported(&dir);
     assert_eq!((exported_.events, exported_.damaged), (events.len() as u64, 0));
+    assert_eq!(exported_.records, checked(&dir).records);
     let lines: Vec<serde_json::Value> =
         dump.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).expect("json")).collect();
     assert_eq!((&lines[0]["tripline"], &lines[lines.len() - 1]["end"]), (&json!("state"), &json!(true)));
