@@ -4,7 +4,7 @@
 //! `cargo bench --bench runs` prints each figure beside its limit. `RUNS_SECONDS` is the length of each part (10),
 //! `RUNS_CONNECTIONS` the senders (64), `RUNS_WAITING` how many runs wait (1,000,000), `RUNS_ROUNDS` how often the rounds beside a
 //! target that is well and one that is dead take turns (5), `RUNS_RATE` how many are delivered in a second at an even rate (1,000: the
-//! limits are for that).
+//! limits are for that); with `RUNS_ONLY=dead` there are those rounds alone.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -44,6 +44,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     println!("webhook in, HTTP action out; {connections} connections, {seconds} s each");
     let sink = Arc::new(runtime.block_on(Sink::start()));
+    if std::env::var("RUNS_ONLY").is_ok_and(|only| only == "dead") {
+        return beside_a_dead_target(&runtime, &sink, Duration::from_secs(seconds));
+    }
     let bare = runtime.block_on(bare(&sink, connections, Duration::from_secs(seconds)));
     println!("  bare reqwest posting to the sink: {bare:.0}/s");
 

@@ -27,9 +27,9 @@ const PUT_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 
 /// Runs that an open breaker keeps waiting come back so far apart: each costs as much as one that may go, and those of other targets
 /// stand behind them.
-const TURNS_APART: Duration = Duration::from_millis(1);
-/// The turns of later ones begin at the front again after this long.
-const TURNS_MAX: Duration = Duration::from_secs(600);
+const TURNS_APART: Duration = Duration::from_millis(4);
+/// Turns are given for so long ahead; then they begin at the front again, between those that were given.
+const TURNS_MAX: Duration = Duration::from_secs(1_800);
 
 /// How often breakers are looked for that nothing waits for.
 const FORGET_EVERY: Duration = Duration::from_secs(60);

@@ -26,7 +26,7 @@ use super::paces::Paces;
 use crate::event::{Event, RuleName, RunId};
 use crate::journal::AppendError;
 use crate::rules::Rule;
-use crate::runs::{Next, Run, event_removed, rule_removed};
+use crate::runs::{Class, Next, Run, event_removed, rule_removed};
 use crate::time::Timestamp;
 
 /// Runs worked on at once, those that queue before their targets included.
@@ -289,7 +289,7 @@ impl Owner {
             Ok((runs, next)) => {
                 self.hungry = runs.len() == most;
                 self.next = next;
-                runs.into_iter().for_each(|run| self.begin(run));
+                in_turn(runs).for_each(|run| self.begin(run));
             }
             Err(error) => {
                 tracing::error!(%error, "cannot read which runs are due; trying again");
@@ -371,5 +371,42 @@ impl Owner {
             self.gatherings.back(place);
         }
         self.rest(id, REST);
+    }
+}
+
+/// Those that an open breaker refused before come last: most likely it refuses them again, and they are not to stand before the others.
+fn in_turn(runs: Vec<Run>) -> impl Iterator<Item = Run> {
+    let waited = |run: &Run| run.cause.as_ref().is_some_and(|cause| cause.code == Class::BreakerOpen.as_str());
+    let (waited, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(waited);
+    others.into_iter().chain(waited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventId;
+    use crate::rules::Mode;
+    use crate::runs::{Cause, NewRun};
+
+    #[test]
+    fn runs_that_a_breaker_refused_before_stand_behind_the_others() {
+        let run = |number: u128, cause: Option<&str>| {
+            let mut run = Run::new(NewRun {
+                id: RunId::of(EventId(number), "r"),
+                rule: "r".into(),
+                generation: 1,
+                created: Timestamp::EPOCH,
+                mode: Mode::Live,
+                hops: 0,
+                dead: None,
+                replay: None,
+                order: None,
+            });
+            run.cause = cause.map(|code| Cause { code: code.to_owned(), message: String::new() });
+            run
+        };
+        let due = vec![run(1, Some("breaker_open")), run(2, None), run(3, Some("breaker_open")), run(4, Some("server"))];
+        let order: Vec<_> = in_turn(due).map(|run| run.event().0).collect();
+        assert_eq!(order, [2, 4, 1, 3]);
     }
 }

@@ -17,6 +17,7 @@ use crate::config::Retention;
 use crate::event::{EventId, RunId};
 use crate::journal::carried::Dropped;
 use crate::journal::carry::{Carry, Records};
+use crate::journal::drain::SMALL_BATCH;
 use crate::journal::files::is_full;
 use crate::journal::fold::Record;
 use crate::journal::format::Kind;
@@ -370,7 +371,7 @@ impl Writer {
         if !self.distrusted {
             let busy = self.drain.is_some() || !self.shared.read().dirty.is_empty();
             if drains > 0 && busy {
-                self.drain_step();
+                self.drain_step(SMALL_BATCH);
                 let ended = self.drain.is_none();
                 return Ok(Phase::Settle(if ended { drains - 1 } else { drains }));
             }

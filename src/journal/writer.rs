@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::journal::checkpoints::{Pace, sync_folder};
-use crate::journal::drain::Drain;
+use crate::journal::drain::{Drain, LARGE_BATCH, SMALL_BATCH};
 use crate::journal::files::{Files, is_full};
 use crate::journal::fold::{Record, fold};
 use crate::journal::format::{GROUP_HEAD, Position};
@@ -38,8 +38,8 @@ const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// This many changed rows are written as soon as nobody waits …
 const DRAIN_ROWS: usize = 256;
 
-/// … or after this long, a batch at a time, when somebody always waits: an open after a crash has that much less to fold …
-const BUSY_DRAIN: Duration = Duration::from_millis(250);
+/// … or after this long, a small batch at a time, when somebody always waits: an open after a crash has that much less to fold …
+const BUSY_DRAIN: Duration = Duration::from_millis(30);
 
 /// … and this many are written before anything else is taken.
 const OVERLAY_ROWS_MAX: usize = 16_384;
@@ -119,7 +119,7 @@ impl Writer {
             if changed > OVERLAY_ROWS_MAX && !self.distrusted {
                 self.drain_all();
             } else if (self.drain.is_some() || changed >= DRAIN_ROWS) && self.drained.elapsed() >= BUSY_DRAIN {
-                self.drain_step();
+                self.drain_step(SMALL_BATCH);
             }
             let limits = *self.shared.retention();
             if self.retire.presses(limits) {
@@ -179,7 +179,7 @@ impl Writer {
             // What is prepared may do for a while; whoever needs more asks again.
             self.ahead_failed = Some(Instant::now());
         }
-        self.drain_step();
+        self.drain_step(SMALL_BATCH);
         self.reserve.make_at_leisure(&self.files);
         if self.retire.has_work() {
             self.retire_step()?;
@@ -319,7 +319,7 @@ impl Writer {
     }
 
     /// Writes one batch of changed rows to the checkpoints.
-    pub(super) fn drain_step(&mut self) {
+    pub(super) fn drain_step(&mut self, rows: usize) {
         if self.distrusted {
             return;
         }
@@ -331,7 +331,7 @@ impl Writer {
                 None => return,
             },
         };
-        match drain.step(&mut self.pace) {
+        match drain.step(rows, &mut self.pace) {
             Ok(false) => {}
             Ok(true) => {
                 self.shared.write().draining = Arc::default();
@@ -343,7 +343,7 @@ impl Writer {
 
     fn drain_all(&mut self) {
         while !self.distrusted && (self.drain.is_some() || !self.shared.read().dirty.is_empty()) {
-            self.drain_step();
+            self.drain_step(LARGE_BATCH);
         }
     }
 

@@ -29,8 +29,6 @@ pub const LOOKUP_APART: Duration = Duration::from_secs(60);
 const LOOKUP_SPREAD: Duration = Duration::from_secs(5);
 /// For how long a run waits for a breaker that does not say.
 const BREAKER_WAIT: Duration = Duration::from_secs(5);
-/// Waits for a breaker are longer than told by up to this share.
-const BREAKER_SPREAD: f64 = 0.25;
 /// Something awaited is looked at again after this share of the time that it took already,
 const LOOK_SHARE: u32 = 4;
 /// but not sooner and not later than this,
@@ -157,9 +155,9 @@ impl Case<'_> {
     fn failed(&self, failure: &Failure) -> Vec<Fact> {
         let class = failure.class;
         if class == Class::BreakerOpen {
-            // Those who wait for one breaker come back one after another, so that the first of them is its probe.
-            let told = failure.retry_after.unwrap_or(BREAKER_WAIT).max(Duration::from_millis(1));
-            let until = self.now.plus(told + told.mul_f64(BREAKER_SPREAD * self.jitter.clamp(0.0, 1.0)));
+            // Each was told a turn of its own: those who wait for one breaker come back one after another, in order, so that the first
+            // of them is its probe, and rows that are next to each other change together.
+            let until = self.now.plus(failure.retry_after.unwrap_or(BREAKER_WAIT).max(Duration::from_millis(1)));
             return vec![self.wait_or_give_up(RunState::Waiting, until, self.now, failure, 0)];
         }
         let too_early = failure.status == Some(TOO_EARLY);

@@ -296,6 +296,17 @@ fn a_run_that_an_open_breaker_holds_gives_up_in_the_end() {
     assert!(run.cause.is_some_and(|cause| cause.message.starts_with("gave up without an attempt (")));
 }
 
+/// Each is told a turn of its own.
+#[test]
+fn runs_that_a_breaker_holds_come_back_in_the_order_of_their_turns() {
+    for jitter in [0.0, 0.5, 0.99] {
+        let mut run = fresh();
+        let held = Failure { retry_after: Some(Duration::from_secs(300)), ..failure(Class::BreakerOpen) };
+        Given { jitter, ..given("http") }.judge(&mut run, &Outcome::Failed(held), at(7));
+        assert_eq!(run.next_at, Some(at(307)));
+    }
+}
+
 #[test]
 fn retry_after_is_obeyed_and_given_up_on_when_it_is_beyond_the_end() {
     let told = Failure { retry_after: Some(Duration::from_secs(17)), ..failure(Class::Throttled) };
