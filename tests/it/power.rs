@@ -256,9 +256,16 @@ async fn ends_while_segments_go(mut folder: Folder, mut rig: Option<Rig>, rounds
 }
 
 fn what_is_needed_is_there(journal: &Journal, acked: &BTreeMap<u64, String>) {
-    let all = tripline::journal::EventQuery { limit: usize::MAX, ..Default::default() };
-    let left: BTreeMap<EventId, Value> =
-        journal.events(&all).expect("reads").items.into_iter().map(|event| (event.id, event.data()["QueueItem"].clone())).collect();
+    let mut query = tripline::journal::EventQuery { limit: usize::MAX, ..Default::default() };
+    let mut left: BTreeMap<EventId, Value> = BTreeMap::new();
+    loop {
+        let page = journal.events(&query).expect("reads");
+        left.extend(page.items.into_iter().map(|event| (event.id, event.data()["QueueItem"].clone())));
+        match page.next {
+            None => break,
+            next => query.before = next,
+        }
+    }
     let oldest = *left.keys().next().expect("some are left");
     let unrouted: Vec<_> = journal.unrouted(usize::MAX, 0).expect("reads").events.iter().map(|event| event.id).collect();
     for (id, event) in acked {

@@ -198,7 +198,16 @@ impl Bench {
     }
 
     fn events(&self) -> Vec<Event> {
-        self.journal().events(&EventQuery { limit: usize::MAX, ..EventQuery::default() }).expect("reads").items
+        let mut query = EventQuery { limit: usize::MAX, ..EventQuery::default() };
+        let mut events = Vec::new();
+        loop {
+            let page = self.journal().events(&query).expect("reads");
+            events.splice(0..0, page.items);
+            match page.next {
+                None => return events,
+                next => query.before = next,
+            }
+        }
     }
 
     /// Types of the events of each thing, in the order of the journal.
