@@ -76,7 +76,7 @@ impl Hot {
 
 /// About how many bytes an event takes.
 pub(super) fn cost(event: &Event) -> usize {
-    let raw = event.raw.as_ref().map_or(0, |raw| raw.len());
+    let raw = event.raw.as_ref().map_or(0, bytes::Bytes::len);
     weight(&event.change.data) + event.change.key.text.len() + raw + EVENT_BYTES
 }
 
