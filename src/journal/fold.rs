@@ -16,7 +16,7 @@ use crate::journal::order::{self, Ordering, Place};
 use crate::journal::recorded;
 use crate::journal::values;
 use crate::journal::words::{Kept, Plan};
-use crate::runs::{AwaitedKey, Fact, OrderKey, Run, RunState};
+use crate::runs::{AwaitedKey, Element, Fact, OrderKey, Run, RunState};
 use crate::time::Timestamp;
 
 /// Step values longer than this (as JSON) stay in the journal; the row refers to them.
@@ -278,6 +278,12 @@ pub(super) fn fold(rows: &mut dyn Rows, at: Position, record: &Record) -> io::Re
     Ok(())
 }
 
+/// Whether nothing more happens to an element of a list.
+fn is_done(run: &Run, step: usize, index: u32) -> bool {
+    let list = run.steps.get(step).and_then(|view| view.list.as_ref());
+    list.is_some_and(|list| matches!(list.elements.get(&index), Some(Element::Done(_))))
+}
+
 fn apply(row: &mut RunRow, at: Position, fact: &Fact) {
     row.run.apply(fact);
     recorded::note(row, at, fact);
@@ -289,7 +295,8 @@ fn apply(row: &mut RunRow, at: Position, fact: &Fact) {
                 row.values.push((*step as u32, at));
             }
         }
-        Fact::Element { step, index, value: Some(_), .. } => {
+        // Its value says nothing: one that is null is not told from none in a record.
+        Fact::Element { step, index, .. } if is_done(&row.run, *step, *index) => {
             let lane = values::lane_key(*step, *index);
             row.values.retain(|(known, _)| known & values::LANE_MASK != lane);
             row.recorded.retain(|(known, ..)| known & values::LANE_MASK != lane);
