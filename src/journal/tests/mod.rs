@@ -57,6 +57,18 @@ fn small(segment_bytes: u64) -> Options {
     Options { segment_bytes, ..options() }
 }
 
+/// The stored rows. Whoever had them open before gives them free a moment after.
+fn rows_of(dir: &TempDir) -> sled::Db {
+    let begun = std::time::Instant::now();
+    loop {
+        match sled::open(state(dir).join("checkpoints")) {
+            Ok(db) => return db,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Everything that readers see, to be compared across reopens.
 fn seen(journal: &Journal) -> (Vec<Event>, Vec<Run>, Vec<EventId>, Vec<Run>) {
     let events = journal.events(&EventQuery { limit: usize::MAX, ..EventQuery::default() }).expect("reads").items;

@@ -75,15 +75,7 @@ fn a_run_whose_row_does_not_decode_holds_up_no_other_and_comes_back_by_a_rebuild
     wait(journal.plan(Plan { through: events[3], runs })).expect("kept");
     journal.close();
     drop(journal);
-    // Whoever had it open before gives it free a moment after.
-    let begun = std::time::Instant::now();
-    let db = loop {
-        match sled::open(state(&dir).join("checkpoints")) {
-            Ok(db) => break db,
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
-        }
-        std::thread::yield_now();
-    };
+    let db = rows_of(&dir);
     for (key, value) in db.scan_prefix(b"r").map(|row| row.expect("reads")).take(2).enumerate().map(|(n, (key, value))| {
         // Once what only the whole row says, once what lists look at.
         (key, if n == 0 { value[..value.len() - 2].to_vec() } else { vec![0xff; 70] })

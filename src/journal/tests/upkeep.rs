@@ -323,7 +323,7 @@ fn checkpoints_of_another_layout_are_rebuilt() {
     let journal = opened(&dir);
     journal.close();
     drop(journal);
-    let db = sled::open(state(&dir).join("checkpoints")).expect("opens");
+    let db = rows_of(&dir);
     let mut value = db.get(b"p").expect("reads").expect("a row").to_vec();
     value[0] = value[0].wrapping_sub(1);
     db.insert(b"p", value).expect("writes");
