@@ -242,7 +242,9 @@ async fn counts(sandbox: &crate::support::Sandbox) -> [usize; 3] {
 async fn a_target_that_asks_for_silence_has_it_also_over_a_kill() {
     let target = Endpoint::start(Manner::Answer(429, "Retry-After: 8\r\n", "later")).await;
     let folder = Folder::new("http://127.0.0.1:9");
-    folder.rule("follow-up", &rule("follow-up", &format!("http://{}/x", target.address)));
+    // Silence is kept up to `max_wait`: longer than it is asked for here.
+    let text = rule("follow-up", &format!("http://{}/x", target.address)).replace("max_wait: 200ms", "max_wait: 1m");
+    folder.rule("follow-up", &text);
     let daemon = Daemon::start(&folder).await;
     deliver(&daemon, [1]).await;
     run_of(&daemon, "follow-up", "retrying").await;
