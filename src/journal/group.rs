@@ -177,11 +177,17 @@ impl<'m> Group<'m> {
         generation
     }
 
+    /// Has the memory bring what [`Group::accept`] will look for of these.
+    pub(super) fn fetch<'a>(&self, parcels: impl Iterator<Item = &'a Parcel>) {
+        let prints = parcels.flat_map(|parcel| parcel.print.into_iter().chain(parcel.elements.iter().map(|element| element.print)));
+        self.memory.prints.fetch(prints);
+    }
+
     /// Adds a delivery: what is new as events, what is known as folds.
     pub(super) fn accept(&mut self, parcel: &mut Parcel) {
         let Parcel { delivery, unmet, print, body_head, events, elements, accepted, late, .. } = parcel;
         // What a poll brings from before everything that is remembered may be a copy of something that was handled.
-        let horizon = self.memory.prints.horizon().filter(|_| delivery.via == Via::Poll);
+        let horizon = if delivery.via == Via::Poll { self.memory.prints.horizon() } else { None };
         let delivered = self.delivered(delivery, *print);
         let mut body = None;
         let mut known = delivered != Delivered::New || print.is_none();

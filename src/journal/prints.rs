@@ -254,6 +254,14 @@ impl Prints {
         found
     }
 
+    /// Reads what [`Prints::get`] and [`Prints::insert`] will read of all of these: one after another each would wait for memory that
+    /// is in no cache, together they wait little longer than one.
+    pub(super) fn fetch(&self, prints: impl Iterator<Item = u64>) {
+        let sieve = self.sieve.as_ref();
+        let read = prints.map(|print| sieve.map_or(0, |sieve| sieve.tables(print)) ^ Mask::from(self.table.keys.contains_key(&print)));
+        std::hint::black_box(read.fold(0, |all, one| all ^ one));
+    }
+
     /// Adds one; newer ones win.
     pub(super) fn insert(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
         if self.table.keys.len() >= self.table_keys {

@@ -64,6 +64,14 @@ impl Op {
         bytes as u64
     }
 
+    /// The delivery that it has kept, if that is what it asks.
+    pub(super) fn parcel(&self) -> Option<&Parcel> {
+        match self {
+            Self::Accept(parcel, _) => Some(parcel),
+            _ => None,
+        }
+    }
+
     /// Answers with an error.
     pub(super) fn refuse(self, error: AppendError) {
         // Who asked may have gone; nothing was kept, so there is nobody else to tell.

@@ -208,6 +208,7 @@ impl Writer {
         let file = Arc::clone(&self.segment.file);
         let now = self.clock.now();
         let mut group = Group::begin(&mut self.memory, self.segment.head, file, self.segment.end, now, spare);
+        group.fetch(ops.iter().filter_map(Op::parcel));
         let mut answers = Answers::with_capacity(ops.len());
         #[cfg(test)]
         let (mut drains, mut retires) = (Vec::new(), Vec::new());
