@@ -35,7 +35,7 @@ const TURNS_MAX: Duration = Duration::from_secs(1_800);
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// Where a request goes, as far as permits and breakers care.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     /// The orchestrator's name, or scheme, host and port.
     pub(super) target: Arc<str>,
@@ -153,6 +153,13 @@ impl Gates {
         // Half of what the queue takes at its pace: a target that gets faster must not stand idle while its runs sleep.
         let wait = Duration::from_secs_f64((ahead * gate.pace / gate.permits.max(1) as f64 / 2.0).clamp(0.0, PUT_BACK.1.as_secs_f64()));
         Entry::PutBack(wait.max(PUT_BACK.0))
+    }
+
+    /// A run that was refused wants to send: whether it is refused again.
+    pub(super) fn refuses(&mut self, place: &Place, now: Timestamp) -> Option<(Timestamp, Cause)> {
+        let gate = self.gates.get_mut(&place.target)?;
+        let (until, cause) = gate.admits(place, now).err()?;
+        Some((gate.turn(until), cause))
     }
 
     /// The next run that stands before a gate with a free permit, this target's first.

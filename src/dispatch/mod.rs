@@ -20,6 +20,7 @@ mod orchestrator;
 mod owner;
 mod paces;
 mod targets;
+mod wanted;
 
 pub use board::{Board, NotPaused};
 

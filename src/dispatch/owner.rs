@@ -3,6 +3,7 @@
 mod end;
 mod lanes;
 mod limits;
+mod take;
 mod together;
 mod turn;
 
@@ -23,10 +24,11 @@ use super::gates::{Gates, Place};
 use super::gathering::Gatherings;
 use super::kept::{self, Open};
 use super::paces::Paces;
+use super::wanted::Wants;
 use crate::event::{Event, RuleName, RunId};
 use crate::journal::AppendError;
 use crate::rules::Rule;
-use crate::runs::{Class, Next, Run, event_removed, rule_removed};
+use crate::runs::{Next, Run};
 use crate::time::Timestamp;
 
 /// Runs worked on at once, those that queue before their targets included.
@@ -115,6 +117,8 @@ pub(super) struct Owner {
     gates: Gates,
     gatherings: Gatherings,
     paces: Paces,
+    /// What runs want that a breaker refused.
+    wants: Wants,
     /// Rules with limits that have free places since the last step.
     freed: Vec<RuleName>,
     /// Where the last look at old values of orders ended.
@@ -149,6 +153,7 @@ impl Owner {
             gates: Gates::default(),
             gatherings: Gatherings::default(),
             paces: Paces::default(),
+            wants: Wants::default(),
             freed: Vec::new(),
             swept: None,
             together: HashMap::new(),
@@ -277,52 +282,6 @@ impl Owner {
         Ok(())
     }
 
-    fn take_due(&mut self) {
-        self.rested = Instant::now() + WAKE_APART;
-        self.due.borrow_and_update();
-        // What changed while it was hungry is seen here and by no other step.
-        self.look_for_woken();
-        let now = self.world.clock.now();
-        let most = TAKE_MAX.min(ACTIVE_MAX - self.active.len());
-        let active = &self.active;
-        match self.world.journal.due(now, most, &|id| active.contains_key(&id)) {
-            Ok((runs, next)) => {
-                self.hungry = runs.len() == most;
-                self.next = next;
-                in_turn(runs).for_each(|run| self.begin(run));
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot read which runs are due; trying again");
-                self.hungry = false;
-                self.next = Some(now.plus(REST));
-            }
-        }
-    }
-
-    fn begin(&mut self, run: Run) {
-        let id = run.id();
-        let rule = self.dispatch.generations.generation(run.planned.generation);
-        let rule = rule.and_then(|(set, vars)| set.get(&run.planned.rule).map(|rule| (rule.clone(), vars)));
-        let event = self.world.journal.event(run.event());
-        let now = self.world.clock.now();
-        let (context, facts) = match (rule, event) {
-            (Some((rule, vars)), Ok(Some(event))) => (Some(Context { rule, vars, event }), Vec::new()),
-            (None, _) => (None, vec![rule_removed(&run, now)]),
-            (_, Ok(None)) => (None, vec![event_removed(&run, now)]),
-            (_, Err(error)) => {
-                tracing::error!(run = %id, %error, "cannot read a run's event; trying again");
-                (None, Vec::new())
-            }
-        };
-        let unreadable = context.is_none() && facts.is_empty();
-        self.active.insert(id, Active::new(run, context));
-        match (unreadable, facts.is_empty()) {
-            (true, _) => self.rest(id, REST),
-            (false, true) => self.advance(id),
-            (false, false) => self.record(id, facts),
-        }
-    }
-
     /// The run is the journal's again, which knows when it is due.
     fn release(&mut self, id: RunId) {
         self.give_back(id);
@@ -371,42 +330,5 @@ impl Owner {
             self.gatherings.back(place);
         }
         self.rest(id, REST);
-    }
-}
-
-/// Those that an open breaker refused before come last: most likely it refuses them again, and they are not to stand before the others.
-fn in_turn(runs: Vec<Run>) -> impl Iterator<Item = Run> {
-    let waited = |run: &Run| run.cause.as_ref().is_some_and(|cause| cause.code == Class::BreakerOpen.as_str());
-    let (waited, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(waited);
-    others.into_iter().chain(waited)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::EventId;
-    use crate::rules::Mode;
-    use crate::runs::{Cause, NewRun};
-
-    #[test]
-    fn runs_that_a_breaker_refused_before_stand_behind_the_others() {
-        let run = |number: u128, cause: Option<&str>| {
-            let mut run = Run::new(NewRun {
-                id: RunId::of(EventId(number), "r"),
-                rule: "r".into(),
-                generation: 1,
-                created: Timestamp::EPOCH,
-                mode: Mode::Live,
-                hops: 0,
-                dead: None,
-                replay: None,
-                order: None,
-            });
-            run.cause = cause.map(|code| Cause { code: code.to_owned(), message: String::new() });
-            run
-        };
-        let due = vec![run(1, Some("breaker_open")), run(2, None), run(3, Some("breaker_open")), run(4, Some("server"))];
-        let order: Vec<_> = in_turn(due).map(|run| run.event().0).collect();
-        assert_eq!(order, [2, 4, 1, 3]);
     }
 }

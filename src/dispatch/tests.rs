@@ -29,7 +29,7 @@ impl Generations for Numbered {
     }
 }
 
-fn rules(text: &str) -> Arc<RuleSet> {
+pub(super) fn rules(text: &str) -> Arc<RuleSet> {
     let source = Arc::new(SourceText { path: "rules/x.yaml".into(), text: text.to_owned() });
     let known = Known { orchestrators: vec!["prod".into()], sources: Vec::new(), vars: json!({}), ..Known::default() };
     let (set, faults) = RuleSet::load(&[source], &known, &|_| Err("no samples".to_owned()));

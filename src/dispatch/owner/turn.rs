@@ -1,18 +1,17 @@
 //! A run's turn: what it needs is decided, sent through its target's gate, judged and recorded.
 
-use std::time::Duration;
-
 use super::{ACTIVE_MAX, Active, Context, Done, NO_ROOM, Owner, Phase, REST};
 use crate::clock::chance;
 use crate::dispatch::attempt::{Order, Sent, carry_out, record_keeping};
 use crate::dispatch::board::paused;
 use crate::dispatch::gates::{Entry, Place};
 use crate::dispatch::targets;
+use crate::dispatch::wanted::refusal;
 use crate::event::RunId;
 use crate::http::client::{ATTEMPT_TIMEOUT, request_line};
 use crate::metric;
 use crate::rules::Request;
-use crate::runs::{Attempt, Cause, Class, Fact, Failure, Next, Outcome, RunState, decide, settle};
+use crate::runs::{Attempt, Cause, Fact, Failure, Next, Outcome, RunState, decide, settle};
 use crate::time::Timestamp;
 
 impl Owner {
@@ -89,28 +88,15 @@ impl Owner {
 
     /// The breaker is open: nothing is sent.
     pub(super) fn refused(&mut self, id: RunId, next: &Next, place: &Place, until: Timestamp, cause: &Cause, now: Timestamp) {
-        let failure = Failure {
-            class: Class::BreakerOpen,
-            status: None,
-            message: format!("nothing is sent to `{}` for now ({}): {}", place.target, cause.code, cause.message),
-            retry_after: Some(until.since(now).max(Duration::from_millis(1))),
-        };
+        let (attempt, failure) = refusal(place, until, cause, now);
         let (step, outcome) = match next {
             Next::LookUp { step, .. } => (*step, Outcome::NotLookedUp(failure)),
             Next::Perform { step, .. } => (*step, Outcome::Failed(failure)),
             _ => return,
         };
-        let attempt = Attempt {
-            number: 0,
-            started: now,
-            ended: now,
-            request: String::new(),
-            status: None,
-            class: None,
-            error: None,
-            bytes: 0,
-            recorded: None,
-        };
+        if matches!(next, Next::Perform { .. }) && self.active.get(&id).is_some_and(|active| active.lane.is_none()) {
+            self.wants.put(id, place, step);
+        }
         self.settle(id, step, &attempt, &outcome, None, now);
     }
 
