@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::answer::{Meaning, What};
 use super::call::Ask;
 use super::urls::quoted;
-use super::{CallTrace, Called, Orchestrator, bodies, json as read, not_left};
+use super::{CallTrace, Called, Orchestrator, bodies, json as read, not_left, unknown};
 use crate::config::Edition;
 use crate::http::client::excerpt;
 use crate::rules::{Enqueue, FolderRef};
@@ -223,11 +223,6 @@ fn judge(row: &Value, trace: &CallTrace) -> Said {
     }
     let message = format!("the item is refused by BulkAddQueueItems: {}", words(row));
     Said::Failed(Failure { class: Class::Refused, status: trace.status, message, retry_after: None })
-}
-
-fn unknown(trace: &CallTrace, what: &str) -> Failure {
-    let message = format!("{what} (`{}`)", trace.request);
-    Failure { class: Class::Unknown, status: trace.status, message, retry_after: None }
 }
 
 /// Filters that find the references, each short enough for a URL.

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use super::answer::{Meaning, What};
 use super::call::Ask;
 use super::urls::quoted;
-use super::{Added, CallTrace, Called, Orchestrator, QueueInfo, bodies, folder_key, invalid, json as read, not_left, not_there};
+use super::{
+    Added, CallTrace, Called, NO_CONTENT, Orchestrator, QueueInfo, bodies, folder_key, invalid, json as read, not_left, not_there, unknown,
+};
 use crate::config::Edition;
 use crate::rules::{Enqueue, FolderRef};
 use crate::runs::Class;
@@ -17,7 +19,8 @@ impl Orchestrator {
     /// Adds one queue item (`POST /odata/Queues/UiPathODataSvc.AddQueueItem`). `parent` goes into ParentOperationId where the
     /// API version has it. The item of a 409/1016 is looked up so that its Id is known.
     ///
-    /// A success without a body is looked up too; where that finds nothing, the value is `{Reference}`.
+    /// A 204 is looked up too; where that finds nothing, the value is `{Reference}`. Any other success without an Id does not tell
+    /// that an item was added: its outcome is unknown.
     pub async fn add_queue_item(&self, folder: Option<&FolderRef>, item: &Enqueue, parent: &str, timeout: Duration) -> Called<Added> {
         let deadline = Instant::now() + timeout;
         let folder = folder.or(self.default_folder());
@@ -50,7 +53,7 @@ impl Orchestrator {
         }
         let result = match said {
             Ok(Meaning::Body(body)) if read::field(&body, "Id").is_some() => Ok(Added::New(body)),
-            Ok(Meaning::Body(_) | Meaning::Empty | Meaning::Missing) => {
+            Ok(Meaning::Empty) if trace.status == Some(NO_CONTENT) => {
                 let found = self.find_item(folder, &item.queue, &item.reference, deadline).await;
                 Ok(Added::New(found.unwrap_or_else(|| json!({ "Reference": item.reference }))))
             }
@@ -59,6 +62,7 @@ impl Orchestrator {
                 let ours = found.as_ref().zip(sent_parent).map(|(found, parent)| bodies::is_ours(found, parent));
                 Ok(Added::AlreadyThere { item: found, ours })
             }
+            Ok(_) => Err(unknown(&trace, "no Id of an item in the answer")),
             Err(failure) => Err(failure),
         };
         Called { trace, result }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::answer::{Meaning, What};
 use super::call::Ask;
 use super::urls::quoted;
-use super::{CallTrace, Called, Orchestrator, bodies, folder_key, invalid, json, not_left, not_there};
+use super::{CallTrace, Called, NO_CONTENT, Orchestrator, bodies, folder_key, invalid, json, not_left, not_there, unknown};
 use crate::rules::{FolderRef, StartJob};
 use crate::runs::{Class, Failure};
 
@@ -51,18 +51,17 @@ impl Orchestrator {
             // The process may have been made anew under its name, with another key.
             self.inner.releases.forget(&folder_key(folder), &job.process);
         }
-        let unknown = |what: &str| Failure { class: Class::Unknown, ..invalid(&trace, what) };
-        let result = match said {
-            Ok(Meaning::Body(body)) => match bodies::rows(&body).and_then(<[Value]>::first) {
-                Some(first) => Ok(first.clone()),
-                None => Err(unknown("no job in the answer")),
-            },
-            Ok(_) => {
-                let found = self.job_by_reference_until(folder, &job.reference, deadline).await;
-                found.result.ok().flatten().ok_or_else(|| unknown("no job in the answer"))
+        let started = match said {
+            Ok(Meaning::Body(body)) => {
+                bodies::rows(&body).and_then(<[Value]>::first).filter(|job| json::field(job, "Id").is_some()).cloned()
             }
-            Err(failure) => Err(failure),
+            Ok(Meaning::Empty) if trace.status == Some(NO_CONTENT) => {
+                self.job_by_reference_until(folder, &job.reference, deadline).await.result.ok().flatten()
+            }
+            Ok(_) => None,
+            Err(failure) => return Called { trace, result: Err(failure) },
         };
+        let result = started.ok_or_else(|| unknown(&trace, "no Id of a job in the answer"));
         Called { trace, result }
     }
 

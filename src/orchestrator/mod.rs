@@ -48,6 +48,9 @@ use cache::Cache;
 use urls::{folder_header, folder_name};
 use version::Version;
 
+/// The status of a success that has nothing to tell.
+const NO_CONTENT: u16 = 204;
+
 /// One configured orchestrator. Cheap to clone; token and look-up caches are shared.
 #[derive(Clone, Debug)]
 pub struct Orchestrator {
@@ -170,6 +173,11 @@ fn folder_key(folder: Option<&FolderRef>) -> String {
 
 fn invalid(trace: &CallTrace, what: &str) -> Failure {
     Failure { class: Class::Invalid, status: trace.status, message: format!("{what} to `{}`", trace.request), retry_after: None }
+}
+
+/// A success that does not tell what was done: as if the answer was lost.
+fn unknown(trace: &CallTrace, what: &str) -> Failure {
+    Failure { class: Class::Unknown, ..invalid(trace, what) }
 }
 
 fn not_there(trace: &CallTrace, kind: &str, name: &str, folder: Option<&FolderRef>) -> Failure {

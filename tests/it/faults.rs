@@ -16,6 +16,7 @@
 //! | 429 with seconds, a date, nonsense, absurd values, for an hour | `http::retry_after_in_every_spelling`, `dispatch::an_hour_of_429_is_waited_out_whatever_its_retry_after_says` |
 //! | 429, and a kill while it holds the target | `it::faults::a_target_that_asks_for_silence_has_it_also_over_a_kill` |
 //! | a write without an answer, on a queue with unique references | `dispatch::an_unknown_outcome_on_a_queue_with_unique_references_is_simply_repeated` |
+//! | a success that does not tell of an item or a job | `orchestrator::adding_an_item_says_what_became_of_it`, `orchestrator::starting_a_job_says_what_became_of_it`, `dispatch::an_unknown_outcome_on_a_queue_with_unique_references_is_simply_repeated` |
 //! | a write without an answer, elsewhere | `dispatch::an_unknown_outcome_elsewhere_is_looked_up_and_found_without_a_second_item`, `runs::an_item_is_looked_up_twice_a_minute_apart_then_sent_again_and_flagged`, `it::faults::what_was_carried_out_without_an_answer_is_not_done_twice` |
 //! | a job without an answer that nothing finds | `runs::a_job_that_two_look_ups_do_not_find_is_ambiguous` |
 //! | a call without an answer that nothing looks up | `it::states::what_may_have_been_done_waits_for_a_person_who_has_it_tried_again_or_accepts_it` |
