@@ -54,6 +54,9 @@ struct Shared {
     journal: OnceLock<Journal>,
 }
 
+/// How long polling waits for its turn where a budget is used up.
+pub const TURN_MAX: Duration = Duration::from_secs(60);
+
 /// One request of a connector, and what it may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
@@ -65,7 +68,7 @@ pub struct Call<'a> {
     pub request: &'a CallRequest,
     /// Further headers, for this attempt only.
     pub headers: &'a [(String, String)],
-    /// For the whole of it, tokens included.
+    /// For the whole of it, tokens included. For polling it is for each request; its turn may come up to [`TURN_MAX`] later.
     pub timeout: Duration,
     /// Who asks: steps go before polling.
     pub who: Who,
@@ -106,7 +109,8 @@ impl Calls {
 
     /// Sends a request and reads the answer. A 401 renews the token once.
     pub async fn send(&self, call: Call<'_>) -> Said {
-        let deadline = Instant::now() + call.timeout;
+        let turn = if call.who == Who::Polling { TURN_MAX } else { Duration::ZERO };
+        let deadline = Instant::now() + call.timeout + turn;
         let line = request_line(call.request.method, &call.request.url);
         let mut trace = CallTrace { request: call.access.mask(&line), ..CallTrace::default() };
         match self.attempt(call, &mut trace, deadline).await {
@@ -148,7 +152,7 @@ impl Calls {
                 written_out: request.written_out,
                 headers: wire.headers,
                 body: wire.body,
-                timeout: deadline.saturating_duration_since(Instant::now()),
+                timeout: deadline.saturating_duration_since(Instant::now()).min(call.timeout),
             };
             let secrets = secrets(tokens.as_deref(), token.as_ref());
             let shown: Vec<&str> = secrets.iter().map(Secret::expose).collect();

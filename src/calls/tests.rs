@@ -434,5 +434,10 @@ async fn connectors_on_one_host_share_its_budget() {
     };
     let failure = calls.send(short).await.result.expect_err("not yet");
     assert_eq!((failure.class, failure.retry_after), (Class::Throttled, Some(Duration::from_secs(17))));
+    tokio::select! {
+        biased;
+        said = calls.send(Call { who: Who::Polling, ..short }) => panic!("polling waits for its turn: {said:?}"),
+        () = std::future::ready(()) => {}
+    }
     assert_eq!(other.heard().len(), 1, "nobody asked again");
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::answer::{self, Meaning, What, judge, mask_refusal};
 use super::urls::{folder_header, odata};
 use super::{CallTrace, Inner};
-use crate::http::client::{Answer, Outgoing, request_line, retry_after};
+use crate::http::client::{ATTEMPT_TIMEOUT, Answer, Outgoing, request_line, retry_after};
 use crate::http::exchange::Exchange;
 use crate::http::mask::mask;
 use crate::http::tokens::Token;
@@ -36,7 +36,8 @@ pub struct Ask<'a> {
 pub type Said = (CallTrace, Result<Meaning, Failure>);
 
 impl Inner {
-    /// Asks and judges for a step. The whole of it, tokens included, ends at the deadline.
+    /// Asks and judges for a step. The whole of it, tokens included, ends at the deadline. For polling, whose deadlines leave time to
+    /// wait for a turn, each request ends after [`ATTEMPT_TIMEOUT`], too.
     pub async fn call(&self, ask: Ask<'_>, deadline: Instant) -> Said {
         self.call_as(Who::Action, ask, deadline).await
     }
@@ -65,13 +66,14 @@ impl Inner {
             if let Err(failure) = self.budget.acquire(ask.what, who, &self.clock, deadline).await {
                 return (trace, Err(failure));
             }
+            let left = deadline.saturating_duration_since(Instant::now());
             let outgoing = Outgoing {
                 method: method.to_owned(),
                 url: url.clone(),
                 written_out: true,
                 headers: self.headers(&token, folder.as_ref(), body.is_some()),
                 body: body.clone(),
-                timeout: deadline.saturating_duration_since(Instant::now()),
+                timeout: if who == Who::Polling { left.min(ATTEMPT_TIMEOUT) } else { left },
             };
             let exchange = Exchange::of(&outgoing);
             let sent = self.http.send(outgoing).await;

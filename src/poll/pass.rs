@@ -14,10 +14,10 @@ use crate::rules::FolderRef;
 use crate::runs::Failure;
 use crate::time::Timestamp;
 
-/// For one request.
+/// For one question, all its pages together; what one request may take is the client's.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// For one request to a list that is limited: its turn may be a whole period away.
+/// For one question to a list that is limited: its turn may be a whole period away.
 pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// How long the list of folders is believed where it says which are read.

@@ -5,7 +5,6 @@
 //! passed over.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -17,13 +16,11 @@ use crate::config::TriggerSource;
 use crate::connectors::{Access, Caller, Connector, RowCursor, Trigger, TriggerKind, changes};
 use crate::event::{Change, Verified, Via};
 use crate::expr::At;
+use crate::http::client::ATTEMPT_TIMEOUT;
 use crate::journal::{AppendError, Delivery, Kept, Space};
 use crate::metric::POLL_REQUESTS;
 use crate::runs::{Class, Failure, Who};
 use crate::time::Timestamp;
-
-/// For one request, unless the operation says otherwise.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The most rows of one pass.
 pub const ROWS_MAX: usize = 20_000;
@@ -182,7 +179,7 @@ async fn read(source: &Triggered, cursor: &RowCursor, clock: &Clock) -> Result<V
     let input = operation.input(&with, access.config(), &At::root("with")).map_err(|fault| mask(fault.to_string()))?;
     let caller = Caller { run: String::new(), rule: source.config.name.to_string(), idempotency_key: None, now };
     let request = connector.request(operation, &input, access.config(), &caller).map_err(|fault| mask(fault.to_string()))?;
-    let timeout = operation.timeout.unwrap_or(REQUEST_TIMEOUT);
+    let timeout = operation.timeout.unwrap_or(ATTEMPT_TIMEOUT);
     let asked = Asked { connector, operation, access, input: &input, timeout, who: Who::Polling };
     let count = || {
         let (source, endpoint) = (source.config.name.to_string(), operation.name.to_string());

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::config::{AuthConfig, Edition, Egress, SecretFrom, SecretRef};
 use crate::fault::{Place, SourceText};
+use crate::http::client::ATTEMPT_TIMEOUT;
 use crate::http::client::tests::peer::{Heard, Peer, Say, answer, json as says};
 use crate::rules::{Enqueue, StartJob, Target};
 use crate::runs::Class;
@@ -316,6 +317,11 @@ async fn adding_an_item_says_what_became_of_it() {
         (answer(302, &[("location", "https://login.example/")], ""), Class::Configuration),
         (answer(200, &[("content-type", "text/html")], "<html>Log in"), Class::Auth),
         (answer(201, &[], &id.to_string().as_bytes()[..5]), Class::Unknown),
+        // What a success has to tell is not in it.
+        (answer(200, &[], "{}"), Class::Unknown),
+        (answer(201, &[], "{\"Id\": null}"), Class::Unknown),
+        (answer(201, &[], "[]"), Class::Unknown),
+        (answer(201, &[], ""), Class::Unknown),
         (Say::Close(b"HTTP/1.1 201 Created\r\ncontent-length: 99\r\n\r\n{\"Id\"".to_vec()), Class::Unknown),
         (Say::Flood(b"HTTP/1.1 201 Created\r\ncontent-length: 5368709120\r\n\r\n".to_vec()), Class::Unknown),
         (answer(201, &[("content-encoding", "gzip")], "x"), Class::Unknown),
@@ -370,15 +376,13 @@ async fn a_duplicate_is_looked_up_and_owned_by_its_maker() {
 }
 
 #[tokio::test]
-async fn a_success_without_a_body_is_looked_up() {
-    for (say, found) in
-        [(answer(204, &[], ""), true), (answer(201, &[], ""), true), (answer(200, &[], "{}"), true), (answer(204, &[], ""), false)]
-    {
+async fn a_success_without_content_is_looked_up() {
+    for found in [true, false] {
         let peer = Peer::start(move |heard, _| match heard.path().rsplit('/').next() {
             Some("QueueDefinitions") => list(json!([{"Id": 44, "Name": "Invoices"}])),
             Some("QueueItems") if found => list(json!([{"Id": 9}])),
             Some("QueueItems") => list(json!([])),
-            _ => say.clone(),
+            _ => answer(204, &[], ""),
         })
         .await;
         let expected = if found { json!({"Id": 9}) } else { json!({"Reference": "O'Brien 1"}) };
@@ -509,6 +513,17 @@ async fn a_list_that_is_none_is_not_an_empty_one() {
     assert_eq!(plain(&peer).job_by_reference(None, "r", LONG).await.result, Ok(None));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_of_polling_ends_in_its_time_although_its_turn_may_take_longer() {
+    let peer = Peer::start(|_, _| Say::Silence).await;
+    let client = plain(&peer);
+    let asked = tokio::spawn(async move { client.items(&FolderRef::Id(1), &[7], 5 * ATTEMPT_TIMEOUT).await.result });
+    peer.reached().await;
+    let begun = Instant::now();
+    let failure = asked.await.expect("ends").expect_err("silence");
+    assert_eq!((failure.class, begun.elapsed().as_secs()), (Class::Unknown, ATTEMPT_TIMEOUT.as_secs()), "{failure}");
+}
+
 #[tokio::test]
 async fn a_job_is_started_by_the_name_of_its_process() {
     let stale = Arc::new(AtomicUsize::new(0));
@@ -556,7 +571,10 @@ async fn starting_a_job_says_what_became_of_it() {
         (answer(400, &[], "{\"errorCode\": 1000}"), Some(Class::Refused)),
         (answer(503, &[], ""), Some(Class::Server)),
         (answer(201, &[], "{\"value\": []}"), Some(Class::Unknown)),
+        (answer(201, &[], "{\"value\": [{}]}"), Some(Class::Unknown)),
         (answer(201, &[], "{\"value\": [{"), Some(Class::Unknown)),
+        (answer(200, &[], "{}"), Some(Class::Unknown)),
+        (answer(201, &[], ""), Some(Class::Unknown)),
         (Say::Reset, Some(Class::Unknown)),
         (answer(204, &[], ""), None),
     ] {

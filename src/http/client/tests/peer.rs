@@ -103,6 +103,19 @@ impl Peer {
         self.heard.lock().expect("no panic while locked").clone()
     }
 
+    /// Waits for the first request; simulated time stands still meanwhile.
+    pub async fn reached(&self) {
+        let (over, held) = std::sync::mpsc::channel::<()>();
+        let held = tokio::task::spawn_blocking(move || held.recv().is_err());
+        let begun = std::time::Instant::now();
+        while self.heard().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nobody asks");
+            tokio::task::yield_now().await;
+        }
+        drop(over);
+        held.await.expect("ends");
+    }
+
     /// How many requests had a path that ends so.
     pub fn count(&self, end: &str) -> usize {
         self.heard().iter().filter(|heard| heard.path().ends_with(end)).count()
