@@ -38,6 +38,7 @@ mod store;
 mod test;
 mod webhooks;
 mod when;
+mod whole_file;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::output::{BAD, GOOD, Out, Stop, WARN, count, paint, say};
-use super::{NO, UNKNOWN, YES, setup};
+use super::whole_file::WholeFile;
+use super::{INTERRUPTED, NO, UNKNOWN, YES, setup};
 use crate::clock::Clock;
 use crate::daemon::{SEGMENT_BYTES, boot_id};
 use crate::journal::{self, Compared, Damage, OpenError, Options};
@@ -188,23 +189,32 @@ fn rebuild(dir: &Path, accept_loss: bool, json: bool, out: &mut Out) -> Result<u
 
 fn export(dir: &Path, file: Option<&Path>) -> Result<u8, Stop> {
     let bar = bar("writing");
-    let mut sink: Box<dyn Write> = match file {
-        None => Box::new(BufWriter::new(std::io::stdout().lock())),
-        Some(path) => {
-            let file = private_file(path).map_err(|error| Stop::unknown(format!("cannot make `{}`: {error}", path.display())))?;
-            Box::new(BufWriter::new(file))
-        }
+    let cannot_make = |path: &Path, error: std::io::Error| Stop::unknown(format!("cannot make `{}`: {error}", path.display()));
+    let mut whole = file.map(|path| WholeFile::create(path).map_err(|error| cannot_make(path, error))).transpose()?;
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    let sink: &mut dyn Write = match &mut whole {
+        Some(file) => file,
+        None => &mut stdout,
     };
-    let exported = journal::export(dir, Clock::system().now(), &mut sink, &|done, total| {
+    let exported = journal::export(dir, Clock::system().now(), sink, &|done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
     bar.finish_and_clear();
+    if whole.as_ref().is_some_and(WholeFile::is_stopped) {
+        return Err(Stop::With { code: INTERRUPTED, message: "stopped; nothing was written".to_owned() });
+    }
     let exported = exported.map_err(|error| match error.kind() {
         std::io::ErrorKind::BrokenPipe => Stop::Closed,
         std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => Stop::unknown(error.to_string()),
-        _ => Stop::unknown(format!("the export is not whole: {error}")),
+        _ => Stop::unknown(match file {
+            Some(path) => format!("`{}` is not written: {error}", path.display()),
+            None => format!("the export is not whole: {error}"),
+        }),
     })?;
+    if let (Some(whole), Some(path)) = (whole, file) {
+        whole.finish().map_err(|error| cannot_make(path, error))?;
+    }
     say(&format!("{} records, {} events", exported.records, exported.events));
     if exported.damaged > 0 {
         return Err(Stop::no(format!(
@@ -213,12 +223,6 @@ fn export(dir: &Path, file: Option<&Path>) -> Result<u8, Stop> {
         )));
     }
     Ok(YES)
-}
-
-/// A new file for this user alone: events may hold what others must not read.
-fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn import(dir: &Path, file: &Path, out: &mut Out) -> Result<u8, Stop> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::AdminAddress;
+use crate::journal::read_plain;
 use crate::time::Timestamp;
 
 /// Its name in the state folder.
@@ -44,7 +45,7 @@ impl DaemonFile {
     /// What is in the file of `state`, where there is a readable one.
     #[must_use]
     pub fn read(state: &Path) -> Option<Self> {
-        let text = std::fs::read(state.join(STATE_FILE)).ok()?;
+        let text = read_plain(&state.join(STATE_FILE)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
@@ -61,7 +62,9 @@ impl DaemonFile {
                 _ => {}
             }
             let temporary = state.join(format!("{STATE_FILE}.{}", self.pid));
-            let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            // What an earlier process of this number left there, whatever it is.
+            drop(std::fs::remove_file(&temporary));
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             file.write_all(serde_json::to_string(self)?.as_bytes())?;
             file.write_all(b"\n")?;
             std::fs::rename(&temporary, &path)

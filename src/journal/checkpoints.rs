@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::RunId;
 use crate::journal::backward;
+use crate::journal::files::open_plain;
 use crate::journal::format::Position;
 use crate::journal::rows::{PARTS_MAX, POSITION_KEY, Row, RowKey, RunHead, Standing, VALUE_MAX, run_head};
 use crate::journal::tally::{self, Beside};
@@ -67,6 +68,7 @@ fn guarded<T>(operation: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
 impl Checkpoints {
     /// Opens or makes the folder.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        only_plain(dir)?;
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let begun = Instant::now();
         loop {
@@ -265,10 +267,25 @@ pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
         if path.is_dir() {
             sync_folder(&path)?;
         } else {
-            std::fs::File::open(&path)?.sync_all()?;
+            open_plain(&path)?.sync_all()?;
         }
     }
     std::fs::File::open(dir)?.sync_all()
+}
+
+/// Refuses a folder with anything but files and folders in it: sled would wait for a pipe.
+fn only_plain(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if !path.is_dir() {
+            open_plain(&path)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

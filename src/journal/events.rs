@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::journal::codec::{BodyRecord, EventRecord};
 use crate::journal::format::{Kind, Position, frame};
 use crate::journal::hot;
 use crate::journal::index::{Block, Summary};
-use crate::journal::scan::{damaged, is_damage, next_frame, read_frame, verified};
+use crate::journal::scan::{damaged, is_damage, next_frame, read_frame, segment_path, verified};
 use crate::journal::words::{EventQuery, PAGE_BYTES_MAX, Page};
 use crate::normalize::project;
 use crate::time::Timestamp;
@@ -69,8 +70,8 @@ impl BlockFrames {
             let offset = self.offset + at as u32;
             let Some(found) = frame(&self.bytes[at..], self.seed) else {
                 let lost = next_frame(&self.bytes[at..], self.seed);
-                let file = format!("{:010}.seg", self.segment);
-                tracing::error!(file, offset, bytes = lost, "records do not verify and are left out; see `tripline state check`");
+                let path = segment_path(Path::new(""), self.segment);
+                tracing::error!(file = %path.display(), offset, bytes = lost, "records do not verify and are left out; see `tripline state check`");
                 at += lost;
                 continue;
             };

@@ -1,12 +1,12 @@
 //! Every operation on the file system that the journal depends on goes through here.
 //!
 //! One seam, so that a test can make any single one of them fail and see what becomes of the promise. Knows nothing of
-//! what is written.
+//! what is written. Only plain files are opened: what else stands under a name (a pipe, a device) would be waited for.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,13 +61,16 @@ impl Files {
     /// Opens a file for reading and writing, 0600; made when missing, kept as it is otherwise.
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
         self.ask(FileOp::Open, path)?;
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+        plain(path, OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600))
     }
 
-    /// Opens an empty file for reading and writing, 0600; what was there is gone.
+    /// Opens an empty file for reading and writing, 0600; what was there is gone, unless it is a folder.
     pub(super) fn create(&self, path: &Path) -> io::Result<File> {
         self.ask(FileOp::Open, path)?;
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            std::fs::remove_file(path)?;
+        }
+        plain(path, OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600))
     }
 
     /// Writes all of `bytes` at `offset`.
@@ -160,6 +163,44 @@ impl Files {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Opens a file for reading.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    plain(path, OpenOptions::new().read(true))
+}
+
+/// All of a file.
+pub(crate) fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file as `options` say, and never waits for whoever is at the other end of a pipe.
+fn plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let opened = options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let found = match &opened {
+        Ok(file) => file.metadata(),
+        // A folder is not opened for writing, a socket not at all.
+        Err(_) => std::fs::metadata(path),
+    };
+    match found {
+        Ok(found) if !found.is_file() => Err(foreign(path, found.file_type())),
+        _ => opened,
+    }
+}
+
+/// Why something that is no plain file is not used.
+fn foreign(path: &Path, found: FileType) -> io::Error {
+    let what = match found {
+        found if found.is_dir() => "folder",
+        found if found.is_fifo() => "named pipe",
+        found if found.is_socket() => "socket",
+        _ => "device",
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    io::Error::other(format!("`{name}` is a {what} where a file should be; move it away"))
 }
 
 /// Whether an error says that there is no room, which may change by itself: no space, no quota, or a limit on file size.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::event::{Apart, Change, EventId, IdGenerator, Key, Via};
 use crate::journal::codec::{self, BodyRecord, CONFLICT, EventRecord, FoldRecord, LATE, SHOWN_ONLY};
 use crate::journal::copies::{Sight, differs, said};
+use crate::journal::files::open_plain;
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, SegmentHead, begin_frame, finish_frame, frame};
 use crate::journal::hot::{Backlog, Recent};
@@ -379,7 +380,7 @@ impl<'m> Group<'m> {
             if self.memory.last_read.as_ref().is_none_or(|(number, ..)| *number != at.segment) {
                 let path = segment_path(&self.memory.journal, at.segment);
                 let head = read_head(&path).ok()?.ok()?;
-                self.memory.last_read = Some((at.segment, File::open(&path).ok()?, head.seed()));
+                self.memory.last_read = Some((at.segment, open_plain(&path).ok()?, head.seed()));
             }
             let (_, file, seed) = self.memory.last_read.as_ref()?;
             (read_frame(file, at.offset).ok()?, *seed)

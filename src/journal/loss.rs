@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::journal::Journal;
 use crate::journal::checkpoints::Checkpoints;
-use crate::journal::files::Files;
+use crate::journal::files::{Files, read_plain};
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, Frame, GROUP_HEAD, GroupHead, HeadError, Kind, Position, SEGMENT_HEAD, SegmentHead};
 use crate::journal::lock::{self, failed};
@@ -190,7 +190,7 @@ fn scanned(journal: &Path, number: u32) -> io::Result<(SegmentHead, ScanEnd)> {
 }
 
 fn walk_segment(journal: &Path, number: u32, mut visit: impl FnMut(Position, Frame<'_>)) -> io::Result<(SegmentHead, ScanEnd)> {
-    let bytes = std::fs::read(segment_path(journal, number))?;
+    let bytes = read_plain(&segment_path(journal, number))?;
     let head = SegmentHead::from_bytes(&bytes).map_err(|_| io::ErrorKind::InvalidData)?;
     let end = walk(&bytes, head, |at, frame| {
         visit(at, frame);

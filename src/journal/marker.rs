@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::files::Files;
+use crate::journal::files::{Files, read_plain};
 use crate::journal::format::FORMAT;
 
 /// The content of the marker.
@@ -54,7 +54,7 @@ pub(super) fn read(state: &Path) -> io::Result<Found> {
     struct Version {
         format: u32,
     }
-    let text = match std::fs::read(path(state)) {
+    let text = match read_plain(&path(state)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
         text => text?,
     };

@@ -105,6 +105,7 @@ use crate::time::Timestamp;
 pub use dump::{Exported, export, import};
 #[cfg(test)]
 pub use dying::Dies;
+pub(crate) use files::read_plain;
 pub use hole::Loss;
 pub use loss::rebuild;
 pub use read::Reader;

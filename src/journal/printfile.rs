@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::journal::codec::{Take, Undecodable};
-use crate::journal::files::Files;
+use crate::journal::files::{Files, read_plain};
 use crate::journal::format::SegmentHead;
 use crate::journal::index::SegmentIndex;
 use crate::journal::scan::{damaged, read_head, segment_path, walk};
@@ -71,7 +71,7 @@ pub(super) fn remove(files: &Files, journal: &Path, number: u32) -> io::Result<(
 pub(super) fn each(files: &Files, journal: &Path, number: u32, visit: &mut dyn FnMut(u64, u32)) -> io::Result<()> {
     let place = segment_path(journal, number);
     let head = read_head(&place)?.map_err(|_| damaged(crate::journal::format::Position { segment: number, offset: 0 }))?;
-    let stored = std::fs::read(path(journal, number)).ok();
+    let stored = read_plain(&path(journal, number)).ok();
     if let Some(prints) = stored.as_deref().and_then(|bytes| verified(bytes, head)) {
         for print in prints.chunks_exact(PRINT) {
             let mut take = Take(print);
@@ -79,7 +79,7 @@ pub(super) fn each(files: &Files, journal: &Path, number: u32, visit: &mut dyn F
         }
         return Ok(());
     }
-    let bytes = std::fs::read(&place)?;
+    let bytes = read_plain(&place)?;
     let mut index = SegmentIndex::new(number);
     walk(&bytes, head, |at, frame| index.frame(at.offset, frame).map_err(|_: Undecodable| damaged(at)))?;
     drop(bytes);

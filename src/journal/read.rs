@@ -11,6 +11,7 @@ use crate::event::{Event, EventId, Folded, RunId};
 use crate::journal::carried::Dropped;
 use crate::journal::codec::{FoldRecord, Undecodable};
 use crate::journal::events::{self, OpenFile, Segments};
+use crate::journal::files::{open_plain, read_plain};
 use crate::journal::fold::{FoldRow, Heads, Record, Rows, RunRow, fold, fold_copy};
 use crate::journal::format::{HeadError, Kind, Position, SegmentHead};
 use crate::journal::index::{Block, SegmentIndex, Summary};
@@ -138,14 +139,14 @@ impl Reader {
     pub(super) fn record(&self, at: Position) -> io::Result<(Kind, Vec<u8>)> {
         let path = segment_path(&self.journal, at.segment);
         let head = read_head(&path)?.map_err(|error| head_error(at.segment, error))?;
-        let bytes = read_frame(&File::open(path)?, at.offset)?;
+        let bytes = read_frame(&open_plain(&path)?, at.offset)?;
         let found = verified(&bytes, head.seed(), at)?;
         Ok((found.kind, found.payload.to_vec()))
     }
 }
 
 fn load(journal: &Path, number: u32) -> io::Result<(Vec<u8>, SegmentHead)> {
-    let bytes = std::fs::read(segment_path(journal, number))?;
+    let bytes = read_plain(&segment_path(journal, number))?;
     let head = SegmentHead::from_bytes(&bytes).map_err(|error| head_error(number, error))?;
     Ok((bytes, head))
 }
@@ -301,7 +302,7 @@ impl<'a> Scanned<'a> {
         })?;
         index.summary.end = end.end;
         self.reader.note(number, &end.gaps);
-        let file = Arc::new(File::open(segment_path(&self.reader.journal, number))?);
+        let file = Arc::new(open_plain(&segment_path(&self.reader.journal, number))?);
         self.segments.borrow_mut().insert(number, ScannedSegment { index, seed: head.seed(), file });
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::journal::awaits::Awaits;
 use crate::journal::codec::Undecodable;
+use crate::journal::files::read_plain;
 use crate::journal::fold::{Record, fold};
 use crate::journal::format::{Position, SegmentHead};
 use crate::journal::hole::HoleRecord;
@@ -52,7 +53,7 @@ pub(super) fn replay(
     from: Position,
     each: &mut dyn FnMut(&mut State) -> io::Result<()>,
 ) -> Result<Replayed, ReplayError> {
-    let bytes = std::fs::read(path)?;
+    let bytes = read_plain(path)?;
     let head = SegmentHead::from_bytes(&bytes).ok().filter(|head| head.number == number).ok_or(ReplayError::Head)?;
     let mut index = SegmentIndex::new(number);
     let (mut records, mut frames, mut senseless) = (0, 0, Vec::new());

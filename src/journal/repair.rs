@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::journal::files::Files;
+use crate::journal::files::{Files, read_plain};
 use crate::journal::fold::{Record, fold};
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, SegmentHead, begin_frame, finish_frame, frame};
 use crate::journal::hole::HoleRecord;
@@ -41,7 +41,7 @@ pub(super) fn mend(files: &Files, dir: &Path, state: &mut State, replayed: &mut 
     }
     if !mended.is_empty() {
         // The holes count from now on, and at each later open.
-        let end = walk(&std::fs::read(&path)?, replayed.head, |at, frame| match Record::decode(frame)? {
+        let end = walk(&read_plain(&path)?, replayed.head, |at, frame| match Record::decode(frame)? {
             Some(record @ Record::Hole(_)) => fold(state, at, &record),
             _ => Ok(()),
         })?;
@@ -109,7 +109,7 @@ fn keep_aside(files: &Files, dir: &Path, name: &str, bytes: &[u8]) -> io::Result
     let mut number = 1;
     let path = loop {
         let path = quarantine.join(if number == 1 { format!("{name}.bin") } else { format!("{name}-{number}.bin") });
-        match std::fs::read(&path) {
+        match read_plain(&path) {
             // An earlier attempt came as far as this.
             Ok(there) if there == bytes => return Ok(path),
             Ok(_) => number += 1,

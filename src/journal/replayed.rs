@@ -2,13 +2,13 @@
 //! what other rules would have done. Reads the segments once; what waits for its plan is kept as a position only.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use crate::event::{Event, EventId};
 use crate::journal::codec::{self, EventRecord};
 use crate::journal::events::{self, OpenFile};
+use crate::journal::files::open_plain;
 use crate::journal::fold::Record;
 use crate::journal::format::{Kind, Position};
 use crate::journal::read::Reader;
@@ -90,7 +90,7 @@ impl Reader {
             _ => {
                 let path = segment_path(&self.journal, at.segment);
                 let head = read_head(&path)?.map_err(|_| damaged(at))?;
-                OpenFile { file: Arc::new(File::open(path)?), number: at.segment, seed: head.seed(), end: u32::MAX }
+                OpenFile { file: Arc::new(open_plain(&path)?), number: at.segment, seed: head.seed(), end: u32::MAX }
             }
         };
         let event = events::read_at(&file, at.offset);

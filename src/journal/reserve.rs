@@ -42,7 +42,10 @@ impl Reserve {
         let there = path.exists();
         let new = !dir.join("journal").exists();
         let probe = dir.join("open.tmp");
-        let probed = files.create(&probe).and_then(|file| files.reserve(&file, &probe, 0, PROBE_BYTES));
+        let probed = match files.create(&probe).and_then(|file| files.reserve(&file, &probe, 0, PROBE_BYTES)) {
+            Err(error) if !is_full(&error) => return Err(error),
+            probed => probed,
+        };
         files.remove(&probe)?;
         let mut reserve = Self { path, state: State::Owed };
         let state = match probed {
@@ -54,14 +57,13 @@ impl Reserve {
                 Err(error) if is_full(&error) => State::Owed,
                 Err(error) => return Err(error),
             },
-            Err(error) if is_full(&error) && there => {
+            Err(_) if there => {
                 tracing::error!("no space to open the journal: using what was held back for this");
                 files.remove(&reserve.path)?;
                 State::Owed
             }
             // It may do without.
-            Err(error) if is_full(&error) => State::Owed,
-            Err(error) => return Err(error),
+            Err(_) => State::Owed,
         };
         reserve.state = state;
         Ok(reserve)

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::journal::files::open_plain;
 use crate::journal::format::{
     FRAME_HEAD, Frame, GROUP_HEAD, GroupHead, HeadError, Kind, Position, SEGMENT_HEAD, SegmentHead, frame, frame_size,
 };
@@ -40,7 +41,7 @@ pub(super) fn segment_numbers(journal: &Path) -> io::Result<Vec<u32>> {
 /// The head of a segment file.
 pub(super) fn read_head(path: &Path) -> io::Result<Result<SegmentHead, HeadError>> {
     let mut bytes = [0; SEGMENT_HEAD];
-    let file = File::open(path)?;
+    let file = open_plain(path)?;
     match file.read_exact_at(&mut bytes, 0) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Err(HeadError::Unreadable)),
         read => read?,

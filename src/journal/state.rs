@@ -13,6 +13,7 @@ use crate::journal::awaits::Awaits;
 use crate::journal::carried::Dropped;
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::events::{OpenFile, Segments};
+use crate::journal::files::open_plain;
 use crate::journal::fold::{FoldRow, Heads, Rows, RunRow};
 use crate::journal::format::{Kind, Position, SEGMENT_HEAD, SegmentHead};
 use crate::journal::hot::{Backlog, Recent};
@@ -385,7 +386,7 @@ impl Segments for State {
         let summary = self.summary(number).ok_or(io::ErrorKind::NotFound)?;
         let path = segment_path(&self.journal, number);
         let head = read_head(&path)?.map_err(|_| damaged(Position { segment: number, offset: 0 }))?;
-        let file = Arc::new(File::open(&path)?);
+        let file = Arc::new(open_plain(&path)?);
         Ok(OpenFile { file, number, seed: head.seed(), end: summary.end.max(SEGMENT_HEAD as u32) })
     }
 

@@ -93,6 +93,34 @@ async fn people_verify_rebuild_dump_and_restore_a_state_folder() {
     }
 }
 
+/// Files beside the configuration whose name begins so.
+fn named(folder: &Folder, begin: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder.path(".")).expect("lists").map(|entry| entry.expect("an entry").file_name());
+    entries.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.starts_with(begin)).collect()
+}
+
+#[tokio::test]
+async fn an_export_that_fails_or_is_stopped_leaves_no_file() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    fill(&folder, 30).await;
+    let mut exporting = folder.command(&["state", "export", "--out", "dump.ndjson"]).stderr(Stdio::piped()).spawn().expect("starts");
+    until("some of it is written", async || {
+        let part = named(&folder, "dump").pop()?;
+        fs::metadata(folder.path(&part)).is_ok_and(|part| part.len() > 0).then_some(())
+    })
+    .await;
+    assert!(!folder.path("dump.ndjson").exists());
+    let killed = std::process::Command::new("kill").args(["-INT", &exporting.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    let stopped = exporting.wait().expect("ends");
+    assert_eq!((stopped.code(), named(&folder, "dump")), (Some(130), Vec::new()), "it was over too soon to show anything?");
+
+    fs::create_dir(folder.path("state/journal/0000000002.seg")).expect("made");
+    let failed = folder.output(&["state", "export", "--out", "dump.ndjson"]);
+    assert!(code(&failed) == 2 && text(&failed).contains("`0000000002.seg` is a folder"), "{}", text(&failed));
+    assert_eq!(named(&folder, "dump"), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn damage_in_the_journal_is_named_mended_and_counted() {
     let folder = filled(9).await;

@@ -4,6 +4,7 @@ mod accept;
 mod awaits;
 mod damage;
 mod faults;
+mod foreign;
 mod kept;
 mod mend;
 mod model;
