@@ -12,14 +12,13 @@ use std::sync::Arc;
 use crate::event::{Apart, Change, EventId, IdGenerator, Key, Via};
 use crate::journal::codec::{self, BodyRecord, CONFLICT, EventRecord, FoldRecord, LATE, SHOWN_ONLY};
 use crate::journal::copies::{Sight, differs, said};
-use crate::journal::files::open_plain;
 use crate::journal::fold::Record;
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, SegmentHead, begin_frame, finish_frame, frame};
 use crate::journal::hot::{Backlog, Recent};
 use crate::journal::index::{SegmentIndex, body_hash, telling_print};
 use crate::journal::parcel::{Element, Parcel, complete_event};
 use crate::journal::prints::Prints;
-use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
+use crate::journal::scan::{damaged, open_segment, read_frame, verified};
 use crate::journal::tellings::{self, SLOTS_AWAY, TELLINGS_MAX, Telling};
 use crate::journal::words::{Delivery, Kept};
 use crate::normalize::project;
@@ -378,9 +377,8 @@ impl<'m> Group<'m> {
             }
         } else {
             if self.memory.last_read.as_ref().is_none_or(|(number, ..)| *number != at.segment) {
-                let path = segment_path(&self.memory.journal, at.segment);
-                let head = read_head(&path).ok()?.ok()?;
-                self.memory.last_read = Some((at.segment, open_plain(&path).ok()?, head.seed()));
+                let (file, head) = open_segment(&self.memory.journal, at.segment).ok()?;
+                self.memory.last_read = Some((at.segment, file, head.seed()));
             }
             let (_, file, seed) = self.memory.last_read.as_ref()?;
             (read_frame(file, at.offset).ok()?, *seed)

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use crate::event::{Event, EventId};
 use crate::journal::codec::{self, EventRecord};
 use crate::journal::events::{self, OpenFile};
-use crate::journal::files::open_plain;
 use crate::journal::fold::Record;
 use crate::journal::format::{Kind, Position};
 use crate::journal::read::Reader;
-use crate::journal::scan::{damaged, read_head, segment_path};
+use crate::journal::scan::{open_segment, segment_path};
 use crate::journal::texts;
 use crate::journal::words::RuleTexts;
 use crate::runs::NewRun;
@@ -88,9 +87,8 @@ impl Reader {
         let file = match open.take() {
             Some(file) if file.number == at.segment => file,
             _ => {
-                let path = segment_path(&self.journal, at.segment);
-                let head = read_head(&path)?.map_err(|_| damaged(at))?;
-                OpenFile { file: Arc::new(open_plain(&path)?), number: at.segment, seed: head.seed(), end: u32::MAX }
+                let (file, head) = open_segment(&self.journal, at.segment)?;
+                OpenFile { file: Arc::new(file), number: at.segment, seed: head.seed(), end: u32::MAX }
             }
         };
         let event = events::read_at(&file, at.offset);

@@ -49,6 +49,13 @@ pub(super) fn read_head(path: &Path) -> io::Result<Result<SegmentHead, HeadError
     Ok(SegmentHead::from_bytes(&bytes))
 }
 
+/// A segment, open for reading, and its head.
+pub(super) fn open_segment(journal: &Path, number: u32) -> io::Result<(File, SegmentHead)> {
+    let path = segment_path(journal, number);
+    let head = read_head(&path)?.map_err(|_| damaged(Position { segment: number, offset: 0 }))?;
+    Ok((open_plain(&path)?, head))
+}
+
 /// How a segment ended, and what in it does not verify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScanEnd {

@@ -13,7 +13,6 @@ use crate::journal::awaits::Awaits;
 use crate::journal::carried::Dropped;
 use crate::journal::checkpoints::Checkpoints;
 use crate::journal::events::{OpenFile, Segments};
-use crate::journal::files::open_plain;
 use crate::journal::fold::{FoldRow, Heads, Rows, RunRow};
 use crate::journal::format::{Kind, Position, SEGMENT_HEAD, SegmentHead};
 use crate::journal::hot::{Backlog, Recent};
@@ -21,7 +20,7 @@ use crate::journal::index::{self, Block, SegmentIndex, Summary};
 use crate::journal::order::Place;
 use crate::journal::rows::{Row, RowKey, RunHead, Standing, fold_row, kept_bytes, run_head, run_of_key, run_row};
 use crate::journal::runs::if_whole;
-use crate::journal::scan::{damaged, read_frame, read_head, segment_path, verified};
+use crate::journal::scan::{damaged, open_segment, read_frame, verified};
 use crate::journal::timers::Timers;
 use crate::journal::turns;
 use crate::journal::words::Kept;
@@ -384,10 +383,8 @@ impl Segments for State {
             return Ok(OpenFile { file: Arc::clone(file), number, seed: self.open_head.seed(), end: self.open.summary.end });
         }
         let summary = self.summary(number).ok_or(io::ErrorKind::NotFound)?;
-        let path = segment_path(&self.journal, number);
-        let head = read_head(&path)?.map_err(|_| damaged(Position { segment: number, offset: 0 }))?;
-        let file = Arc::new(open_plain(&path)?);
-        Ok(OpenFile { file, number, seed: head.seed(), end: summary.end.max(SEGMENT_HEAD as u32) })
+        let (file, head) = open_segment(&self.journal, number)?;
+        Ok(OpenFile { file: Arc::new(file), number, seed: head.seed(), end: summary.end.max(SEGMENT_HEAD as u32) })
     }
 
     fn carried(&self, id: EventId) -> io::Result<Option<Position>> {
