@@ -8,7 +8,7 @@
 //! 10  daemon · sandbox                              life and death of tasks; the simulated Orchestrator
 //!  9  intake · poll · register · router · watch · dispatch · admin   edges; they never use each other
 //!  8  orchestrator · calls                          API client; requests of connectors
-//!  7  journal · http · clock                        log + checkpoints; hyper and reqwest plumbing; the time
+//!  7  journal · http · clock · panics               log + checkpoints; hyper and reqwest plumbing; the time; what outlives a panic
 //!  6  config                                        text -> checked values, with every fault collected
 //!  5  runs · hooks                                  a run's life; what webhooks should be: as values
 //!  4  rules                                         which rules an event meets, what their steps ask for
@@ -46,6 +46,7 @@ pub mod config;
 pub mod clock;
 pub mod http;
 pub mod journal;
+pub mod panics;
 
 pub mod calls;
 pub mod orchestrator;

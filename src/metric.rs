@@ -79,7 +79,7 @@ metrics! {
     EXPRESSION_MISSING = "tripline_expression_missing_total", Counter ["rule"], "Conditions that did not hold because a field is missing.";
     ROUTER_BACKLOG = "tripline_router_backlog_events", Gauge [], "Events accepted and not yet routed.";
     SIGNATURES = "tripline_signatures_total", Counter ["source", "secret"], "Deliveries with a good signature, by the name of the secret.";
-    PANICS = "tripline_panics_total", Counter [], "Requests that ended in a panic.";
+    PANICS = "tripline_panics_total", Counter [], "Requests, and looks at a source, that ended in a panic.";
     POLL_CURSOR_AGE = "tripline_poll_cursor_age_seconds", Gauge ["source"], "How long ago everything that a source covers was known.";
     POLL_REQUESTS = "tripline_poll_requests_total", Counter ["source", "endpoint"], "Requests made for polling.";
     COVERAGE_GAP = "tripline_coverage_gap_seconds", Gauge ["source"], "How far a source that cannot be read is behind.";

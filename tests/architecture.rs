@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["daemon", "sandbox"],
     &["intake", "poll", "register", "router", "watch", "dispatch", "admin"],
     &["orchestrator", "calls"],
-    &["journal", "http", "clock"],
+    &["journal", "http", "clock", "panics"],
     &["config"],
     &["runs", "hooks"],
     &["rules"],

@@ -16,6 +16,8 @@ mod sockets;
 mod state_file;
 mod supervisor;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::path::Path;

@@ -34,12 +34,17 @@ use tokio_util::sync::CancellationToken;
 use crate::calls::Calls;
 use crate::clock::{Clock, chance};
 use crate::config::{PollKind, PollSource};
-use crate::event::{EventId, SourceName};
+use crate::event::EventId;
 use crate::hooks::Eye;
 use crate::journal::Journal;
 use crate::normalize::SourceView;
 use crate::orchestrator::Orchestrator;
+use crate::panics;
+use crate::runs::{Class, Failure};
 use crate::time::{Daily, Timestamp};
+
+use pass::Pass;
+use triggers::TriggerPass;
 
 pub use backfill::{BackfillState, Backfills, NotBackfilled, Past, Standing};
 pub use status::Statuses;
@@ -53,9 +58,6 @@ const SOONER: u32 = 4;
 
 /// But never sooner than this.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
-
-/// How long a source is left alone whose task panicked.
-const AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// How often a source that is read at a time of day looks at the clock.
 const TURN_LOOK: Duration = Duration::from_secs(30);
@@ -130,10 +132,13 @@ impl Sources {
 }
 
 impl Source {
-    fn name(&self) -> &SourceName {
+    /// Shows that reading it panicked, as any other failure.
+    fn panicked(&self, poll: &Poll) {
+        let message = format!("reading it ended in a panic, a fault of this program; it is begun again in {} s", panics::PAUSE.as_secs());
+        let (failure, now) = (Failure { class: Class::Invalid, status: None, message, retry_after: None }, poll.clock.now());
         match self {
-            Self::Polled(source) => &source.config.name,
-            Self::Triggered(source) => &source.config.name,
+            Self::Polled(source) => poll.statuses.passed(source, Pass { failure: Some(failure), ..Pass::default() }, now),
+            Self::Triggered(source) => poll.statuses.trigger_passed(source, &TriggerPass::default(), Some(&failure), now),
         }
     }
 }
@@ -164,31 +169,14 @@ pub async fn run(poll: Poll, stop: CancellationToken) {
                 // What is in the middle of a pass is repeated: its cursor stands where its events end.
                 tasks.shutdown().await;
                 poll.statuses.keep_only(&sources);
-                begin(&poll, &sources, &mut tasks, Duration::ZERO);
-            }
-            Some(ended) = tasks.join_next() => {
-                if let Err(error) = ended && error.is_panic() {
-                    tracing::error!("reading a source panicked; it is begun again in {} s", AFTER_PANIC.as_secs());
-                    let sources = poll.sources.borrow().clone();
-                    begin(&poll, &sources, &mut tasks, AFTER_PANIC);
+                for source in sources.each() {
+                    let poll = poll.clone();
+                    tasks.spawn(async move { panics::again(|| follow(&poll, &source), || source.panicked(&poll)).await });
                 }
             }
         }
     }
     tasks.shutdown().await;
-}
-
-/// Follows each source that nobody follows, after a while.
-fn begin(poll: &Poll, sources: &Sources, tasks: &mut JoinSet<()>, after: Duration) {
-    for source in sources.each() {
-        let Some(followed) = poll.statuses.follow(source.name()) else { continue };
-        let poll = poll.clone();
-        tasks.spawn(async move {
-            let _followed = followed;
-            tokio::time::sleep(after).await;
-            follow(&poll, &source).await;
-        });
-    }
 }
 
 /// Reads one source, and its past where somebody asks for that.
@@ -214,6 +202,8 @@ async fn read(poll: &Poll, source: &Polled) {
         wait_for_turn(&poll.clock, source.config.at, reader.known_until()).await;
     }
     loop {
+        #[cfg(test)]
+        panics::on_purpose::here(&source.config.name);
         let pass = reader.pass().await;
         failures = if pass.failure.is_some() { failures.saturating_add(1) } else { 0 };
         let (ended, rows) = (pass.ended, pass.rows);

@@ -1,6 +1,6 @@
 //! What is shown of the sources: by API and in metrics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
@@ -20,7 +20,6 @@ pub struct Statuses(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     sources: BTreeMap<SourceName, Status>,
-    followed: BTreeSet<SourceName>,
     triggers: BTreeMap<SourceName, TriggerStatus>,
 }
 
@@ -52,15 +51,6 @@ struct Status {
     folders: BTreeMap<String, FolderView>,
 }
 
-/// A source is followed while this lives.
-pub(super) struct Followed(Statuses, SourceName);
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        self.0.lock().followed.remove(&self.1);
-    }
-}
-
 impl Statuses {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // What is in it is for show only.
@@ -72,11 +62,6 @@ impl Statuses {
         let mut inner = self.lock();
         inner.sources.retain(|name, _| sources.polled.iter().any(|source| source.config.name == *name));
         inner.triggers.retain(|name, _| sources.triggered.iter().any(|source| source.config.name == *name));
-    }
-
-    /// Nothing for a source that is followed already.
-    pub(super) fn follow(&self, name: &SourceName) -> Option<Followed> {
-        self.lock().followed.insert(Arc::clone(name)).then(|| Followed(self.clone(), Arc::clone(name)))
     }
 
     /// After a pass.
@@ -104,7 +89,10 @@ impl Statuses {
                 tracing::warn!(source = &*source.config.name, "{note}");
             }
         }
-        status.folders = pass.folders.into_iter().collect();
+        // Where not even its folders were found, what is known of them stays.
+        if status.failure.is_none() || !pass.folders.is_empty() {
+            status.folders = pass.folders.into_iter().collect();
+        }
         let oldest = status.folders.values().map(|folder| folder.ledger.known_until).min().flatten();
         let age = oldest.map_or(0.0, |known| now.since(known).as_secs_f64());
         // A source that is read once a day is not behind all day long.

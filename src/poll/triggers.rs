@@ -61,6 +61,8 @@ pub(super) struct TriggerPass {
 pub(super) async fn read_on(poll: &Poll, source: &Triggered) {
     let mut failures = 0_u32;
     loop {
+        #[cfg(test)]
+        crate::panics::on_purpose::here(&source.config.name);
         let result = Box::pin(pass(poll, source)).await;
         let failure = match &result {
             Ok(_) => None,

@@ -18,6 +18,7 @@ use crate::event::{Change, Key, SourceName, Verified, Via};
 use crate::hooks::{Eye, Sight, Sighted, Turn, is_needed, is_sent};
 use crate::journal::{AppendError, Delivery, Journal, Kept, Space};
 use crate::metric::{WEBHOOK_BLIND, WEBHOOK_MISSED};
+use crate::panics;
 use crate::rules::index::TypePattern;
 use crate::time::Timestamp;
 
@@ -77,15 +78,14 @@ pub async fn run(register: Register, stop: CancellationToken) {
                         hook.eye.adopt(&old.eye);
                     }
                     let (register, hook) = (register.clone(), Arc::clone(hook));
-                    tasks.spawn(async move { follow(register, hook, started).await });
+                    let told = |hook: &Hook| {
+                        let pause = panics::PAUSE.as_secs();
+                        tracing::error!(source = &*hook.source, "watching over the webhook panicked; it is begun again in {pause} s");
+                    };
+                    tasks.spawn(async move { panics::again(|| follow(&register, &hook, started), || told(&hook)).await });
                 }
                 register.shown.keep_only(&hooks);
                 before = hooks;
-            }
-            Some(ended) = tasks.join_next() => {
-                if let Err(error) = ended && error.is_panic() {
-                    tracing::error!("watching over a webhook panicked; it goes on after the next reload or start");
-                }
             }
         }
     }
@@ -93,19 +93,21 @@ pub async fn run(register: Register, stop: CancellationToken) {
 }
 
 /// Watches over one.
-async fn follow(register: Register, hook: Arc<Hook>, started: Timestamp) {
-    let mut keeper = Keeper::open(&register, &hook, started);
+async fn follow(register: &Register, hook: &Hook, started: Timestamp) {
+    let mut keeper = Keeper::open(register, hook, started);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        #[cfg(test)]
+        panics::on_purpose::here(&hook.source);
         match keeper.look_at_sighted().await {
             Ok(()) => {}
             Err(AppendError::Full(why)) => tracing::warn!(%why, "cannot keep what is known of a webhook; trying again"),
             Err(AppendError::Ended(_)) => return,
         }
         keeper.tend().await;
-        register.shown.set(&hook, keeper.standing());
+        register.shown.set(hook, keeper.standing());
     }
 }
 

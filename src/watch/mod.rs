@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::event::{Change, Event, EventId, Key, Verified, Via};
 use crate::journal::{AppendError, Delivery, Journal, Kept, Space};
+use crate::panics;
 use crate::rules::{Absent, RulesInForce, Seen, Stay, Stuck, Watch, WatchKind};
 use crate::time::{Timestamp, format_duration};
 
@@ -86,14 +87,15 @@ pub async fn run(watching: Watching, stop: CancellationToken) {
                 wait = wait.min(due.since(now));
                 continue;
             }
-            let looked = match &watch.kind {
-                WatchKind::Stuck(stuck) => watching.stuck(watch, stuck, now).await,
-                WatchKind::Absent(absent) => watching.absent(watch, absent, started, now).await,
-            };
-            let again = match looked {
-                Ok(again) => again,
-                Err(Ended::Journal) => return,
-                Err(Ended::Later(why)) => {
+            let again = match panics::outlived(Box::pin(watching.look(watch, started, now))).await {
+                Some(Ok(again)) => again,
+                Some(Err(Ended::Journal)) => return,
+                None => {
+                    let pause = panics::PAUSE.as_secs();
+                    tracing::error!(watch = &*watch.name, "looking after what is watched panicked; it is begun again in {pause} s");
+                    panics::PAUSE
+                }
+                Some(Err(Ended::Later(why))) => {
                     tracing::warn!(watch = &*watch.name, why, "cannot look after what is watched; trying again");
                     LOOK_MAX
                 }
@@ -111,6 +113,16 @@ pub async fn run(watching: Watching, stop: CancellationToken) {
 }
 
 impl Watching {
+    /// Looks after one watch. Gives when to look again.
+    async fn look(&self, watch: &Watch, started: Timestamp, now: Timestamp) -> Result<Duration, Ended> {
+        #[cfg(test)]
+        panics::on_purpose::here(&watch.name);
+        match &watch.kind {
+            WatchKind::Stuck(stuck) => self.stuck(watch, stuck, now).await,
+            WatchKind::Absent(absent) => self.absent(watch, absent, started, now).await,
+        }
+    }
+
     /// Forgets what is kept for watches that are not among these.
     async fn forget(&self, keys: &[String]) -> Result<(), Ended> {
         let mut after: Option<String> = None;
