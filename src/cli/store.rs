@@ -13,6 +13,7 @@ use super::listing::{Page, Query};
 use super::output::{Out, Stop, say};
 use crate::event::EventId;
 use crate::journal::{EventQuery, Reader, Routings, RunQuery};
+use crate::runs::Run;
 
 /// What is asked of the daemon at once; each of its answers is built in memory.
 const ANSWERED_MAX: usize = 500;
@@ -216,13 +217,14 @@ impl Store for Files {
         };
         let page = self.reader.runs(&asked).map_err(unreadable)?;
         self.say_damage();
-        Ok(Page { items: page.items.iter().map(crate::runs::Run::to_json).collect(), next: page.next.map(|id| id.to_string()) })
+        let at_rest = |run: Run| run.at_rest().to_json();
+        Ok(Page { items: page.items.into_iter().map(at_rest).collect(), next: page.next.map(|id| id.to_string()) })
     }
 
     fn run(&self, id: &str) -> Result<Option<Value>, Stop> {
         let id = id.parse().map_err(Stop::no)?;
         let run = self.reader.run(id).map_err(unreadable)?;
         self.say_damage();
-        Ok(run.map(|run| run.to_json()))
+        Ok(run.map(|run| run.at_rest().to_json()))
     }
 }

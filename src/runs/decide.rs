@@ -252,6 +252,9 @@ fn is_later(moment: Timestamp, now: Timestamp) -> bool {
 
 /// Sends, or looks up first what may have been carried out.
 fn send(run: &Run, step: usize, request: Request, now: Timestamp) -> Next {
+    if let Some(lost) = run.cut_off(now) {
+        return Next::Record(vec![lost]);
+    }
     if let Some(open) = &run.intent {
         let can_be_looked_up = match &request {
             Request::Call(call) => call.operation.lookup.is_some(),

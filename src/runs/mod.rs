@@ -8,6 +8,7 @@ mod attempt;
 mod awaited;
 mod breaker;
 mod budget;
+mod cut;
 mod decide;
 mod fact;
 mod failure;

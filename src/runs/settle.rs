@@ -112,7 +112,7 @@ impl Case<'_> {
                 facts
             }
             Outcome::Found { value } => {
-                let mut facts: Vec<_> = self.lost_attempt().into_iter().collect();
+                let mut facts = Vec::new();
                 self.done(value, &mut facts);
                 facts
             }
@@ -184,8 +184,8 @@ impl Case<'_> {
 
     fn not_found(&self) -> Vec<Fact> {
         let Some(open) = &self.run.intent else { return Vec::new() };
-        let mut facts: Vec<_> = self.lost_attempt().into_iter().collect();
-        let exhausted = self.cap_reached(u32::from(!facts.is_empty())) || self.now >= self.deadline();
+        let mut facts = Vec::new();
+        let exhausted = self.cap_reached(0) || self.now >= self.deadline();
         let enough = self.unique || open.lookups.saturating_add(1) >= LOOKUPS_NEEDED;
         if self.unique {
             facts.push(Fact::Repeatable { at: self.now });
@@ -223,26 +223,6 @@ impl Case<'_> {
         };
         let until = self.now.plus(pause.max(Duration::from_millis(1))).min(self.deadline());
         Fact::Waits { state, until, cause, at: self.now }
-    }
-
-    /// The attempt of the open intent, where a crash cut it off before it was recorded.
-    fn lost_attempt(&self) -> Option<Fact> {
-        let open = self.run.intent.as_ref()?;
-        let recorded = self.run.unfinished().is_some_and(|view| view.attempts.last().is_some_and(|a| a.number >= open.attempt));
-        (!recorded).then(|| {
-            let attempt = Attempt {
-                number: open.attempt,
-                started: open.at,
-                ended: self.now,
-                request: self.attempt.request.clone(),
-                status: None,
-                class: Some(Class::Unknown),
-                error: Some("the daemon ended before the answer; looked up by reference".to_owned()),
-                bytes: 0,
-                recorded: None,
-            };
-            self.attempted(attempt, true)
-        })
     }
 
     fn again(&self, state: RunState, failure: &Failure) -> Fact {

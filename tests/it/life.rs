@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::{Daemon, Folder, failed_item, http, start_sandbox, until};
+use crate::support::{Daemon, Endpoint, Folder, Manner, failed_item, http, start_sandbox, until};
 
 const ENQUEUE: &str = "\
 rule: follow-up
@@ -241,6 +241,41 @@ async fn an_idle_daemon_stops_at_once_and_starts_again() {
     assert_eq!(daemon.ended().await.code(), Some(0));
     assert!(begin.elapsed() < crate::support::LIMIT);
     Daemon::start(&folder).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_a_second_signal_cuts_off_is_told_while_the_daemon_is_down_and_after_its_start() {
+    let target = Endpoint::start(Manner::Hang).await;
+    let folder = Folder::new("http://127.0.0.1:9");
+    let rule = format!(
+        "rule: call\nevents: queueItem.transactionFailed\nsteps: [{{id: call, http: {{method: POST, url: \"http://{}/x\"}}}}]\n",
+        target.address
+    );
+    folder.rule("call", &rule);
+    let daemon = Daemon::start(&folder).await;
+    daemon.deliver(&failed_item(1)).await.expect("an answer");
+    until("the request is out", async || (target.requests() == 1).then_some(())).await;
+    daemon.signal("TERM");
+    until("it drains", async || daemon.log().contains("draining").then_some(())).await;
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended().await.code(), Some(0));
+
+    let output = folder.output(&["runs", "list", "--json"]);
+    let run: Value = serde_json::from_slice(&output.stdout).expect("one run");
+    assert_eq!((&run["attempts"], &run["cause"]), (&json!(1), &json!("unknown_outcome")), "{run}");
+    assert!(run["message"].as_str().is_some_and(|why| why.contains("when the daemon ended")), "{run}");
+    let output = folder.output(&["runs", "show", run["id"].as_str().expect("an id")]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("try 1") && text.contains("cut off: the daemon ended"), "{text}");
+
+    target.now(Manner::Answer(200, "", "{}"));
+    let daemon = Daemon::start(&folder).await;
+    let run = until("the run succeeds", async || daemon.runs("succeeded").await.into_iter().next()).await;
+    let run = daemon.get(&format!("/api/v1/runs/{}", run["id"].as_str().expect("an id"))).await;
+    let attempts = run["steps"][0]["attempts"].as_array().expect("attempts");
+    let ends: Vec<_> = attempts.iter().map(|attempt| (&attempt["number"], &attempt["class"])).collect();
+    assert_eq!(ends, [(&json!(1), &json!("unknown")), (&json!(2), &Value::Null)], "{run}");
+    assert!(attempts[0]["error"].as_str().is_some_and(|error| error.starts_with("cut off")), "{run}");
 }
 
 #[tokio::test]

@@ -32,6 +32,13 @@ fn intended(run: &mut Run, kind: &str, now: Timestamp) {
     run.apply(&Fact::Intended { id: None, kind: kind.to_owned(), intent });
 }
 
+/// A request leaves, and the daemon ends.
+fn cut_off(run: &mut Run, now: Timestamp) {
+    intended(run, "enqueue", now);
+    let lost = run.cut_off(now).expect("no end is recorded");
+    run.apply(&lost);
+}
+
 fn failure(class: Class) -> Failure {
     let status = match class {
         Class::Throttled => Some(429),
@@ -173,9 +180,9 @@ fn a_queue_that_refuses_duplicates_is_simply_asked_again() {
     intended(&mut run, "enqueue", at(10));
     unique.judge(&mut run, &Outcome::Done { value: json!({"Id": 9}) }, at(11));
     assert!(!run.steps[0].maybe_twice);
-    // After a crash: the intent is open and nothing is recorded of the attempt.
+    // After a crash.
     let mut run = fresh();
-    intended(&mut run, "enqueue", at(1));
+    cut_off(&mut run, at(1));
     unique.judge(&mut run, &Outcome::NotFound, at(2));
     assert_eq!((run.intent.clone(), run.attempts()), (None, 1), "the attempt that the crash cut off is on record");
     assert_eq!(run.next_at, Some(at(2)));
@@ -215,7 +222,7 @@ fn an_item_is_looked_up_twice_a_minute_apart_then_sent_again_and_flagged() {
 fn an_item_that_a_look_up_finds_is_done_and_not_flagged() {
     let given = given("enqueue");
     let mut run = fresh();
-    intended(&mut run, "enqueue", at(1));
+    cut_off(&mut run, at(1));
     given.judge(&mut run, &Outcome::Found { value: json!({"Id": 9}) }, at(5));
     assert_eq!((run.state, run.steps[0].maybe_twice, run.attempts()), (RunState::Succeeded, false, 1));
     assert_eq!(run.steps[0].value, json!({"Id": 9}));
@@ -335,7 +342,7 @@ fn conflicts_are_tried_again_five_times() {
 fn an_attempt_cut_off_by_a_crash_uses_up_the_cap() {
     let capped = Given { policy: RetryPolicy { attempts: Some(1), ..RetryPolicy::default() }, ..given("enqueue") };
     let mut run = fresh();
-    intended(&mut run, "enqueue", at(0));
+    cut_off(&mut run, at(0));
     capped.judge(&mut run, &Outcome::NotFound, at(1));
     let next = run.next_at.expect("due");
     capped.judge(&mut run, &Outcome::NotFound, next);
