@@ -127,6 +127,19 @@ impl<'t> Tree<'t> {
         if let Self::Number(number) = self { number.as_i64() } else { None }
     }
 
+    /// The same value, copied out.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(b) => Value::Bool(*b),
+            Self::Number(number) => Value::Number(number.clone()),
+            Self::Text(text) => Value::String((**text).to_owned()),
+            Self::List(items) => Value::Array(items.iter().map(Tree::to_value).collect()),
+            Self::Object(fields) => Value::Object(fields.to_map()),
+        }
+    }
+
     /// The same value, owned.
     #[must_use]
     pub fn into_value(self) -> Value {
@@ -186,6 +199,14 @@ impl<'t> Fields<'t> {
         self.0.retain(|(own, _)| own != name);
     }
 
+    /// The same fields, copied out.
+    #[must_use]
+    pub fn to_map(&self) -> Map<String, Value> {
+        let mut map = Map::with_capacity(self.0.len());
+        map.extend(self.0.iter().map(|(name, value)| ((**name).to_owned(), value.to_value())));
+        map
+    }
+
     /// The fields.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &(Cow<'t, str>, Tree<'t>)> {
         self.0.iter()
@@ -217,7 +238,9 @@ mod tests {
         fields.remove("a");
         let tree = Tree::Object(fields);
         assert_eq!(tree.get("b").and_then(Tree::as_str), Some("x"));
+        let copied = tree.to_value();
         let value = tree.into_value();
+        assert_eq!(copied.to_string(), value.to_string());
         assert_eq!(value, json!({"b": "x", "c": [1]}));
         assert_eq!(value.to_string(), r#"{"b":"x","c":[1]}"#, "in their order");
     }

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use crate::journal::Journal;
 use crate::journal::codec::{self, EventRecord};
-use crate::journal::events::put_together;
+use crate::journal::delivered::Body;
 use crate::journal::files::Files;
 use crate::journal::format::{
     CODEC, FORMAT, FRAME_HEAD, Frame, GROUP_HEAD, GroupHead, Kind, SEGMENT_HEAD, SegmentHead, begin_frame, finish_frame, frame,
@@ -114,7 +114,7 @@ fn for_readers(fields: &mut Map<String, Value>, found: Frame<'_>, bytes: &[u8], 
             let record = EventRecord::decode(found.payload)?;
             let body = bytes.get(offset.saturating_sub(record.back) as usize..).and_then(|body| frame(body, head.seed()));
             if let Some(body) = body.filter(|body| body.kind == Kind::Body) {
-                fields.insert("event".into(), put_together(&record, body.payload)?.to_json());
+                fields.insert("event".into(), Body::of(body.payload)?.event(&record)?.to_json());
             }
         }
         Kind::Plan => {

@@ -8,17 +8,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::event::{Event, EventId, Folded, TYPE_UNPARSED};
+use crate::event::{Event, EventId, Folded};
 use crate::journal::carried::Carried;
-use crate::journal::codec::{BodyRecord, EventRecord};
+use crate::journal::codec::EventRecord;
+use crate::journal::delivered::{Body, together, unless_damaged, visit};
 use crate::journal::format::{Kind, Position, frame};
 use crate::journal::hot;
 use crate::journal::index::{Block, Summary};
-use crate::journal::scan::{damaged, is_damage, next_frame, read_frame, segment_path, verified};
+use crate::journal::scan::{damaged, next_frame, read_frame, segment_path, verified};
 use crate::journal::words::{EventQuery, PAGE_BYTES_MAX, Page};
-use crate::normalize::project;
 use crate::time::Timestamp;
 
 /// A segment's file, ready for reading.
@@ -84,44 +82,6 @@ impl BlockFrames {
     }
 }
 
-/// The whole event of a record: its body is read and its data found in it.
-fn whole(open: &OpenFile, offset: u32, record: &EventRecord<'_>) -> io::Result<Event> {
-    let at = Position { segment: open.number, offset: offset.saturating_sub(record.back) };
-    let bytes = read_frame(&open.file, at.offset)?;
-    put_together(record, body_payload(&bytes, open.seed, at)?)
-}
-
-/// The event of a record and the payload of its body's.
-pub(super) fn put_together(record: &EventRecord<'_>, body: &[u8]) -> io::Result<Event> {
-    let body = BodyRecord::decode(body)?;
-    let change = record.change(|| project(body.body, record.event_type, record.element))?;
-    Ok(Event {
-        id: record.id,
-        source: body.source.into(),
-        via: body.via,
-        received: record.received,
-        orchestrator: body.orchestrator.map(Arc::from),
-        verified: body.verified.clone(),
-        conflict: record.conflict(),
-        late: record.late(),
-        raw: (record.event_type == TYPE_UNPARSED).then(|| Bytes::copy_from_slice(body.body)),
-        change,
-        folded: Folded::default(),
-    })
-}
-
-/// As [`whole`]; `None` when the record's body is damaged.
-fn whole_if_readable(open: &OpenFile, offset: u32, record: &EventRecord<'_>) -> io::Result<Option<Event>> {
-    match whole(open, offset, record) {
-        Ok(event) => Ok(Some(event)),
-        Err(error) if is_damage(&error) => {
-            tracing::error!(event = %record.id, %error, "an event's body is damaged; it is left out");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// The event at a position, with its body.
 pub(super) fn read_at(open: &OpenFile, offset: u32) -> io::Result<Event> {
     let at = Position { segment: open.number, offset };
@@ -130,7 +90,9 @@ pub(super) fn read_at(open: &OpenFile, offset: u32) -> io::Result<Event> {
     if found.kind != Kind::Event {
         return Err(damaged(at));
     }
-    whole(open, offset, &EventRecord::decode(found.payload)?)
+    let record = EventRecord::decode(found.payload)?;
+    let at = Position { offset: offset.saturating_sub(record.back), ..at };
+    Body::read_from(&read_frame(&open.file, at.offset)?, open.seed, at)?.event(&record)
 }
 
 /// The block that would hold `id`.
@@ -155,17 +117,25 @@ pub(super) fn by_ids(segments: &dyn Segments, ids: &[EventId]) -> io::Result<Vec
             if blocks.get(at + 1).is_some_and(|block| block.first <= next) {
                 continue;
             }
-            BlockFrames::read(&open, &blocks, at)?.events(|offset, record| {
+            let frames = BlockFrames::read(&open, &blocks, at)?;
+            let mut there = Vec::new();
+            frames.events(|offset, record| {
                 while let Some((&next, rest)) = wanted.split_first()
                     && next <= record.id
                 {
                     wanted = rest;
                     if next == record.id {
-                        found.extend(whole_if_readable(&open, offset, &record)?);
+                        there.push((offset, record));
                     }
                 }
                 Ok(())
             })?;
+            for came in together(&there) {
+                visit(&open, came.iter(), |body, record| {
+                    found.extend(unless_damaged(record.id, body.event(record))?);
+                    Ok(true)
+                })?;
+            }
         }
     }
     Ok(found)
@@ -212,7 +182,7 @@ pub(super) fn by_id(segments: &dyn Segments, id: EventId) -> io::Result<Option<E
             let Some(open) = open_if_there(segments, at.segment)? else { return Ok(None) };
             let bytes = read_frame(&open.file, at.offset)?;
             match Carried::decode(verified(&bytes, open.seed, at)?.payload)? {
-                Carried::Event { event, body, .. } => put_together(&EventRecord::decode(event)?, body)?,
+                Carried::Event { event, body, .. } => Body::of(body)?.event(&EventRecord::decode(event)?)?,
                 _ => return Err(damaged(at)),
             }
         }
@@ -286,22 +256,30 @@ pub(super) fn list<T>(
                 }
                 Ok(())
             })?;
-            for (offset, record) in matching.into_iter().rev() {
-                if let Some(source) = &query.source
-                    && !is_of(&open, offset, &record, source)?
-                {
-                    continue;
-                }
-                if items.len() >= query.limit || bytes >= PAGE_BYTES_MAX {
+            for came in together(&matching).rev() {
+                if query.source.is_none() && (items.len() >= query.limit || bytes >= PAGE_BYTES_MAX) {
                     more = true;
                     break 'segments;
                 }
-                if let Some(mut event) = whole_if_readable(&open, offset, &record)? {
-                    event.folded = segments.folded(event.id)?;
-                    oldest = Some(event.id);
-                    let (item, length) = tell(event);
-                    items.push(item);
-                    bytes += length;
+                let goes_on = visit(&open, came.iter().rev(), |body, record| {
+                    if query.source.as_deref().is_some_and(|source| source != body.source()) {
+                        return Ok(true);
+                    }
+                    if items.len() >= query.limit || bytes >= PAGE_BYTES_MAX {
+                        more = true;
+                        return Ok(false);
+                    }
+                    if let Some(mut event) = unless_damaged(record.id, body.event(record))? {
+                        event.folded = segments.folded(event.id)?;
+                        oldest = Some(event.id);
+                        let (item, length) = tell(event);
+                        items.push(item);
+                        bytes += length;
+                    }
+                    Ok(true)
+                })?;
+                if !goes_on {
+                    break 'segments;
                 }
             }
         }
@@ -332,19 +310,6 @@ fn is_type(found: &str, wanted: &str) -> bool {
         Some(prefix) => found.starts_with(prefix),
         None => found == wanted,
     }
-}
-
-fn is_of(open: &OpenFile, offset: u32, record: &EventRecord<'_>, source: &str) -> io::Result<bool> {
-    let at = Position { segment: open.number, offset: offset.saturating_sub(record.back) };
-    let is = || Ok(BodyRecord::decode(body_payload(&read_frame(&open.file, at.offset)?, open.seed, at)?)?.source == source);
-    // Whose body is damaged is of nobody; listing it says so.
-    is().or_else(|error: io::Error| if is_damage(&error) { Ok(false) } else { Err(error) })
-}
-
-/// The payload of the body in `bytes`, which were read from `at`.
-fn body_payload(bytes: &[u8], seed: u32, at: Position) -> io::Result<&[u8]> {
-    let found = verified(bytes, seed, at)?;
-    if found.kind == Kind::Body { Ok(found.payload) } else { Err(damaged(at)) }
 }
 
 /// The open journal for lists that take long: its lock is held for each question only.

@@ -24,6 +24,7 @@ mod carry;
 mod checkpoints;
 mod codec;
 mod copies;
+mod delivered;
 mod drain;
 mod dump;
 #[cfg(test)]
@@ -328,13 +329,11 @@ impl Journal {
         drop(state);
         let cold = &ids[..ids.len() - recent.len()];
         let mut events: Vec<_> = events::by_ids(&self.segments(), cold)?.into_iter().map(Arc::new).collect();
-        for (file, offset) in recent.into_iter().rev() {
-            match events::read_at(&files[file], offset) {
-                Ok(event) => events.push(Arc::new(event)),
-                // An event that is damaged holds up nothing behind it.
-                Err(error) if scan::is_damage(&error) => tracing::error!(%error, "an event is damaged; it is not routed"),
-                Err(error) => return Err(error),
-            }
+        recent.reverse();
+        for of_file in recent.chunk_by(|one: &(usize, u32), next| one.0 == next.0) {
+            let offsets: Vec<u32> = of_file.iter().map(|(_, offset)| *offset).collect();
+            // An event that is damaged holds up nothing behind it.
+            delivered::read_each(&files[of_file[0].0], &offsets, |event| events.push(Arc::new(event)))?;
         }
         let mut hot = self.0.shared.hot();
         events.iter().for_each(|event| hot.push(Arc::clone(event)));

@@ -24,8 +24,21 @@ const HASHED_FROM: usize = 24;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+#[cfg(test)]
+thread_local! {
+    static READS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many texts this thread has read.
+#[cfg(test)]
+pub(crate) fn reads() -> usize {
+    READS.get()
+}
+
 /// Reads one JSON text. The second value says which integer was rounded, if one was.
 pub(super) fn read(text: &[u8]) -> Result<(Tree<'_>, Option<Problem>), Problem> {
+    #[cfg(test)]
+    READS.set(READS.get() + 1);
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem { message: "the body is empty; expected a JSON object".to_owned(), line: 1, column: 1 });

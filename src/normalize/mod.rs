@@ -17,6 +17,7 @@ mod origin;
 pub mod services;
 mod split;
 pub mod stood;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod thing;
@@ -33,8 +34,11 @@ use key::{Facts, HashedBody};
 use split::Delivery;
 use thing::Thing;
 
+#[cfg(test)]
+pub(crate) use json::reads;
 pub use key::named;
 pub use split::{ELEMENTS_MAX, SHARED_BYTES_MAX};
+pub use stored::Stored;
 pub use thing::NAME_MAX;
 pub use types::{TYPE_MAX, TYPE_UNKNOWN};
 
@@ -89,17 +93,10 @@ pub fn reading<'t>(body: &'t [u8], source: &SourceView, received: Timestamp) -> 
     }
 }
 
-/// Finds the `data` of one element in a stored body again; the same functions that [`reading`] and [`services::read`] use.
-/// `Null` for bodies that are no usable object.
+/// Finds the `data` of one element in a stored body again; [`Stored`] does so for many.
 #[must_use]
 pub fn project(body: &[u8], event_type: &str, element: u32) -> Value {
-    if event_type == TYPE_UNPARSED {
-        return Value::Null;
-    }
-    if let Some(data) = services::project(body, element) {
-        return data;
-    }
-    read_object(body).map_or(Value::Null, |(object, _)| Delivery::of(object).into_one(element).into_value())
+    Stored::new(body).data(event_type, element)
 }
 
 /// Parses a JSON text strictly: duplicate keys are errors, one byte order mark is skipped, depth is bounded.

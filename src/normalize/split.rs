@@ -2,6 +2,8 @@
 //!
 //! Values are moved, not copied; only what several elements share is cloned for them, within limits.
 
+use serde_json::Value;
+
 use crate::event::{Fields, Tree};
 
 /// The most events that one body becomes; a longer array stays one event, with a problem that says so.
@@ -107,20 +109,17 @@ impl<'t> Delivery<'t> {
     }
 
     /// The `data` of one element; `Null` where there is no such element.
-    pub(super) fn into_one(self, element: u32) -> Tree<'t> {
-        let mut shared = self.shared;
-        match self.elements {
-            None if element == 0 => Tree::Object(shared),
-            None => Tree::Null,
-            Some((name, mut items)) => {
-                let index = element as usize;
-                if index >= items.len() {
-                    return Tree::Null;
-                }
-                shared.set(name, items.swap_remove(index));
-                Tree::Object(shared)
-            }
+    pub(super) fn one(&self, element: u32) -> Value {
+        let found = match &self.elements {
+            None if element == 0 => None,
+            Some((name, items)) if (element as usize) < items.len() => Some((*name, &items[element as usize])),
+            _ => return Value::Null,
+        };
+        let mut data = self.shared.to_map();
+        if let Some((name, item)) = found {
+            data.insert(name.to_owned(), item.to_value());
         }
+        Value::Object(data)
     }
 }
 
@@ -144,7 +143,7 @@ fn too_many(items: &[Tree<'_>], shared: &Fields<'_>) -> bool {
 
 /// About how many bytes a value takes that is cloned and owned.
 fn weight(value: &Tree<'_>) -> usize {
-    const NODE: usize = size_of::<serde_json::Value>();
+    const NODE: usize = size_of::<Value>();
     NODE + match value {
         Tree::Text(text) => text.len(),
         Tree::List(items) => items.iter().map(weight).sum(),

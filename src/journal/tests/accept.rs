@@ -5,7 +5,7 @@ use crate::journal::tellings::TELLINGS_MAX;
 use crate::normalize::{SourceView, feed, orchestrator};
 
 /// A webhook's delivery, read as intake reads it.
-fn hook(body: &str) -> Delivery {
+pub(super) fn hook(body: &str) -> Delivery {
     let view = SourceView { name: "hook".into(), tenant_url: Some("https://o.example/a/t".into()) };
     let normalized = orchestrator(body.as_bytes(), &view, at(0));
     Delivery {

@@ -14,6 +14,7 @@ mod reopen;
 mod retention;
 mod senseless;
 mod single;
+mod together;
 mod told;
 mod upkeep;
 

@@ -21,8 +21,8 @@ use super::thing::{self, id_text};
 use super::{EVENT_ID_MAX, Reading, SourceView, TYPE_UNKNOWN, key, types};
 
 pub use pick::Pick;
-pub(super) use place::project;
-use place::{Form, element};
+use place::element;
+pub(super) use place::{Form, data, place};
 pub use row::{RowEvent, RowSight, row_change};
 
 /// The longest text that a handshake may ask back, in bytes.

@@ -9,7 +9,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 
 use super::{cloud, form};
 use crate::event::{Fields, Problem, Tree};
@@ -18,7 +17,7 @@ use crate::normalize::json;
 /// What a body is, as far as its data goes. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Form {
+pub(in crate::normalize) enum Form {
     /// An object that is the data.
     Whole = 0,
     /// A form: `payload`'s JSON where it has one, else its fields.
@@ -46,19 +45,17 @@ pub(super) fn element(form: Form, index: usize) -> u32 {
     SERVICE | (u32::from(form as u8) << 28) | u32::try_from(index).unwrap_or(INDEX).min(INDEX)
 }
 
-/// The data of an element that is of another service; `None` where it is of Orchestrator.
-pub(in crate::normalize) fn project(body: &[u8], element: u32) -> Option<Value> {
-    if element & SERVICE == 0 {
-        return None;
-    }
-    let form = FORMS[((element >> 28) & 7) as usize];
-    let mut all = data(body, form).unwrap_or_default();
-    let index = (element & INDEX) as usize;
-    Some(if index < all.len() { all.swap_remove(index).into_value() } else { Value::Null })
+/// What the body of an element of another service is, and its index there; `None` where it is of Orchestrator.
+pub(in crate::normalize) fn place(element: u32) -> Option<(Form, usize)> {
+    (element & SERVICE != 0).then(|| (FORMS[((element >> 28) & 7) as usize], (element & INDEX) as usize))
 }
 
-/// The data of every event in a body.
-fn data(body: &[u8], form: Form) -> Result<Vec<Tree<'_>>, Problem> {
+/// The data of every event in a body; none for one that cannot be read.
+pub(in crate::normalize) fn data(body: &[u8], form: Form) -> Vec<Tree<'_>> {
+    read(body, form).unwrap_or_default()
+}
+
+fn read(body: &[u8], form: Form) -> Result<Vec<Tree<'_>>, Problem> {
     Ok(match form {
         Form::Whole => vec![Tree::Object(object(body)?)],
         Form::Fields => vec![form::read(body)?],
