@@ -6,7 +6,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
@@ -21,6 +20,7 @@ use crate::daemon::reload::{LateControl, Reloader, Running, put_in_force_with_sp
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::sockets::{self, Sockets};
 use crate::daemon::state_file::DaemonFile;
+use crate::daemon::tasks::{Task, Tasks};
 use crate::daemon::watch::Marks;
 use crate::daemon::{supervisor, telemetry};
 use crate::dispatch::{self, Board, Dispatch};
@@ -34,25 +34,13 @@ use crate::watch::Watching;
 
 /// How long open deliveries may go on once draining began.
 const INGRESS_DRAIN: Duration = Duration::from_secs(10);
+/// How long deliveries, and then attempts, may go on once the journal failed: what comes of them cannot be kept any more, and the
+/// process that follows should be there soon.
+const FAILED_DRAIN: Duration = Duration::from_secs(1);
 /// How long the admin listener may take to finish what it answers.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 /// Bytes of one journal segment.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
-
-/// The tasks of the process; each is named in the log when it ends early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Task {
-    Ingress,
-    Poll,
-    Register,
-    Watch,
-    Router,
-    Dispatch,
-    Files,
-    Telemetry,
-    Watchdog,
-    Admin,
-}
 
 /// Who stops when, in this order.
 struct Stop {
@@ -87,7 +75,7 @@ pub(super) async fn live(
         dispatch: CancellationToken::new(),
         admin: CancellationToken::new(),
     };
-    let mut tasks: JoinSet<(Task, Result<(), String>)> = JoinSet::new();
+    let mut tasks = Tasks::default();
 
     // The ingress takes deliveries from here on and holds them until the journal is there.
     let (journal_open, journal_seen) = watch::channel::<Option<Journal>>(None);
@@ -100,10 +88,7 @@ pub(super) async fn live(
     let intake =
         Intake { routes: Arc::clone(&routes), limits, journal: journal_seen.clone(), rules: Arc::clone(&rules), clock: clock.clone() };
     let token = stop.ingress.clone();
-    tasks.spawn(async move {
-        intake::run(intake, ingress, token).await;
-        (Task::Ingress, Ok(()))
-    });
+    tasks.spawn_endless(Task::Ingress, intake::run(intake, ingress, token));
 
     let statuses = Statuses::default();
     let webhooks = register::Shown::default();
@@ -117,10 +102,7 @@ pub(super) async fn live(
         clock: clock.clone(),
     };
     let token = stop.admin.clone();
-    tasks.spawn(async move {
-        admin::run(admin, admin_listener, token).await;
-        (Task::Admin, Ok(()))
-    });
+    tasks.spawn_endless(Task::Admin, admin::run(admin, admin_listener, token));
 
     // Written once bound, so that a recovery can be watched, where there is space; but not over the file of another that runs.
     let daemon_file = DaemonFile::of(ingress_address, &admin_address, started);
@@ -193,27 +175,15 @@ pub(super) async fn live(
     spawn_work(&mut tasks, &stop, &journal, &clock, rules, book, targets, board, grace, recorder);
     let poll = Poll { journal: journal.clone(), sources: polls_in_force, clock: clock.clone(), statuses, backfills };
     let token = stop.router.clone();
-    tasks.spawn(async move {
-        poll::run(poll, token).await;
-        (Task::Poll, Ok(()))
-    });
+    tasks.spawn_endless(Task::Poll, poll::run(poll, token));
     let register = Register { journal: journal.clone(), hooks: hooks_in_force, clock: clock.clone(), shown: webhooks };
     let token = stop.router.clone();
-    tasks.spawn(async move {
-        register::run(register, token).await;
-        (Task::Register, Ok(()))
-    });
+    tasks.spawn_endless(Task::Register, register::run(register, token));
     let watching = Watching { journal: journal.clone(), rules: reloader.rules.clone(), clock: clock.clone() };
     let token = stop.router.clone();
-    tasks.spawn(async move {
-        crate::watch::run(watching, token).await;
-        (Task::Watch, Ok(()))
-    });
+    tasks.spawn_endless(Task::Watch, crate::watch::run(watching, token));
     let (watched, token) = (Arc::clone(&reloader), stop.router.clone());
-    tasks.spawn(async move {
-        crate::daemon::watch::watch(watched, token).await;
-        (Task::Files, Ok(()))
-    });
+    tasks.spawn_endless(Task::Files, crate::daemon::watch::watch(watched, token));
     journal_open.send_replace(Some(journal.clone()));
     rules_ready.send_replace(true);
     supervisor::ready(&format!("listening on {ingress_address}, rules: {rule_count}"));
@@ -225,7 +195,10 @@ pub(super) async fn live(
 
     let result = run_until_end(&mut tasks, &mut signals, &journal, &reloader).await;
     supervisor::stopping();
-    drain(&mut tasks, &mut signals, &stop, grace).await;
+    let failed = matches!(*journal.health().borrow(), Health::Failed(_));
+    let (deliveries, work) =
+        if failed { (FAILED_DRAIN, FAILED_DRAIN) } else { (INGRESS_DRAIN + Duration::from_secs(1), grace + Duration::from_secs(2)) };
+    drain(&mut tasks, &mut signals, &stop, deliveries, work).await;
     let closing = journal.clone();
     if tokio::task::spawn_blocking(move || closing.close()).await.is_err() {
         tracing::error!("the journal did not close well; it will be checked at the next start");
@@ -239,7 +212,7 @@ pub(super) async fn live(
 
 #[expect(clippy::too_many_arguments, reason = "the one place where all parts meet")]
 fn spawn_work(
-    tasks: &mut JoinSet<(Task, Result<(), String>)>,
+    tasks: &mut Tasks,
     stop: &Stop,
     journal: &Journal,
     clock: &Clock,
@@ -251,20 +224,14 @@ fn spawn_work(
     recorder: PrometheusHandle,
 ) {
     let (journal_, clock_, token) = (journal.clone(), clock.clone(), stop.router.clone());
-    tasks.spawn(async move { (Task::Router, router::run(journal_, rules, clock_, token).await.map_err(|e| e.to_string())) });
+    tasks.spawn(Task::Router, router::run(journal_, rules, clock_, token));
     let work = Dispatch { journal: journal.clone(), generations: book, targets, board, clock: clock.clone(), grace };
     let token = stop.dispatch.clone();
-    tasks.spawn(async move { (Task::Dispatch, dispatch::run(work, token).await.map_err(|e| e.to_string())) });
+    tasks.spawn(Task::Dispatch, dispatch::run(work, token));
     let (journal_, clock_, token) = (journal.clone(), clock.clone(), stop.admin.clone());
-    tasks.spawn(async move {
-        telemetry::refresh(journal_, recorder, clock_, token).await;
-        (Task::Telemetry, Ok(()))
-    });
+    tasks.spawn_endless(Task::Telemetry, telemetry::refresh(journal_, recorder, clock_, token));
     let (journal_, token) = (journal.clone(), stop.admin.clone());
-    tasks.spawn(async move {
-        supervisor::watchdog(journal_, token).await;
-        (Task::Watchdog, Ok(()))
-    });
+    tasks.spawn_endless(Task::Watchdog, supervisor::watchdog(journal_, token));
 }
 
 /// Opens the journal on a thread of its own; a signal meanwhile ends the process (nothing was promised yet).
@@ -294,12 +261,7 @@ async fn open(assembled: &Assembled, clock: &Clock, signals: &mut Signals) -> Re
 }
 
 /// Runs until a signal ends it well, or a task or the journal ends it badly.
-async fn run_until_end(
-    tasks: &mut JoinSet<(Task, Result<(), String>)>,
-    signals: &mut Signals,
-    journal: &Journal,
-    reloader: &Arc<Reloader>,
-) -> Result<(), End> {
+async fn run_until_end(tasks: &mut Tasks, signals: &mut Signals, journal: &Journal, reloader: &Arc<Reloader>) -> Result<(), End> {
     let mut health = journal.health();
     loop {
         tokio::select! {
@@ -319,12 +281,7 @@ async fn run_until_end(
                 tracing::error!(%why, "the journal cannot be trusted any more; ending");
                 return Err(End::Failed(format!("the journal failed: {why}")));
             }
-            Some(ended) = tasks.join_next() => {
-                let what = match ended {
-                    Ok((task, Ok(()))) => format!("{task:?} ended by itself"),
-                    Ok((task, Err(why))) => format!("{task:?} ended: {why}"),
-                    Err(error) => format!("a task ended early: {error}"),
-                };
+            Some(what) = tasks.ended() => {
                 tracing::error!("{what}");
                 return Err(End::Failed(what));
             }
@@ -332,44 +289,22 @@ async fn run_until_end(
     }
 }
 
-/// Stops everything in order. A second signal cuts the waiting short; what was promised is on disk either way.
-async fn drain(tasks: &mut JoinSet<(Task, Result<(), String>)>, signals: &mut Signals, stop: &Stop, grace: Duration) {
+/// Stops everything in order, waiting so long for open deliveries and for work. A second signal cuts the waiting short; what was promised is on disk either way.
+async fn drain(tasks: &mut Tasks, signals: &mut Signals, stop: &Stop, deliveries: Duration, work: Duration) {
     let orderly = async {
         stop.ingress.cancel();
-        wait_for(tasks, &[Task::Ingress], INGRESS_DRAIN + Duration::from_secs(1)).await;
+        tasks.wait_for(&[Task::Ingress], deliveries).await;
         stop.router.cancel();
         stop.dispatch.cancel();
-        wait_for(
-            tasks,
-            &[Task::Poll, Task::Register, Task::Watch, Task::Router, Task::Dispatch, Task::Files],
-            grace + Duration::from_secs(2),
-        )
-        .await;
+        tasks.wait_for(&[Task::Poll, Task::Register, Task::Watch, Task::Router, Task::Dispatch, Task::Files], work).await;
         stop.admin.cancel();
-        wait_for(tasks, &[Task::Admin, Task::Telemetry, Task::Watchdog], ADMIN_DRAIN).await;
+        tasks.wait_for(&[Task::Admin, Task::Telemetry, Task::Watchdog], ADMIN_DRAIN).await;
     };
     tokio::select! {
         () = orderly => {}
         name = signals.end() => tracing::warn!(signal = name, "a second signal: attempts in flight are cut, they resume at the next start"),
     }
     tasks.shutdown().await;
-}
-
-/// Waits until the named tasks have ended, those that ended before included.
-async fn wait_for(tasks: &mut JoinSet<(Task, Result<(), String>)>, names: &[Task], limit: Duration) {
-    let mut left: Vec<Task> = names.to_vec();
-    let all = async {
-        while !left.is_empty() {
-            match tasks.join_next().await {
-                Some(Ok((task, _))) => left.retain(|one| *one != task),
-                Some(Err(error)) => tracing::warn!(%error, "a task ended early"),
-                None => return,
-            }
-        }
-    };
-    if tokio::time::timeout(limit, all).await.is_err() {
-        tracing::warn!(?names, "still busy when the time to stop was over");
-    }
 }
 
 /// This boot of the machine; where it cannot be read every start counts as a new one.

@@ -15,6 +15,7 @@ mod signals;
 mod sockets;
 mod state_file;
 mod supervisor;
+mod tasks;
 mod telemetry;
 #[cfg(test)]
 mod tests;

@@ -304,14 +304,18 @@ async fn a_state_folder_that_is_removed_ends_the_process_and_nothing_is_acknowle
     for (name, harm) in harms {
         for deliver in [true, false] {
             let folder = Folder::new("http://127.0.0.1:9");
+            let config = fs::read_to_string(folder.path("tripline.yaml")).expect("text");
+            folder.write("tripline.yaml", &config.replace("shutdown_grace: 5s", "shutdown_grace: 20s"));
             let daemon = Daemon::start(&folder).await;
             assert_eq!(daemon.deliver(&failed_item(1)).await.expect("an answer").0, 202);
             harm(&folder);
+            let harmed = Instant::now();
             if deliver {
                 let (status, answer) = daemon.deliver(&failed_item(2)).await.expect("an answer");
                 assert_eq!(status, 503, "{name}: {answer}");
             }
             assert_eq!(daemon.ended().await.code(), Some(1), "{name}");
+            assert!(harmed.elapsed() < Duration::from_secs(12), "{name}: not only when the time for attempts in flight was over");
             let log = fs::read_to_string(folder.path("daemon.log")).expect("text");
             assert!(log.contains("was removed or replaced while it was in use"), "{name}: {log}");
         }
