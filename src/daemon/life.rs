@@ -37,6 +37,8 @@ const INGRESS_DRAIN: Duration = Duration::from_secs(10);
 /// How long deliveries, and then attempts, may go on once the journal failed: what comes of them cannot be kept any more, and the
 /// process that follows should be there soon.
 const FAILED_DRAIN: Duration = Duration::from_secs(1);
+/// How long a journal that failed may take to say so.
+const SAYS_WHY: Duration = Duration::from_millis(200);
 /// How long the admin listener may take to finish what it answers.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 /// Bytes of one journal segment.
@@ -273,19 +275,25 @@ async fn run_until_end(tasks: &mut Tasks, signals: &mut Signals, journal: &Journ
                 // The faults are in the log; whoever wants them in hand asks by API.
                 Asked::Reload => drop(reloader.reload().await),
             },
-            failed = health.wait_for(|h| matches!(h, Health::Failed(_))) => {
-                let why = match failed.as_deref() {
-                    Ok(Health::Failed(why)) => why.clone(),
-                    _ => "its writer is gone".to_owned(),
-                };
+            why = failure(&mut health) => {
                 tracing::error!(%why, "the journal cannot be trusted any more; ending");
                 return Err(End::Failed(format!("the journal failed: {why}")));
             }
             Some(what) = tasks.ended() => {
                 tracing::error!("{what}");
-                return Err(End::Failed(what));
+                // Who is refused by a journal that fails may end before it has said why.
+                let failed = tokio::time::timeout(SAYS_WHY, failure(&mut health)).await;
+                return Err(End::Failed(failed.map_or(what, |why| format!("the journal failed: {why}"))));
             }
         }
+    }
+}
+
+/// Why the journal failed, once it did.
+async fn failure(health: &mut watch::Receiver<Health>) -> String {
+    match health.wait_for(|health| matches!(health, Health::Failed(_))).await.as_deref() {
+        Ok(Health::Failed(why)) => why.clone(),
+        _ => "its writer is gone".to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::event::RunId;
@@ -257,6 +257,13 @@ fn put(batch: &mut sled::Batch, key: &RowKey, value: &[u8]) -> io::Result<()> {
             Some(number) if usize::from(*number) < PARTS_MAX - 1 => *number += 1,
             _ => return Err(io::Error::other(format!("checkpoints: a row of {} bytes is too long", value.len()))),
         }
+    }
+}
+
+/// Gives them free. sled syncs once more then, and panics where it cannot.
+pub(super) fn close(checkpoints: Arc<Checkpoints>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(checkpoints))).is_err() {
+        tracing::warn!("the checkpoints did not close well; the next start reads what they miss");
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::event::{EventId, Folded, RuleHash, RunId};
 use crate::journal::awaits::Awaits;
 use crate::journal::carried::Dropped;
-use crate::journal::checkpoints::Checkpoints;
+use crate::journal::checkpoints::{self, Checkpoints};
 use crate::journal::events::{OpenFile, Segments};
 use crate::journal::fold::{FoldRow, Heads, Rows, RunRow};
 use crate::journal::format::{Kind, Position, SEGMENT_HEAD, SegmentHead};
@@ -103,7 +103,7 @@ impl State {
 
     /// Gives the checkpoints free, so that the folder can be opened again while somebody still holds this journal.
     pub(super) fn close(&mut self) {
-        self.checkpoints = None;
+        self.checkpoints.take().map(checkpoints::close);
         self.closed = true;
     }
 

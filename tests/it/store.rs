@@ -321,3 +321,44 @@ async fn a_state_folder_that_is_removed_ends_the_process_and_nothing_is_acknowle
         }
     }
 }
+
+#[tokio::test]
+async fn a_file_system_that_takes_no_more_writes_ends_the_process_soon_and_nothing_is_lost() {
+    let mut folder = Folder::new("http://127.0.0.1:9");
+    folder.keep_state_in("disk/state");
+    let config = fs::read_to_string(folder.path("tripline.yaml")).expect("text");
+    folder.write("tripline.yaml", &config.replace("shutdown_grace: 5s", "shutdown_grace: 20s"));
+    let (image, at) = (folder.path("image"), folder.path("disk"));
+    let skipped = |why: &str| skip("a_file_system_that_takes_no_more_writes_ends_the_process_soon_and_nothing_is_lost", why);
+    let disk = match Disk::ext4(&image, &at, 64 << 20) {
+        Ok(disk) => disk,
+        Err(why) => return skipped(&why),
+    };
+    disk.remount("errors=remount-ro");
+    let daemon = Daemon::start(&folder).await;
+    let mut acknowledged = 0;
+    while acknowledged < 50 {
+        acknowledged += 1;
+        assert_eq!(daemon.deliver(&failed_item(acknowledged)).await.expect("an answer").0, 202);
+    }
+    if let Err(why) = disk.break_down() {
+        return skipped(&why);
+    }
+    let broken = Instant::now();
+    let (status, answer) = daemon.deliver(&failed_item(1_000)).await.expect("an answer");
+    assert_eq!(status, 503, "{answer}");
+    assert_eq!(daemon.ended().await.code(), Some(1));
+    assert!(broken.elapsed() < Duration::from_secs(12), "not only when the time for attempts in flight was over");
+    let log = fs::read_to_string(folder.path("daemon.log")).expect("text");
+    assert!(log.contains("error: the journal failed: cannot write segment 1: Read-only file system"), "{log}");
+    assert!(!log.contains("writer panicked"), "{log}");
+
+    // Mounted anew, its own journal is replayed.
+    drop(disk);
+    let disk = Disk::mount(&image, &at).expect("mounted");
+    let daemon = Daemon::start(&folder).await;
+    let kept = daemon.list("/api/v1/events").await.len() as u64;
+    assert!((acknowledged..=acknowledged + 1).contains(&kept), "{kept}");
+    drop(daemon);
+    drop(disk);
+}

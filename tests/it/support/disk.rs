@@ -68,6 +68,14 @@ impl Disk {
         run("mount", &["-o", &format!("remount,{how}"), text(&self.at)]).expect("mounted anew");
     }
 
+    /// Has the file system meet an error of its own, after which it takes no more writes.
+    pub(crate) fn break_down(&self) -> Result<(), String> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
+        let device = mounts.lines().find_map(|line| line.strip_prefix("/dev/")?.split_once(&format!(" {} ", text(&self.at))));
+        let path = format!("/sys/fs/ext4/{}/trigger_fs_error", device.ok_or("no device")?.0);
+        std::fs::write(&path, "1").map_err(|error| format!("{path}: {error}"))
+    }
+
     /// Copies what an image's device was given so far, as a power cut leaves it.
     pub(crate) fn copy(image: &Path, to: &Path) -> Result<(), String> {
         run("cp", &["--sparse=always", text(image), text(to)])
