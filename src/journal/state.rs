@@ -103,7 +103,9 @@ impl State {
 
     /// Gives the checkpoints free, so that the folder can be opened again while somebody still holds this journal.
     pub(super) fn close(&mut self) {
-        self.checkpoints.take().map(checkpoints::close);
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints::close(checkpoints);
+        }
         self.closed = true;
     }
 
