@@ -136,15 +136,11 @@ pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, as_json: 
             out.line(&format!("  {:<8} {}", "like", clean(print)))?;
         }
     }
-    for step in run.get("steps").and_then(Value::as_array).into_iter().flatten() {
-        show_step(step, out)?;
-    }
+    show_steps(&run, out)?;
     if let Some(ending) = run.get("on_give_up") {
         let state = text(ending, "state");
         out.line(&format!("  on_give_up {}", paint(style(state), state)))?;
-        for step in ending.get("steps").and_then(Value::as_array).into_iter().flatten() {
-            show_step(step, out)?;
-        }
+        show_steps(ending, out)?;
     }
     for note in run.get("notes").and_then(Value::as_array).into_iter().flatten() {
         let reason = note.get("reason").and_then(Value::as_str).map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -154,6 +150,10 @@ pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, as_json: 
         out.line(&format!("  would    {}", cut(&clean(&request.to_string()), VALUE_SHOWN_MAX)))?;
     }
     Ok(YES)
+}
+
+fn show_steps(of: &Value, out: &mut Out) -> Result<(), Stop> {
+    of.get("steps").and_then(Value::as_array).into_iter().flatten().try_for_each(|step| show_step(step, out))
 }
 
 fn show_step(step: &Value, out: &mut Out) -> Result<(), Stop> {
