@@ -5,6 +5,7 @@
 //! back with the answer, so that memory is freed where it was taken.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::event::{Apart, Change, EventId, Verified, Via};
 use crate::journal::codec::{DATA_HERE, put_opt, put_opt_str, put_str, put_time, via_code};
@@ -41,8 +42,8 @@ pub(super) struct Parcel {
     pub(super) body_head: Vec<u8>,
     /// The payloads of the event records, one behind the other.
     pub(super) events: Vec<u8>,
-    /// One per change.
-    pub(super) elements: Vec<Element>,
+    /// One per change; that of a single one stands here, where the writer looks anyway.
+    pub(super) elements: SmallVec<[Element; 1]>,
     /// What became of it: filled in by the writer.
     pub(super) accepted: Accepted,
 }
@@ -70,7 +71,7 @@ impl Parcel {
         let mut body_head = Vec::with_capacity(FIXED);
         put_body_head(&mut body_head, &delivery);
         let mut events = Vec::with_capacity(EVENT * delivery.changes.len());
-        let mut elements = Vec::with_capacity(delivery.changes.len());
+        let mut elements = SmallVec::with_capacity(delivery.changes.len());
         for change in &delivery.changes {
             put_event(&mut events, &delivery, change);
             let key = &change.key;

@@ -154,7 +154,9 @@ enum Gate {
 }
 
 struct Inner {
-    ops: VecDeque<(Op, u64)>,
+    ops: VecDeque<Op>,
+    /// The sum of their [`Op::bytes_at_most`].
+    bytes: u64,
     /// Where one of those waits who handed them in, if that is a runtime whose tasks run by themselves.
     runtime: Option<Handle>,
     gate: Gate,
@@ -171,7 +173,7 @@ pub(super) struct Queue {
 
 /// Operations for one group.
 pub(super) struct Batch {
-    pub(super) ops: Vec<Op>,
+    pub(super) ops: VecDeque<Op>,
     /// The sum of [`Op::bytes_at_most`].
     pub(super) bytes: u64,
     /// Where one of those waits who handed them in.
@@ -192,7 +194,7 @@ pub(super) enum Taken {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        let inner = Inner { ops: VecDeque::new(), runtime: None, gate: Gate::Open, asleep: false };
+        let inner = Inner { ops: VecDeque::new(), bytes: 0, runtime: None, gate: Gate::Open, asleep: false };
         Self { inner: Mutex::new(inner), changed: Condvar::new(), places: Semaphore::new(QUEUE_OPS_MAX) }
     }
 
@@ -214,7 +216,8 @@ impl Queue {
         let mut inner = self.lock();
         match &inner.gate {
             Gate::Open => {
-                inner.ops.push_back((op, bytes));
+                inner.ops.push_back(op);
+                inner.bytes += bytes;
                 if inner.runtime.is_none() {
                     inner.runtime = Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
                 }
@@ -260,15 +263,15 @@ impl Queue {
             inner = self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
             inner.asleep = false;
         }
-        let mut ops = Vec::with_capacity(inner.ops.len().min(GROUP_OPS_MAX));
-        let mut total = 0;
-        while let Some((_, bytes)) = inner.ops.front()
-            && (ops.is_empty() || (ops.len() < GROUP_OPS_MAX && total + bytes <= GROUP_BYTES_MAX))
-            && let Some((op, bytes)) = inner.ops.pop_front()
-        {
-            total += bytes;
-            ops.push(op);
-        }
+        // All at once, where that is one group: others hand in more meanwhile, and wait for this lock.
+        let room = VecDeque::with_capacity(inner.ops.len().min(GROUP_OPS_MAX));
+        let (ops, total) = if inner.ops.len() <= GROUP_OPS_MAX && inner.bytes <= GROUP_BYTES_MAX {
+            (std::mem::replace(&mut inner.ops, room), inner.bytes)
+        } else {
+            let (count, total) = first_group(inner.ops.iter().map(Op::bytes_at_most));
+            (inner.ops.drain(..count).collect(), total)
+        };
+        inner.bytes -= total;
         let runtime = inner.runtime.take();
         drop(inner);
         self.places.add_permits(ops.len());
@@ -293,11 +296,55 @@ impl Queue {
             inner.gate = Gate::Ended(why.to_owned());
         }
         let waiting = std::mem::take(&mut inner.ops);
+        inner.bytes = 0;
         drop(inner);
         self.places.close();
         self.changed.notify_all();
-        for (op, _) in waiting {
+        for op in waiting {
             op.refuse(AppendError::Ended(why.to_owned()));
         }
+    }
+}
+
+/// How many of the operations with so many bytes each belong into one group, and their bytes: one at least.
+fn first_group(each: impl Iterator<Item = u64>) -> (usize, u64) {
+    let (mut count, mut total) = (0, 0);
+    for bytes in each.take(GROUP_OPS_MAX) {
+        if count > 0 && total + bytes > GROUP_BYTES_MAX {
+            break;
+        }
+        (count, total) = (count + 1, total + bytes);
+    }
+    (count, total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_has_its_limits_and_one_operation_at_least() {
+        let group = |each: &[u64]| first_group(each.iter().copied());
+        assert_eq!(group(&[1, 2, 3]), (3, 6));
+        assert_eq!(group(&[2 * GROUP_BYTES_MAX, 1]), (1, 2 * GROUP_BYTES_MAX));
+        assert_eq!(group(&[1, GROUP_BYTES_MAX - 1, 1]), (2, GROUP_BYTES_MAX));
+        assert_eq!(group(&[1; 2 * GROUP_OPS_MAX]), (GROUP_OPS_MAX, GROUP_OPS_MAX as u64));
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_comes_in_order_and_is_counted() {
+        let queue = Queue::new();
+        let ask = |bytes: usize| Op::Rules { json: vec![0; bytes], hash: [0; 32], answer: oneshot::channel().0 };
+        for bytes in [1, 3 << 20, 2, 2 << 20, 3] {
+            queue.push(ask(bytes)).await.expect("a place");
+        }
+        let mut taken = Vec::new();
+        while let Taken::Ops(batch) = queue.take(Duration::ZERO) {
+            assert_eq!(batch.bytes, batch.ops.iter().map(Op::bytes_at_most).sum::<u64>());
+            taken.push(batch.ops.into_iter().map(|op| if let Op::Rules { json, .. } = op { json.len() } else { 0 }).collect::<Vec<_>>());
+        }
+        assert_eq!(taken, [vec![1, 3 << 20, 2], vec![2 << 20, 3]]);
+        let inner = queue.lock();
+        assert_eq!((inner.ops.len(), inner.bytes), (0, 0));
     }
 }

@@ -280,7 +280,7 @@ impl Writer {
         let (answer, mut answered) = oneshot::channel();
         let op = Op::Records(records, answer);
         let bytes = op.bytes_at_most();
-        self.commit_last(Batch { ops: vec![op], bytes, runtime: None })?;
+        self.commit_last(Batch { ops: [op].into(), bytes, runtime: None })?;
         match answered.try_recv() {
             Ok(Ok(())) => Ok(true),
             Ok(Err(AppendError::Full(_))) => {
