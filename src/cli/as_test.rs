@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::args::AdminArgs;
 use super::output::{Out, Stop, clean, say};
-use super::store::open;
+use super::store::{gone, open};
 use super::{YES, setup};
 use crate::clock::Clock;
 use crate::event::{Event, EventId, RunId};
@@ -19,7 +19,7 @@ pub(super) fn run(config: Option<&Path>, admin: &AdminArgs, id: &str, rule: Opti
     let id: EventId = id.parse().map_err(Stop::unknown)?;
     let (_, rules) = setup::project(config)?;
     let store = open(config, admin, out)?;
-    let json = store.event(&id.to_string())?.ok_or_else(|| Stop::no(format!("there is no event `{id}` in the journal")))?;
+    let json = store.event(&id.to_string())?.ok_or_else(|| gone("event", id, id))?;
     let event = Event::from_json(&json).map_err(|error| Stop::unknown(format!("this is no event: {}", clean(&error.to_string()))))?;
     let names = chosen(&rules, &event, rule)?;
     let mut printed = 0;

@@ -10,7 +10,7 @@ use super::client::{Client, meant, why};
 use super::listing::{self, Page, Query, fits_type};
 use super::output::{Cell, DIM, Out, Stop, WARN, say};
 use super::print_as::PrintArgs;
-use super::store::{Files, Store, open};
+use super::store::{Files, Store, gone, open};
 use super::{INTERRUPTED, YES};
 
 /// Between two attempts to follow a daemon that went away, and between two looks at the journal's files.
@@ -75,7 +75,7 @@ pub(super) fn to_millis(stamp: &str) -> String {
 pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, print: PrintArgs, out: &mut Out) -> Result<u8, Stop> {
     let id: crate::event::EventId = id.parse().map_err(Stop::no)?;
     let store = open(config, admin, out)?;
-    let event = store.event(&id.to_string())?.ok_or_else(|| Stop::no(format!("there is no event `{id}` in the journal")))?;
+    let event = store.event(&id.to_string())?.ok_or_else(|| gone("event", id, id))?;
     if print.is_text() {
         out.pretty_json(&event)?;
     } else {
@@ -88,7 +88,7 @@ pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, print: Pr
 pub(super) fn explain(config: Option<&Path>, admin: &AdminArgs, id: &str, json: bool, out: &mut Out) -> Result<u8, Stop> {
     let id: crate::event::EventId = id.parse().map_err(Stop::no)?;
     let store = open(config, admin, out)?;
-    let explained = store.explained(id)?.ok_or_else(|| Stop::no(format!("there is no event `{id}` in the journal")))?;
+    let explained = store.explained(id)?.ok_or_else(|| gone("event", id, id))?;
     if json {
         out.json(&explained)?;
     } else {

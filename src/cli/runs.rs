@@ -10,7 +10,7 @@ use super::args::{AdminArgs, Filters, GroupBy};
 use super::events::to_millis;
 use super::listing::{self, Query};
 use super::output::{BAD, Cell, DIM, GOOD, Out, STRONG, Stop, WARN, clean, cut, paint, say};
-use super::store::open;
+use super::store::{gone, open};
 use crate::event::RunId;
 
 /// How much of a step's value is shown to people, in characters; `--json` has all of it.
@@ -118,7 +118,7 @@ fn by_cause(runs: &[Value], as_json: bool, out: &mut Out) -> Result<u8, Stop> {
 pub(super) fn show(config: Option<&Path>, admin: &AdminArgs, id: &str, as_json: bool, out: &mut Out) -> Result<u8, Stop> {
     let id: RunId = id.parse().map_err(Stop::no)?;
     let store = open(config, admin, out)?;
-    let run = store.run(&id.to_string())?.ok_or_else(|| Stop::no(format!("there is no run `{id}` in the journal")))?;
+    let run = store.run(&id.to_string())?.ok_or_else(|| gone("run", id, id.event))?;
     if as_json {
         out.json(&run)?;
         return Ok(YES);

@@ -14,6 +14,7 @@ use super::output::{Out, Stop, say};
 use crate::event::EventId;
 use crate::journal::{EventQuery, Reader, Routings, RunQuery};
 use crate::runs::Run;
+use crate::time::Timestamp;
 
 /// What is asked of the daemon at once; each of its answers is built in memory.
 const ANSWERED_MAX: usize = 500;
@@ -37,6 +38,13 @@ pub(super) trait Store {
     fn runs(&self, query: &Query) -> Result<Page, Stop>;
     /// One run.
     fn run(&self, id: &str) -> Result<Option<Value>, Stop>;
+}
+
+/// There is no such event or run, maybe no longer.
+pub(super) fn gone(what: &str, id: impl std::fmt::Display, event: EventId) -> Stop {
+    let time = i64::try_from(event.millis()).map_or(Timestamp::EPOCH, Timestamp::from_millis);
+    let limit = if what == "run" { "`retention.age`, for dead runs `retention.dead`" } else { "`retention.age`" };
+    Stop::no(format!("there is no {what} `{id}` in the journal; one of {time} may have had its time ({limit})"))
 }
 
 /// The daemon, or where nobody answers and the configuration says where it is, the journal.

@@ -411,7 +411,8 @@ async fn lists_are_the_same_with_and_without_the_daemon() {
     assert_eq!(stdout(&check(&folder, &["events", "show", event], 0, "")), stdout(&shown[0]));
     assert_eq!(stdout(&check(&folder, &["runs", "show", run], 0, "")), stdout(&shown[1]));
     check(&folder, &["events", "show", "01JD8Z3V6Q4K3W5T9M2N7P8R1S"], 1, "there is no event");
-    check(&folder, &["runs", "show", "01JD8Z3V6Q4K3W5T9M2N7P8R1S-0123456789abcdef"], 1, "there is no run");
+    check(&folder, &["events", "show", "01JD8Z3V6Q4K3W5T9M2N7P8R1S"], 1, "one of 2024-11-22T03:37:09.591Z may have had its time");
+    check(&folder, &["runs", "show", "01JD8Z3V6Q4K3W5T9M2N7P8R1S-0123456789abcdef"], 1, "for dead runs `retention.dead`");
     check(&folder, &["send"], 2, "is `tripline run` running?");
 }
 

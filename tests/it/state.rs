@@ -133,8 +133,7 @@ async fn damage_in_the_journal_is_named_mended_and_counted() {
 
     let daemon = Daemon::start(&folder).await;
     assert_eq!(daemon.list("/api/v1/events").await.len(), 8);
-    let log = daemon.log();
-    assert!(log.contains("0000000001.seg` is damaged at byte") && log.contains("quarantine/0000000001-"), "{log}");
+    daemon.says(&["0000000001.seg` is damaged at byte", "quarantine/0000000001-"]).await;
     until("the loss is in the metrics", async || {
         let metrics = daemon.get("/metrics").await;
         metrics.as_str().is_some_and(|text| text.contains("tripline_journal_losses 1")).then_some(())

@@ -165,6 +165,15 @@ impl Daemon {
         std::fs::read_to_string(&self.log).expect("a log")
     }
 
+    /// Awaits that the log says all of this: a thread of its own writes it, behind what is done.
+    pub(crate) async fn says(&self, words: &[&str]) {
+        until(&format!("the log says {words:?}"), async || {
+            let log = self.log();
+            words.iter().all(|word| log.contains(word)).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
