@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::{BAD, GOOD, Out, Stop, WARN, count, paint, say};
 use super::whole_file::WholeFile;
@@ -68,12 +69,24 @@ pub(super) enum StateCommand {
 pub(super) fn run(config: Option<&Path>, command: &StateCommand, out: &mut Out) -> Result<u8, Stop> {
     // As the daemon does: what is kept here is for its owner only, whoever makes the files.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    outlive_long_files().map_err(|error| Stop::unknown(format!("signals cannot be received: {error}")))?;
     match command {
         StateCommand::Check { place, json } => check(&place.dir(config)?, *json, out),
         StateCommand::Rebuild { place, accept_loss, json } => rebuild(&place.dir(config)?, *accept_loss, *json, out),
         StateCommand::Export { place, out: file } => export(&place.dir(config)?, file.as_deref()),
         StateCommand::Import { place, file } => import(&place.dir(config)?, file, out),
     }
+}
+
+/// A file that grows beyond RLIMIT_FSIZE is an error of the write and not the end of the process: once somebody listened to the
+/// signal, its default action is off for good.
+fn outlive_long_files() -> std::io::Result<()> {
+    /// SIGXFSZ.
+    const TOO_LONG: i32 = 25;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    drop(signal(SignalKind::from_raw(TOO_LONG))?);
+    Ok(())
 }
 
 fn options() -> Options {

@@ -9,9 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// SIGXFSZ: a file grew beyond RLIMIT_FSIZE, and the write itself reports it.
-const SIGXFSZ: i32 = 25;
-
 /// While it is written it stands beside its name; what is not finished is removed.
 pub(super) struct WholeFile {
     path: PathBuf,
@@ -82,8 +79,6 @@ fn when_stopped() -> io::Result<Arc<AtomicBool>> {
     let entered = runtime.enter();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
-    // Held, so that its default action (to die) is off.
-    let too_long = signal(SignalKind::from_raw(SIGXFSZ))?;
     drop(entered);
     let stopped = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&stopped);
@@ -96,7 +91,6 @@ fn when_stopped() -> io::Result<Arc<AtomicBool>> {
             }
         });
         set.store(true, Ordering::Relaxed);
-        drop(too_long);
     })?;
     Ok(stopped)
 }

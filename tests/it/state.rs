@@ -115,6 +115,16 @@ async fn an_export_that_fails_or_is_stopped_leaves_no_file() {
     let stopped = exporting.wait().expect("ends");
     assert_eq!((stopped.code(), named(&folder, "dump")), (Some(130), Vec::new()), "it was over too soon to show anything?");
 
+    // A limit on the size of files is an error like any other, for an import too.
+    assert_eq!(code(&folder.output(&["state", "export", "--out", "whole.ndjson"])), 0);
+    for does in ["export --out dump.ndjson", "import --state other whole.ndjson"] {
+        let mut limited = std::process::Command::new("sh");
+        limited.args(["-c", &format!("ulimit -f 256; exec \"$0\" state {does}"), env!("CARGO_BIN_EXE_tripline")]);
+        let refused = limited.current_dir(folder.path(".")).output().expect("ends");
+        assert!(refused.status.code() == Some(2) && text(&refused).contains("File too large"), "{does}: {}", text(&refused));
+    }
+    assert_eq!((named(&folder, "dump"), folder.path("other/import.tmp").exists()), (Vec::new(), false));
+
     fs::create_dir(folder.path("state/journal/0000000002.seg")).expect("made");
     let failed = folder.output(&["state", "export", "--out", "dump.ndjson"]);
     assert!(code(&failed) == 2 && text(&failed).contains("`0000000002.seg` is a folder"), "{}", text(&failed));
