@@ -84,7 +84,7 @@ impl Disk {
     /// Uses up all space; what is written is removed by removing the file that comes back.
     pub(crate) fn fill(&self) -> PathBuf {
         let path = self.at.join("ballast");
-        let mut file = std::fs::File::create(&path).expect("a file");
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&path).expect("a file");
         for step in [1 << 20, 1 << 14, 1 << 10] {
             while file.write_all(&vec![1; step]).is_ok() {}
         }
