@@ -517,10 +517,11 @@ async fn a_list_that_is_none_is_not_an_empty_one() {
 async fn a_request_of_polling_ends_in_its_time_although_its_turn_may_take_longer() {
     let peer = Peer::start(|_, _| Say::Silence).await;
     let client = plain(&peer);
-    let asked = tokio::spawn(async move { client.items(&FolderRef::Id(1), &[7], 5 * ATTEMPT_TIMEOUT).await.result });
+    let mut asked = JoinSet::new();
+    asked.spawn(async move { client.items(&FolderRef::Id(1), &[7], 5 * ATTEMPT_TIMEOUT).await.result });
     peer.reached().await;
     let begun = Instant::now();
-    let failure = asked.await.expect("ends").expect_err("silence");
+    let failure = asked.join_next().await.expect("a task").expect("ends").expect_err("silence");
     assert_eq!((failure.class, begun.elapsed().as_secs()), (Class::Unknown, ATTEMPT_TIMEOUT.as_secs()), "{failure}");
 }
 
