@@ -41,8 +41,11 @@ impl Wants {
             self.old = std::mem::take(&mut self.young);
             self.places.retain(|place| Arc::strong_count(place) > 1);
         }
-        let place = self.places.get(place).cloned().unwrap_or_else(|| Arc::new(place.clone()));
-        self.places.insert(Arc::clone(&place));
+        let place = self.places.get(place).cloned().unwrap_or_else(|| {
+            let new = Arc::new(place.clone());
+            self.places.insert(Arc::clone(&new));
+            new
+        });
         self.old.remove(&run);
         self.young.insert(run, Wanted { place, step });
     }
