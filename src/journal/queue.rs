@@ -160,7 +160,7 @@ struct Inner {
     /// Where one of those waits who handed them in, if that is a runtime whose tasks run by themselves.
     runtime: Option<Handle>,
     gate: Gate,
-    /// Whether the writer sleeps: waking it costs a system call, which most operations need not pay.
+    /// Whether the writer sleeps and nobody wakes it: that costs a system call, which most operations need not pay.
     asleep: bool,
 }
 
@@ -221,7 +221,8 @@ impl Queue {
                 if inner.runtime.is_none() {
                     inner.runtime = Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
                 }
-                let asleep = inner.asleep;
+                // Who finds it asleep wakes it, and nobody else until it sleeps again.
+                let asleep = std::mem::take(&mut inner.asleep);
                 drop(inner);
                 if asleep {
                     self.changed.notify_one();
