@@ -11,7 +11,6 @@ use crate::event::{EventId, RunId, Verified, Via};
 use crate::fault::{Fault, Faults};
 use crate::journal::{Delivery, Options, PAGE_BYTES_MAX, Plan};
 use crate::normalize::{SourceView, orchestrator};
-use crate::rules::Mode;
 use crate::runs::{Cause, Fact, Intent, NewRun, RunState};
 use crate::time::Timestamp;
 
@@ -152,7 +151,7 @@ async fn accept_item(journal: &Journal, number: u64, item: Value) -> EventId {
 async fn plan(journal: &Journal, event: EventId, rule: &str, dead: Option<Cause>) -> RunId {
     let id = RunId::of(event, rule);
     let created = Clock::system().now();
-    let run = NewRun { id, rule: rule.into(), generation: 1, created, mode: Mode::Live, hops: 0, dead, replay: None, order: None };
+    let run = NewRun { dead, ..NewRun::plain(event, rule, created) };
     journal.plan(Plan { through: event, runs: vec![run] }).await.expect("planned");
     id
 }

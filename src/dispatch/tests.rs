@@ -12,7 +12,7 @@ use crate::event::{Change, EventId, Key, RunId, Verified, Via};
 use crate::fault::{Place, SourceText};
 use crate::http::client::tests::peer::{Heard, Peer, Say, answer, json as says};
 use crate::journal::{Delivery, Options, Plan};
-use crate::rules::{Known, Mode};
+use crate::rules::Known;
 use crate::runs::{Class, Fact, NewRun, Run, RunState};
 use crate::secret::Secret;
 
@@ -140,8 +140,7 @@ impl Bench {
         };
         let event = self.journal.accept(delivery).await.unwrap().events[0];
         let id = RunId::of(event, rule);
-        let planned =
-            NewRun { id, rule: rule.into(), generation, created: now, mode: Mode::Live, hops: 0, dead: None, replay: None, order: None };
+        let planned = NewRun { generation, ..NewRun::plain(event, rule, now) };
         self.journal.plan(Plan { through: event, runs: vec![planned] }).await.unwrap();
         id
     }

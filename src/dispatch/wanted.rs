@@ -94,7 +94,6 @@ pub(super) fn refused_again(run: &Run, rule: &Rule, wanted: &Wanted, until: Time
 mod tests {
     use super::*;
     use crate::event::EventId;
-    use crate::rules::Mode;
     use crate::runs::{NewRun, RunState};
 
     fn place(part: &str) -> Place {
@@ -129,18 +128,7 @@ mod tests {
         let rules = crate::dispatch::tests::rules(text);
         let rule = rules.get("r").expect("a rule");
         let at = |seconds: u64| Timestamp::EPOCH.plus(Duration::from_secs(1_000 + seconds));
-        let planned = NewRun {
-            id: id(1),
-            rule: "r".into(),
-            generation: 1,
-            created: at(0),
-            mode: Mode::Live,
-            hops: 0,
-            dead: None,
-            replay: None,
-            order: None,
-        };
-        let mut run = Run::new(planned);
+        let mut run = Run::new(NewRun::plain(id(1).event, "r", at(0)));
         let cause = Cause { code: "connect".to_owned(), message: "nobody is there".to_owned() };
         let wanted = Wanted { place: Arc::new(place("call")), step: 0 };
         for minute in 0..59 {

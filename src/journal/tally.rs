@@ -250,7 +250,6 @@ mod tests {
     use crate::journal::fold::RunRow;
     use crate::journal::format::Position;
     use crate::journal::rows::RowKey;
-    use crate::rules::Mode;
     use crate::runs::{NewRun, Run};
     use crate::time::Timestamp;
 
@@ -271,17 +270,7 @@ mod tests {
         let id = RunId::of(EventId(u128::from(number % 12)), "r");
         let created = Timestamp::from_millis(i64::from(number % 3) * 1000);
         let rule = format!("rule-{}", number % 2).into();
-        let planned = NewRun {
-            id,
-            rule,
-            generation: u64::from(number % 2),
-            created,
-            mode: Mode::Live,
-            hops: 0,
-            dead: None,
-            replay: None,
-            order: None,
-        };
+        let planned = NewRun { id, rule, generation: u64::from(number % 2), ..NewRun::plain(id.event, "r", created) };
         let mut run = Run::new(planned);
         run.state = state;
         run.next_at = due.map(|due| Timestamp::from_millis(i64::from(due)));

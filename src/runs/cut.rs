@@ -58,8 +58,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventId, RunId};
-    use crate::rules::Mode;
+    use crate::event::EventId;
     use crate::runs::{Intent, NewRun, RunState, StepState};
 
     fn at(seconds: i64) -> Timestamp {
@@ -67,17 +66,7 @@ mod tests {
     }
 
     fn fresh() -> Run {
-        Run::new(NewRun {
-            id: RunId::of(EventId(7), "escalate"),
-            rule: "escalate".into(),
-            generation: 3,
-            created: at(0),
-            mode: Mode::Live,
-            hops: 0,
-            dead: None,
-            replay: None,
-            order: None,
-        })
+        Run::new(NewRun { generation: 3, ..NewRun::plain(EventId(7), "escalate", at(0)) })
     }
 
     #[test]

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Attempt, Awaited, Ordered, Replayed, RunState};
+#[cfg(test)]
+use crate::event::EventId;
 use crate::event::{RuleName, RunId};
 use crate::rules::Mode;
 use crate::time::Timestamp;
@@ -56,6 +58,15 @@ pub struct NewRun {
     /// Set when its rule has an order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Ordered>,
+}
+
+#[cfg(test)]
+impl NewRun {
+    /// A live run of generation 1 that nothing is special about; tests say what is.
+    pub(crate) fn plain(event: EventId, rule: &str, created: Timestamp) -> Self {
+        let id = RunId::of(event, rule);
+        Self { id, rule: rule.into(), generation: 1, created, mode: Mode::Live, hops: 0, dead: None, replay: None, order: None }
+    }
 }
 
 /// An intent: a request that is not idempotent is about to leave. Without an end its outcome is unknown.

@@ -98,24 +98,13 @@ fn without_ids(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventId, RunId};
-    use crate::rules::Mode;
+    use crate::event::EventId;
     use crate::runs::{Attempt, Class, Fact, NewRun, RunState};
     use crate::time::Timestamp;
 
     fn dead(event: u128, rule: &str, request: &str, class: Class, code: &str, text: &str) -> Run {
         let now = Timestamp::from_millis(5_000);
-        let planned = NewRun {
-            id: RunId::of(EventId(event), rule),
-            rule: rule.into(),
-            generation: 1,
-            created: now,
-            mode: Mode::Live,
-            hops: 0,
-            dead: None,
-            replay: None,
-            order: None,
-        };
+        let planned = NewRun::plain(EventId(event), rule, now);
         let mut run = Run::new(planned);
         let attempt = Attempt {
             number: 1,

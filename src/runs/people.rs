@@ -154,8 +154,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{EventId, RunId};
-    use crate::rules::Mode;
+    use crate::event::EventId;
     use crate::runs::{Fact, Intent, NewRun};
 
     fn at(seconds: i64) -> Timestamp {
@@ -163,18 +162,7 @@ mod tests {
     }
 
     fn run(settled: Option<RunState>) -> Run {
-        let id = RunId::of(EventId(7), "r");
-        let mut run = Run::new(NewRun {
-            id,
-            rule: "r".into(),
-            generation: 1,
-            created: at(1),
-            mode: Mode::Live,
-            hops: 0,
-            dead: None,
-            replay: None,
-            order: None,
-        });
+        let mut run = Run::new(NewRun::plain(EventId(7), "r", at(1)));
         let intent = Intent { step: 0, attempt: 1, at: at(2), lookups: 0, next_lookup: None };
         run.apply(&Fact::Intended { id: Some("job".to_owned()), kind: "start_job".to_owned(), intent });
         if let Some(state) = settled {

@@ -79,24 +79,13 @@ impl Run {
 mod tests {
     use super::*;
     use crate::event::EventId;
-    use crate::rules::Mode;
     use crate::runs::{Fact, NewRun};
 
     fn run(replay: u16, state: Option<RunState>, forced: Option<bool>) -> Run {
         let now = Timestamp::from_millis(1_000);
         let id = RunId { replay, ..RunId::of(EventId(7), "r") };
         let replayed = forced.map(|forced| Replayed { due: Timestamp::from_millis(9_000), forced, reason: None });
-        let mut run = Run::new(NewRun {
-            id,
-            rule: "r".into(),
-            generation: 1,
-            created: now,
-            mode: Mode::Live,
-            hops: 0,
-            dead: None,
-            replay: replayed,
-            order: None,
-        });
+        let mut run = Run::new(NewRun { id, replay: replayed, ..NewRun::plain(id.event, "r", now) });
         if let Some(state) = state {
             run.apply(&Fact::Settled { state, cause: None, would: Vec::new(), at: now });
         }

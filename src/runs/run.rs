@@ -403,24 +403,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rules::Mode;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1_000)
     }
 
     fn planned(dead: Option<Cause>) -> NewRun {
-        NewRun {
-            id: RunId::of(EventId(7), "escalate"),
-            rule: "escalate".into(),
-            generation: 3,
-            created: at(100),
-            mode: Mode::Live,
-            hops: 0,
-            dead,
-            replay: None,
-            order: None,
-        }
+        NewRun { generation: 3, dead, ..NewRun::plain(EventId(7), "escalate", at(100)) }
     }
 
     fn cause(code: &str) -> Cause {

@@ -97,24 +97,12 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventId, RunId};
-    use crate::rules::Mode;
+    use crate::event::EventId;
     use crate::runs::{Cause, Fact, NewRun};
 
     fn run(state: Option<RunState>, deaths: u32) -> Run {
         let now = Timestamp::from_millis(1_000);
-        let id = RunId::of(EventId(7), "r");
-        let mut run = Run::new(NewRun {
-            id,
-            rule: "r".into(),
-            generation: 1,
-            created: now,
-            mode: Mode::Live,
-            hops: 0,
-            dead: None,
-            replay: None,
-            order: None,
-        });
+        let mut run = Run::new(NewRun::plain(EventId(7), "r", now));
         if let Some(state) = state {
             let cause = Some(Cause { code: "refused".to_owned(), message: "no".to_owned() });
             run.apply(&Fact::Settled { state, cause, would: Vec::new(), at: now });

@@ -83,25 +83,14 @@ fn in_turn(runs: Vec<Run>) -> impl Iterator<Item = Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventId, RunId};
-    use crate::rules::Mode;
+    use crate::event::EventId;
     use crate::runs::{Cause, NewRun};
     use crate::time::Timestamp;
 
     #[test]
     fn runs_that_a_breaker_refused_before_stand_behind_the_others() {
         let run = |number: u128, cause: Option<&str>| {
-            let mut run = Run::new(NewRun {
-                id: RunId::of(EventId(number), "r"),
-                rule: "r".into(),
-                generation: 1,
-                created: Timestamp::EPOCH,
-                mode: Mode::Live,
-                hops: 0,
-                dead: None,
-                replay: None,
-                order: None,
-            });
+            let mut run = Run::new(NewRun::plain(EventId(number), "r", Timestamp::EPOCH));
             run.cause = cause.map(|code| Cause { code: code.to_owned(), message: String::new() });
             run
         };

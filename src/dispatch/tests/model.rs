@@ -168,7 +168,7 @@ impl Stage {
         let order = (rule == "ordered").then(|| Ordered::new(rule, &key.to_string()));
         let id = RunId::of(event, rule);
         let created = self.clock.now();
-        let run = NewRun { id, rule: rule.into(), generation: 1, created, mode: Mode::Live, hops: 0, dead: None, replay: None, order };
+        let run = NewRun { order, ..NewRun::plain(event, rule, created) };
         bench.journal.plan(Plan { through: event, runs: vec![run] }).await.ok()?;
         self.planned.push(id);
         Some(())

@@ -29,7 +29,6 @@ use tempfile::TempDir;
 use crate::clock::Clock;
 use crate::event::{Change, Folder, Key, Verified, Via};
 use crate::journal::*;
-use crate::rules::Mode;
 use crate::runs::NewRun;
 
 const START: i64 = 1_700_000_000_000;
@@ -122,15 +121,5 @@ fn accept(journal: &Journal, delivery: Delivery) -> Accepted {
 }
 
 pub(in crate::journal) fn planned(event: EventId, rule: &str) -> NewRun {
-    NewRun {
-        id: RunId::of(event, rule),
-        rule: rule.into(),
-        generation: 1,
-        created: at(2),
-        mode: Mode::Live,
-        hops: 0,
-        dead: None,
-        replay: None,
-        order: None,
-    }
+    NewRun::plain(event, rule, at(2))
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::event::{EventId, Origin, RunId};
+use crate::event::{EventId, Origin};
 use crate::fault::SourceText;
 use crate::rules::{Known, RuleSet};
 use crate::runs::{Attempt, Class, Failure, NewRun, Outcome, StepState, settle};
@@ -41,17 +41,7 @@ fn event() -> Event {
 }
 
 fn planned() -> NewRun {
-    NewRun {
-        id: RunId::of(EventId(7), "escalate"),
-        rule: "escalate".into(),
-        generation: 1,
-        created: at(0),
-        mode: Mode::Live,
-        hops: 0,
-        dead: None,
-        replay: None,
-        order: None,
-    }
+    NewRun::plain(EventId(7), "escalate", at(0))
 }
 
 fn at(seconds: i64) -> Timestamp {

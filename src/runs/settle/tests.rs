@@ -2,8 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::event::{EventId, RunId};
-use crate::rules::Mode;
+use crate::event::EventId;
 use crate::runs::{Intent, NewRun, StepState};
 
 const START: i64 = 1_000_000;
@@ -13,17 +12,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn fresh() -> Run {
-    Run::new(NewRun {
-        id: RunId::of(EventId(7), "escalate"),
-        rule: "escalate".into(),
-        generation: 3,
-        created: at(0),
-        mode: Mode::Live,
-        hops: 0,
-        dead: None,
-        replay: None,
-        order: None,
-    })
+    Run::new(NewRun { generation: 3, ..NewRun::plain(EventId(7), "escalate", at(0)) })
 }
 
 fn intended(run: &mut Run, kind: &str, now: Timestamp) {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::event::{Event, EventId, RunId};
+use crate::event::{Event, EventId};
 use crate::fault::SourceText;
-use crate::rules::{Known, Mode, Rule, RuleSet};
+use crate::rules::{Known, Rule, RuleSet};
 use crate::time::Timestamp;
 
 fn rule(text: &str) -> Arc<Rule> {
@@ -32,17 +32,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn fresh() -> Run {
-    Run::new(NewRun {
-        id: RunId::of(EventId(7), "r"),
-        rule: "r".into(),
-        generation: 1,
-        created: at(0),
-        mode: Mode::Live,
-        hops: 0,
-        dead: None,
-        replay: None,
-        order: None,
-    })
+    Run::new(NewRun::plain(EventId(7), "r", at(0)))
 }
 
 fn attempt(number: u32, class: Option<Class>, now: Timestamp) -> Attempt {
