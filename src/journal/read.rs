@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,16 +58,31 @@ impl Reader {
     pub fn runs(&self, query: &RunQuery) -> io::Result<Page<Run, RunId>> {
         let rows = self.fold()?;
         let newest_first = rows.runs.iter().rev().map(|(id, row)| Ok((*id, RunHead::of(&row.run))));
-        runs::list(query, newest_first, |id| Ok(rows.runs.get(&id).cloned()), &|at| self.record(at), |run| (run, 0))
+        let row = |id| Ok(rows.runs.get(&id).filter(|row| self.is_there(row.base.segment)).cloned());
+        runs::list(query, newest_first, row, &|at| self.record(at), |run| (run, 0))
     }
 
     /// As [`super::Journal::run`].
     pub fn run(&self, id: RunId) -> io::Result<Option<Run>> {
-        self.fold()?.runs.remove(&id).map(|row| recorded::whole(row, &|at| self.record(at))).transpose()
+        self.fold()?.runs.remove(&id).map_or(Ok(None), |row| self.whole(row))
+    }
+
+    /// A run with what its records hold, unless their segment was dropped meanwhile.
+    pub(super) fn whole(&self, row: RunRow) -> io::Result<Option<Run>> {
+        let base = row.base.segment;
+        match recorded::whole(row, &|at| self.record(at)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_there(base) => Ok(None),
+            whole => whole.map(Some),
+        }
+    }
+
+    /// Whether a segment is there; a daemon may run, and drop it.
+    fn is_there(&self, number: u32) -> bool {
+        segment_path(&self.journal, number).exists()
     }
 
     /// Runs of the whole journal.
-    fn fold(&self) -> io::Result<RunRows> {
+    pub(super) fn fold(&self) -> io::Result<RunRows> {
         let mut rows = RunRows::default();
         for number in self.numbers()? {
             let Some((bytes, head)) = load_if_there(&self.journal, number)? else { continue };
@@ -171,8 +185,8 @@ fn head_error(number: u32, error: HeadError) -> io::Error {
 
 /// Runs in memory; everything else is left out.
 #[derive(Default)]
-struct RunRows {
-    runs: BTreeMap<RunId, RunRow>,
+pub(super) struct RunRows {
+    pub(super) runs: BTreeMap<RunId, RunRow>,
     holders: BTreeMap<OrderKey, RunId>,
     waiting: BTreeSet<(OrderKey, Place)>,
     awaiting: BTreeSet<(AwaitedKey, RunId)>,
@@ -252,16 +266,15 @@ impl Rows for RunRows {
     }
 }
 
-/// A segment that was read.
+/// A segment that was read. Its file is not held: there may be more segments than a process may open.
 struct ScannedSegment {
     index: SegmentIndex,
     seed: u32,
-    file: Arc<File>,
 }
 
 /// Segments that are read when they are first asked for. Lists ask for the newest first, so the copies of an event are
 /// known before the event is: they are in its segment or in newer ones.
-struct Scanned<'a> {
+pub(super) struct Scanned<'a> {
     reader: &'a Reader,
     numbers: Vec<u32>,
     segments: RefCell<BTreeMap<u32, ScannedSegment>>,
@@ -271,7 +284,7 @@ struct Scanned<'a> {
 }
 
 impl<'a> Scanned<'a> {
-    fn new(reader: &'a Reader) -> io::Result<Self> {
+    pub(super) fn new(reader: &'a Reader) -> io::Result<Self> {
         let numbers = reader.numbers()?;
         Ok(Self { reader, numbers, segments: RefCell::default(), folds: RefCell::default(), carried: RefCell::default() })
     }
@@ -302,15 +315,14 @@ impl<'a> Scanned<'a> {
         })?;
         index.summary.end = end.end;
         self.reader.note(number, &end.gaps);
-        let file = Arc::new(open_plain(&segment_path(&self.reader.journal, number))?);
-        self.segments.borrow_mut().insert(number, ScannedSegment { index, seed: head.seed(), file });
+        self.segments.borrow_mut().insert(number, ScannedSegment { index, seed: head.seed() });
         Ok(())
     }
 }
 
 impl Segments for Scanned<'_> {
     fn numbers(&self) -> Vec<u32> {
-        self.numbers.clone()
+        self.numbers.iter().copied().filter(|number| self.reader.is_there(*number)).collect()
     }
 
     fn summary(&self, number: u32) -> Option<Summary> {
@@ -326,7 +338,8 @@ impl Segments for Scanned<'_> {
         self.scan(number)?;
         let segments = self.segments.borrow();
         let segment = segments.get(&number).ok_or(io::ErrorKind::NotFound)?;
-        Ok(OpenFile { file: Arc::clone(&segment.file), number, seed: segment.seed, end: segment.index.summary.end })
+        let file = Arc::new(open_plain(&segment_path(&self.reader.journal, number))?);
+        Ok(OpenFile { file, number, seed: segment.seed, end: segment.index.summary.end })
     }
 
     fn carried(&self, id: EventId) -> io::Result<Option<Position>> {

@@ -9,7 +9,9 @@ use super::*;
 use crate::fault::SourceText;
 use crate::journal::kept::after;
 use crate::journal::queue::Op;
+use crate::journal::read::Scanned;
 use crate::journal::rows::{Row, RowKey};
+use crate::journal::scan::segment_path;
 use crate::rules::Known;
 use crate::runs::{Cause, RunState};
 
@@ -629,4 +631,45 @@ proptest! {
         same(&rows(&journal), &before, "rebuilt");
         model.check(&journal, given.dead, clock.now());
     }
+}
+
+/// Who reads the folder beside a daemon lists the segments first and reads them later; the oldest may be gone by then.
+#[test]
+fn who_reads_beside_a_daemon_passes_over_segments_that_went_meanwhile() {
+    let (dir, events) = super::mend::filled();
+    let every = EventQuery { limit: 999, ..EventQuery::default() };
+    let numbers = segments(&dir);
+    assert!(numbers.len() > 3, "{numbers:?}");
+    let reader = Reader::new(&state(&dir));
+    let listed = |segments: &Scanned<'_>| events::list(segments, &every, events::weighed).expect("reads").items;
+    let (unread, read) = (Scanned::new(&reader).expect("lists"), Scanned::new(&reader).expect("lists"));
+    assert_eq!(listed(&read).len(), events.len());
+    for number in &numbers[..2] {
+        std::fs::remove_file(segment_path(&state(&dir).join("journal"), *number)).expect("removes");
+    }
+    let left = reader.events(&every).expect("reads").items;
+    assert!(!left.is_empty() && left.len() < events.len());
+    assert_eq!(listed(&unread), left);
+    assert_eq!(listed(&read), left, "what was read of it before does not count");
+    assert_eq!(events::by_id(&unread, events[0]).expect("reads"), None);
+    assert_eq!(reader.damage(), [], "what went at the front is no damage");
+}
+
+/// The same with a run, one of whose values stayed in the journal.
+#[test]
+fn who_reads_a_run_that_went_meanwhile_is_told_that_it_is_gone() {
+    let dir = state_dir();
+    let (journal, _) = Journal::open(&state(&dir), small(6_000)).expect("opens");
+    let event = accept(&journal, delivery(vec![change(1)])).events[0];
+    let run = planned(event, "rule");
+    wait(journal.plan(Plan { through: event, runs: vec![run.clone()] })).expect("kept");
+    wait(journal.record(run.id, vec![done(json!("x".repeat(20_000)), at(4))])).expect("kept");
+    journal.close();
+    let reader = Reader::new(&state(&dir));
+    let rows = reader.fold().expect("reads").runs;
+    assert!(reader.whole(rows[&run.id].clone()).expect("reads").is_some());
+    for number in segments(&dir) {
+        std::fs::remove_file(segment_path(&state(&dir).join("journal"), number)).expect("removes");
+    }
+    assert_eq!(reader.whole(rows[&run.id].clone()).expect("reads"), None);
 }
