@@ -37,17 +37,22 @@ impl Wants {
     /// A run was refused.
     pub(super) fn put(&mut self, run: RunId, place: &Place, step: usize) {
         let Ok(step) = u32::try_from(step) else { return };
-        if self.young.len() >= HALF_MAX {
-            self.old = std::mem::take(&mut self.young);
-            self.places.retain(|place| Arc::strong_count(place) > 1);
-        }
         let place = self.places.get(place).cloned().unwrap_or_else(|| {
             let new = Arc::new(place.clone());
             self.places.insert(Arc::clone(&new));
             new
         });
+        self.put_again(run, Wanted { place, step });
+    }
+
+    /// A run was refused once more what it wanted before.
+    pub(super) fn put_again(&mut self, run: RunId, wanted: Wanted) {
+        if self.young.len() >= HALF_MAX {
+            self.old = std::mem::take(&mut self.young);
+            self.places.retain(|place| Arc::strong_count(place) > 1);
+        }
         self.old.remove(&run);
-        self.young.insert(run, Wanted { place, step });
+        self.young.insert(run, wanted);
     }
 
     /// What a run wants, if it is known; it is not any more.

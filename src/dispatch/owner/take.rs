@@ -68,7 +68,7 @@ impl Owner {
         let now = self.world.clock.now();
         let (until, cause) = self.gates.refuses(&wanted.place, now)?;
         let facts = refused_again(run, rule, &wanted, until, &cause, now)?;
-        self.wants.put(run.id(), &wanted.place, wanted.step as usize);
+        self.wants.put_again(run.id(), wanted);
         Some(facts)
     }
 }
