@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::{File, FileType, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -77,6 +77,23 @@ impl Files {
     pub(super) fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.ask(FileOp::Write, path)?;
         file.write_all_at(bytes, offset)
+    }
+
+    /// Writes all of `slices`, one behind the other, from `offset` on.
+    pub(super) fn write_all_at(&self, file: &File, path: &Path, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        self.ask(FileOp::Write, path)?;
+        while !slices.is_empty() {
+            match rustix::io::pwritev(file, slices, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut slices, written);
+                    offset += written as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Has the file system keep space for `from..to` without writing it: what is there reads as zeros. Where it cannot do

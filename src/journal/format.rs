@@ -213,9 +213,14 @@ pub(super) fn begin_frame(buffer: &mut Vec<u8>, kind: Kind) -> usize {
 }
 
 pub(super) fn finish_frame(buffer: &mut [u8], at: usize, seed: u32) {
-    let length = (buffer.len() - at - FRAME_HEAD) as u32;
+    finish_frame_with(buffer, at, &[], seed);
+}
+
+/// The same where the payload goes on with `tail`, which is not in the buffer.
+pub(super) fn finish_frame_with(buffer: &mut [u8], at: usize, tail: &[u8], seed: u32) {
+    let length = (buffer.len() - at - FRAME_HEAD + tail.len()) as u32;
     buffer[at..at + 4].copy_from_slice(&length.to_le_bytes());
-    let crc = frame_crc(&buffer[at..], seed);
+    let crc = crc32c::crc32c_append(frame_crc(&buffer[at..], seed), tail);
     buffer[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
 }
 
@@ -241,11 +246,16 @@ impl GroupHead {
     /// Writes the head over the first [`GROUP_HEAD`] bytes of `group`, which holds all its frames behind them.
     pub(super) fn write(number: u64, count: u32, group: &mut [u8], seed: u32) {
         let (head, frames) = group.split_at_mut(GROUP_HEAD);
+        Self { number, bytes: frames.len() as u32, count, crc: crc32c::crc32c_append(seed, frames) }.put(head, seed);
+    }
+
+    /// Writes the frame over [`GROUP_HEAD`] bytes.
+    pub(super) fn put(self, head: &mut [u8], seed: u32) {
         let mut payload = [0; GROUP_HEAD - FRAME_HEAD];
-        payload[..8].copy_from_slice(&number.to_le_bytes());
-        payload[8..12].copy_from_slice(&(frames.len() as u32).to_le_bytes());
-        payload[12..16].copy_from_slice(&count.to_le_bytes());
-        payload[16..].copy_from_slice(&crc32c::crc32c_append(seed, frames).to_le_bytes());
+        payload[..8].copy_from_slice(&self.number.to_le_bytes());
+        payload[8..12].copy_from_slice(&self.bytes.to_le_bytes());
+        payload[12..16].copy_from_slice(&self.count.to_le_bytes());
+        payload[16..].copy_from_slice(&self.crc.to_le_bytes());
         head[8..12].copy_from_slice(&[Kind::Group as u8, CODEC, 0, 0]);
         head[FRAME_HEAD..].copy_from_slice(&payload);
         finish_frame(head, 0, seed);

@@ -1,8 +1,8 @@
 //! One group while it is formed: frames in a buffer, and what they will mean once they are on disk.
 //!
 //! Here, and nowhere else, is decided what is a copy. The fingerprints are updated while the group is formed, so two
-//! copies in one body, or in two deliveries of one group, are seen as well; records of this group are read from the
-//! buffer, earlier ones from their segment.
+//! copies in one body, or in two deliveries of one group, are seen as well; records of this group are read from its
+//! frames, earlier ones from their segment.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,8 @@ use crate::event::{Apart, Change, EventId, IdGenerator, Key, Via};
 use crate::journal::codec::{self, BodyRecord, CONFLICT, EventRecord, FoldRecord, LATE, SHOWN_ONLY};
 use crate::journal::copies::{Sight, differs, said};
 use crate::journal::fold::Record;
-use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, Position, SegmentHead, begin_frame, finish_frame, frame};
+use crate::journal::format::{FRAME_HEAD, Kind, Position, SegmentHead};
+use crate::journal::frames::{Frames, reusable};
 use crate::journal::hot::{Backlog, Recent};
 use crate::journal::index::{SegmentIndex, body_hash, telling_print};
 use crate::journal::parcel::{Element, Parcel, complete_event};
@@ -50,8 +51,7 @@ pub(super) struct Group<'m> {
     file: Arc<File>,
     /// Where in the segment the group will begin.
     base: u64,
-    /// Room for the group's head, then frames.
-    buffer: Vec<u8>,
+    frames: Frames,
     count: u32,
     now: Timestamp,
     random: u128,
@@ -62,18 +62,15 @@ pub(super) struct Group<'m> {
 /// A finished group.
 #[derive(Default)]
 pub(super) struct Formed {
-    pub(super) buffer: Vec<u8>,
+    pub(super) frames: Frames,
     pub(super) records: Vec<(Position, Record)>,
     indexed: Vec<Indexed>,
 }
 
 impl Formed {
     /// Its memory, for the next one.
-    pub(super) fn emptied(mut self) -> Self {
-        self.buffer.clear();
-        self.records.clear();
-        self.indexed.clear();
-        self
+    pub(super) fn emptied(self) -> Self {
+        Self { frames: self.frames.emptied(), records: reusable(self.records), indexed: reusable(self.indexed) }
     }
 
     /// How many events it holds.
@@ -133,18 +130,20 @@ impl Found {
 impl<'m> Group<'m> {
     /// Begins a group at `base` of the open segment, in the memory of an earlier one.
     pub(super) fn begin(memory: &'m mut Memory, head: SegmentHead, file: Arc<File>, base: u64, now: Timestamp, spare: Formed) -> Self {
-        let Formed { mut buffer, records, indexed } = spare.emptied();
-        buffer.resize(GROUP_HEAD, 0);
+        let Formed { frames, records, indexed } = spare.emptied();
         let mut random = [0; 16];
         // Without randomness ids still rise; they are then easier to guess, which nothing depends on.
         let random = getrandom::fill(&mut random).map_or(0, |()| u128::from_le_bytes(random));
-        Self { memory, head, file, base, buffer, count: 0, now, random, records, indexed }
+        Self { memory, head, file, base, frames: Frames::begin(frames), count: 0, now, random, records, indexed }
     }
 
     fn put(&mut self, kind: Kind, payload: impl FnOnce(&mut Vec<u8>)) -> Position {
-        let at = begin_frame(&mut self.buffer, kind);
-        payload(&mut self.buffer);
-        finish_frame(&mut self.buffer, at, self.head.seed());
+        let at = self.frames.put(kind, self.head.seed(), payload);
+        self.counted(at)
+    }
+
+    /// One more frame begins at `at`.
+    fn counted(&mut self, at: usize) -> Position {
         self.count += 1;
         Position { segment: self.head.number, offset: (self.base + at as u64) as u32 }
     }
@@ -226,10 +225,8 @@ impl<'m> Group<'m> {
     }
 
     fn body(&mut self, delivery: &Delivery, head: &[u8], print: Option<u64>) -> Position {
-        let at = self.put(Kind::Body, |out| {
-            out.extend_from_slice(head);
-            out.extend_from_slice(&delivery.body);
-        });
+        let at = self.frames.put_both(Kind::Body, self.head.seed(), head, &delivery.body);
+        let at = self.counted(at);
         if let Some(print) = print {
             self.memory.prints.insert(print, at, Some(delivery.received));
             self.indexed.push(Indexed::Print { offset: at.offset, print });
@@ -239,7 +236,7 @@ impl<'m> Group<'m> {
 
     fn event(&mut self, received: Timestamp, payload: &mut [u8], element: &Element, flags: u8, body: Position, unmet: u64) -> EventId {
         let id = self.memory.ids.next(self.now, self.random);
-        let offset = (self.base + self.buffer.len() as u64) as u32;
+        let offset = (self.base + self.frames.len() as u64) as u32;
         complete_event(payload, id, offset - body.offset, flags, element.place);
         let at = self.put(Kind::Event, |out| out.extend_from_slice(payload));
         let routable = flags & SHOWN_ONLY == 0;
@@ -369,10 +366,7 @@ impl<'m> Group<'m> {
         let (bytes, seed) = if at.segment == self.head.number {
             let seed = self.head.seed();
             match u64::from(at.offset).checked_sub(self.base) {
-                Some(inside) => {
-                    let rest = self.buffer.get(inside as usize..)?;
-                    (rest.get(..frame(rest, seed)?.size())?.to_vec(), seed)
-                }
+                Some(inside) => (self.frames.frame_at(inside as usize)?, seed),
                 None => (read_frame(&self.file, at.offset).ok()?, seed),
             }
         } else {
@@ -388,12 +382,10 @@ impl<'m> Group<'m> {
 
     /// Closes the group; an error, which gives the memory back, when there is nothing in it.
     pub(super) fn finish(mut self, number: u64) -> Result<Formed, Formed> {
-        let formed = |buffer| Formed { buffer, records: self.records, indexed: self.indexed };
-        if self.count == 0 {
-            return Err(formed(self.buffer));
+        if self.count > 0 {
+            self.frames.close(number, self.count, self.head.seed());
         }
-        GroupHead::write(number, self.count, &mut self.buffer, self.head.seed());
-        debug_assert!(self.buffer.len() > GROUP_HEAD + FRAME_HEAD);
-        Ok(formed(self.buffer))
+        let formed = Formed { frames: self.frames, records: self.records, indexed: self.indexed };
+        if self.count > 0 { Ok(formed) } else { Err(formed) }
     }
 }

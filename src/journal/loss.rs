@@ -3,7 +3,7 @@
 //! Accepting a loss closes the chain of segments again: where segments are missing, small ones with a hole take their
 //! place; where the end of one is missing, a hole and a seal do. So the loss is a record, counted for good.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -223,7 +223,7 @@ impl Chain<'_> {
         let mut bytes = vec![0; GROUP_HEAD];
         bytes.extend_from_slice(&hole(HOLE_BYTES, seed, true, self.now));
         GroupHead::write(group, 1, &mut bytes, seed);
-        segment.append(self.files, &bytes)?;
+        segment.append(self.files, &mut [IoSlice::new(&bytes)])?;
         seal.map_or(Ok(()), |seal| segment.seal(self.files, seal, self.now))
     }
 }

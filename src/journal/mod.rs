@@ -33,6 +33,7 @@ mod events;
 mod files;
 mod fold;
 mod format;
+mod frames;
 #[cfg(test)]
 mod fuzz;
 mod group;

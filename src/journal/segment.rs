@@ -6,7 +6,7 @@
 //! written twice; groups are large then, and the metadata is little beside them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,10 +142,11 @@ impl OpenSegment {
     }
 
     /// Writes a group at the end and syncs it. After an error nothing may be written any more.
-    pub(super) fn append(&mut self, files: &Files, group: &[u8]) -> io::Result<()> {
-        files.write_at(&self.file, &self.path, group, self.end)?;
+    pub(super) fn append(&mut self, files: &Files, group: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let bytes = group.iter().map(|slice| slice.len() as u64).sum::<u64>();
+        files.write_all_at(&self.file, &self.path, group, self.end)?;
         files.sync(&self.file, &self.path)?;
-        self.end += group.len() as u64;
+        self.end += bytes;
         Ok(())
     }
 
@@ -185,7 +186,7 @@ impl OpenSegment {
         put_time(&mut group, newest);
         finish_frame(&mut group, at, seed);
         GroupHead::write(number, 1, &mut group, seed);
-        self.append(files, &group)?;
+        self.append(files, &mut [IoSlice::new(&group)])?;
         if let Err(error) = files.truncate(&self.file, &self.path, self.end) {
             // The zeros cost space and mean nothing.
             tracing::debug!(%error, segment = self.head.number, "cannot cut a sealed segment");

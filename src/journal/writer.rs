@@ -242,7 +242,7 @@ impl Writer {
             Ok(formed) => {
                 let started = Instant::now();
                 // Never an answer for what went into a file that no later start finds.
-                let written = self.segment.append(&self.files, &formed.buffer).and_then(|()| self.segment.in_place());
+                let written = self.segment.append(&self.files, &mut formed.frames.slices()).and_then(|()| self.segment.in_place());
                 if let Err(error) = written {
                     let broken = format!("cannot write segment {}: {error}", self.segment.head.number);
                     answers.refuse(&AppendError::Ended(broken.clone()));

@@ -636,7 +636,7 @@ proptest! {
 /// Who reads the folder beside a daemon lists the segments first and reads them later; the oldest may be gone by then.
 #[test]
 fn who_reads_beside_a_daemon_passes_over_segments_that_went_meanwhile() {
-    let (dir, events) = super::mend::filled();
+    let (dir, events) = mend::filled();
     let every = EventQuery { limit: 999, ..EventQuery::default() };
     let numbers = segments(&dir);
     assert!(numbers.len() > 3, "{numbers:?}");
