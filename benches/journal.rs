@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,9 +26,6 @@ use tripline::journal::{Delivery, Journal, Options};
 use support::{figure, number};
 
 const BODY: usize = 1024;
-
-/// Deliveries that are made at once, outside of what is measured.
-const SLICE: usize = 30_000;
 
 fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -83,41 +81,34 @@ fn bare_appends(dir: &Path, group: usize, records: usize) -> Duration {
     took
 }
 
-/// `callers` tasks that hand in a delivery and wait for its answer, again and again; how long that took. What they hand in is made
-/// beforehand, [`SLICE`] at a time, as are the bytes of the bare appends.
+/// `callers` tasks that hand in a delivery and wait for its answer, again and again; how long that took.
 fn journal(callers: usize, records: usize) -> Duration {
     let place = tempfile::tempdir_in(".").unwrap();
     let options = Options { segment_bytes: 64 << 20, clock: Clock::system(), boot_id: "bench".to_owned() };
     let (journal, _) = Journal::open(&place.path().join("state"), options).unwrap();
-    // The journal's thread has a processor for itself, where there are two.
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let data = Arc::new(serde_json::json!({"Queue": {"Name": "Invoices"}, "QueueItem": {"Id": 1, "Reference": "A-1"}}));
     let body = Bytes::from(vec![b'x'; BODY]);
-    let mut took = Duration::ZERO;
-    for first in (0..records).step_by(SLICE) {
-        let mut made: Vec<_> = (0..callers).map(|_| Vec::with_capacity(SLICE / callers + 1)).collect();
-        for number in first..records.min(first + SLICE) {
-            made[number % callers].push(delivery(number as u64, Arc::clone(&data), body.clone()));
-        }
-        let started = Instant::now();
-        runtime.block_on(async {
-            let mut tasks = tokio::task::JoinSet::new();
-            for deliveries in made {
-                let journal = journal.clone();
-                tasks.spawn(async move {
-                    for delivery in deliveries {
-                        let accepted = journal.accept(delivery).await.unwrap();
-                        assert_eq!(accepted.events.len(), 1);
+    let next = Arc::new(AtomicU64::new(0));
+    let started = Instant::now();
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..callers {
+            let (journal, data, body, next) = (journal.clone(), Arc::clone(&data), body.clone(), Arc::clone(&next));
+            tasks.spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= records as u64 {
+                        return;
                     }
-                });
-            }
-            while let Some(ended) = tasks.join_next().await {
-                ended.unwrap();
-            }
-        });
-        took += started.elapsed();
-    }
+                    let accepted = journal.accept(delivery(number, Arc::clone(&data), body.clone())).await.unwrap();
+                    assert_eq!(accepted.events.len(), 1);
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    });
+    let took = started.elapsed();
     journal.close();
     took
 }
