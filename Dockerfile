@@ -23,8 +23,11 @@ LABEL org.opencontainers.image.title="Tripline" \
 COPY --from=build --chown=0:0 /out/usr/bin/tripline /usr/bin/tripline
 COPY --from=build --chown=0:0 /out/etc/tripline /etc/tripline
 COPY --from=build --chown=65532:65532 /out/var/lib/tripline /var/lib/tripline
+# The last two: what large bodies and long lists took for a moment goes back to the system.
 ENV TRIPLINE_LISTEN=0.0.0.0:8080 \
-    TRIPLINE_STATE=/var/lib/tripline
+    TRIPLINE_STATE=/var/lib/tripline \
+    MALLOC_MMAP_THRESHOLD_=1048576 \
+    MALLOC_TRIM_THRESHOLD_=2097152
 USER 65532:65532
 VOLUME ["/var/lib/tripline"]
 EXPOSE 8080

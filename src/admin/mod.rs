@@ -8,6 +8,7 @@ mod health;
 mod operate;
 mod people;
 mod query;
+mod reads;
 mod routes;
 mod stream;
 
@@ -27,10 +28,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use reads::Reads;
+
 use crate::clock::Clock;
 use crate::config::AdminAddress;
 use crate::fault::Faults;
-use crate::http::server::{Listener, Problem, RequestId, ServerLimits, check_head, serve};
+use crate::http::server::{Answers, Listener, Problem, RequestId, ServerLimits, check_head, serve};
 use crate::journal::Journal;
 use crate::rules::RuleSet;
 use crate::secret::Secret;
@@ -48,6 +51,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DRAIN: Duration = Duration::from_secs(5);
 
 pub use operate::{BackfillAsked, Operate, Operated, PauseAsked, Refused, ReplayPage};
+pub use reads::{READ_WAIT, READS_MAX};
 
 /// What the admin API asks of the daemon.
 pub trait Control: Send + Sync + 'static {
@@ -105,11 +109,12 @@ pub struct Admin {
 
 /// Serves the admin API until `stop`.
 pub async fn run(admin: Admin, listener: Listener, stop: CancellationToken) {
-    let limits = ServerLimits { connections: CONNECTIONS, header_timeout: REQUEST_TIMEOUT, drain: DRAIN };
+    let limits = ServerLimits { connections: CONNECTIONS, header_timeout: REQUEST_TIMEOUT, drain: DRAIN, answers: Answers::Long };
     // The bound address tells the port where the configuration says 0, and the truth where systemd passed the socket.
     let bound = listener.local_addr();
     let gate = Arc::new(gate::Gate::new(bound.or(configured(&admin.address)), admin.token.clone()));
-    let api = Api { admin, streams: Arc::new(Semaphore::new(STREAMS_MAX)), stop: stop.clone() };
+    let [streams, places] = [STREAMS_MAX, READS_MAX].map(|places| Arc::new(Semaphore::new(places)));
+    let api = Api { admin, streams, places, stop: stop.clone() };
     let router = TowerToHyperService::new(routes::router(Arc::new(api)));
     let service = move |_, request, _| {
         let (gate, router) = (Arc::clone(&gate), router.clone());
@@ -129,14 +134,17 @@ pub async fn run(admin: Admin, listener: Listener, stop: CancellationToken) {
 struct Api {
     admin: Admin,
     streams: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 impl Api {
     /// The journal, or the answer that it is not open yet.
-    fn journal(&self) -> Result<Journal, Problem> {
+    fn reads(&self) -> Result<Reads, Problem> {
         let journal = self.admin.journal.borrow().clone();
-        journal.ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store is still being opened").retry_after(1))
+        let journal =
+            journal.ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store is still being opened").retry_after(1))?;
+        Ok(Reads { journal, places: Arc::clone(&self.places) })
     }
 }
 

@@ -1,6 +1,5 @@
 //! The routes: each reads its parameters, asks the journal or the daemon, and answers.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,12 +12,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Api, health, operate, people, query, stream};
-use crate::event::{EventId, RunId};
+use crate::event::EventId;
 use crate::fault::Fault;
 use crate::http::server::Problem;
-use crate::journal::{AppendError, Journal, Page};
+use crate::journal::{AppendError, Page};
 use crate::rules::Rule;
-use crate::runs::Run;
 
 pub(super) type Answer = Result<Response, Problem>;
 
@@ -79,7 +77,8 @@ async fn sources(State(api): State<Arc<Api>>) -> Response {
 
 async fn events(State(api): State<Arc<Api>>, uri: Uri) -> Answer {
     let query = query::events(&uri, api.admin.clock.now())?;
-    let page = read(api.journal()?, move |journal| {
+    let reads = api.reads()?;
+    let page = reads.read(move |journal| {
         let routings = journal.routings()?;
         Ok(listed(journal.event_texts(&query, |event| routings.to_json(event).to_string())?))
     });
@@ -91,7 +90,8 @@ async fn event(State(api): State<Arc<Api>>, Path(id): Path<String>, uri: Uri) ->
     if query::explained(&uri)? {
         return explanation(&api, id).await;
     }
-    let event = read(api.journal()?, move |journal| {
+    let reads = api.reads()?;
+    let event = reads.read(move |journal| {
         let Some(event) = journal.event(id)? else { return Ok(None) };
         Ok(Some(journal.routings()?.to_json(&event).to_string()))
     });
@@ -104,7 +104,8 @@ async fn explain(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer 
 
 /// An event with each rule of the generation that it was routed under: whether it ran, or the first condition that failed.
 async fn explanation(api: &Api, id: EventId) -> Answer {
-    let explained = read(api.journal()?, move |journal| {
+    let reads = api.reads()?;
+    let explained = reads.read(move |journal| {
         let Some(event) = journal.event(id)? else { return Ok(None) };
         Ok(Some(journal.routing(id)?.explain(&event).to_string()))
     });
@@ -113,7 +114,8 @@ async fn explanation(api: &Api, id: EventId) -> Answer {
 
 async fn runs(State(api): State<Arc<Api>>, uri: Uri) -> Answer {
     let query = query::runs(&uri, api.admin.clock.now())?;
-    let page = read(api.journal()?, move |journal| Ok(listed(journal.run_texts(&query, |run| run.to_json().to_string())?)));
+    let reads = api.reads()?;
+    let page = reads.read(move |journal| Ok(listed(journal.run_texts(&query, |run| run.to_json().to_string())?)));
     Ok(text(StatusCode::OK, page.await?))
 }
 
@@ -133,7 +135,7 @@ fn listed(page: Page<String, impl Serialize>) -> String {
 
 async fn run(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let id = query::run_id(&id)?;
-    let run = one_run(api.journal()?, id).await?;
+    let run = api.reads()?.run(id).await?;
     found(run.map(|run| run.to_json().to_string()))
 }
 
@@ -174,27 +176,6 @@ fn fault(fault: &Fault) -> Value {
         "message": fault.message,
         "help": fault.help,
     })
-}
-
-pub(super) async fn one_run(journal: Journal, id: RunId) -> Result<Option<Run>, Problem> {
-    read(journal, move |journal| journal.run(id)).await
-}
-
-/// Reads the journal off the runtime's threads.
-pub(super) async fn read<T: Send + 'static>(
-    journal: Journal,
-    what: impl FnOnce(&Journal) -> io::Result<T> + Send + 'static,
-) -> Result<T, Problem> {
-    let failed = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the store could not be read; the log says why");
-    match tokio::task::spawn_blocking(move || what(&journal)).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the journal could not be read for the admin API");
-            Err(failed())
-        }
-        Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-        Err(_) => Err(failed()),
-    }
 }
 
 pub(super) fn not_kept(error: AppendError) -> Problem {

@@ -19,7 +19,7 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::query::{self, Filter};
-use super::routes::read;
+use super::reads::Reads;
 use super::{Api, STREAMS_MAX};
 use crate::event::EventId;
 use crate::http::server::Problem;
@@ -37,7 +37,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Answers with the stream.
 pub(super) fn follow(api: &Api, headers: &HeaderMap, uri: &Uri) -> Result<Response, Problem> {
     let filter = Arc::new(query::filter(uri)?);
-    let journal = api.journal()?;
+    let reads = api.reads()?;
     let last = match headers.get(LAST_EVENT_ID).map(|value| value.to_str().ok().and_then(|text| text.trim().parse().ok())) {
         None => None,
         Some(Some(id)) => Some(id),
@@ -46,13 +46,13 @@ pub(super) fn follow(api: &Api, headers: &HeaderMap, uri: &Uri) -> Result<Respon
     let permit = Arc::clone(&api.streams)
         .try_acquire_owned()
         .map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("there are {STREAMS_MAX} streams already")).retry_after(60))?;
-    let mut newest = journal.newest();
+    let mut newest = reads.journal.newest();
     let after = last.unwrap_or(*newest.borrow_and_update());
     if last.is_some() {
         // The client knows less than there is: the first look is due at once.
         newest.mark_changed();
     }
-    let tail = Tail { journal, newest, after, filter, stop: api.stop.clone(), _permit: permit };
+    let tail = Tail { reads, newest, after, filter, stop: api.stop.clone(), _permit: permit };
     let tail = Arc::new(Mutex::new(tail));
     let batches = tokio_stream::iter(std::iter::repeat(()))
         .then(move |()| {
@@ -67,7 +67,7 @@ pub(super) fn follow(api: &Api, headers: &HeaderMap, uri: &Uri) -> Result<Respon
 
 /// One client's place in the journal.
 struct Tail {
-    journal: Journal,
+    reads: Reads,
     newest: watch::Receiver<EventId>,
     after: EventId,
     filter: Arc<Filter>,
@@ -87,7 +87,7 @@ impl Tail {
             }
             let (after, filter) = (self.after, Arc::clone(&self.filter));
             // A failed read ends the stream: the client comes again with the id that it has.
-            let (events, gap) = read(self.journal.clone(), move |journal| since(journal, after, &filter)).await.ok()?;
+            let (events, gap) = self.reads.read(move |journal| since(journal, after, &filter)).await.ok()?;
             let mut text = String::new();
             if let (true, Some((first, _))) = (gap, events.first()) {
                 let place = json!({"after": after, "before": first});

@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::config::{Limits, WebhookSource};
 use crate::event::{Change, Verified, Via};
 use crate::hooks::Eye;
-use crate::http::server::{Answer, Listener, Patience, Peer, RequestId, ServerLimits, json, serve};
+use crate::http::server::{Answer, Answers, Listener, Patience, Peer, RequestId, ServerLimits, json, serve};
 use crate::journal::{Accepted, AppendError, Delivery, Journal};
 use crate::normalize::services;
 use crate::normalize::{SourceView, reading};
@@ -87,7 +87,12 @@ pub struct Intake {
 
 /// Serves the ingress until `stop`, then drains. The metrics recorder must be installed before.
 pub async fn run(intake: Intake, listener: Listener, stop: CancellationToken) {
-    let server = |limits: &Limits| ServerLimits { connections: limits.connections, header_timeout: limits.header_timeout, drain: DRAIN };
+    let server = |limits: &Limits| ServerLimits {
+        connections: limits.connections,
+        header_timeout: limits.header_timeout,
+        drain: DRAIN,
+        answers: Answers::Short,
+    };
     let mut limits = intake.limits.clone();
     let (changed, server_limits) = watch::channel(server(&limits.borrow_and_update()));
     let desk = Arc::new(Desk::new(intake, HOLD_MAX, stop.clone()));

@@ -88,7 +88,8 @@ impl Ingress {
         let address = listener.local_addr().expect("TCP");
         let (open, journal) = watch::channel(None);
         let routes = routes();
-        let server = ServerLimits { connections: limits.connections, header_timeout: limits.header_timeout, drain: DRAIN };
+        let server =
+            ServerLimits { connections: limits.connections, header_timeout: limits.header_timeout, drain: DRAIN, answers: Answers::Short };
         let limits = watch::channel(limits).1;
         let rules = Arc::new(ArcSwap::from_pointee(RulesInForce { set: Arc::default(), generation: 1 }));
         let intake = Intake { routes: Arc::clone(&routes), limits, journal, rules, clock: Clock::system() };

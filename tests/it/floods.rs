@@ -221,6 +221,34 @@ async fn more_than_there_is_memory_for_is_answered_later_and_not_refused() {
     assert_eq!(daemon.list("/api/v1/events").await.len() as u64, SENDERS * EACH);
 }
 
+/// With the variables that the unit and the image set for glibc.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_large_bodies_and_long_lists_took_goes_back_to_the_system() {
+    const LENGTH: usize = 20_000_000;
+    /// What may be left of it: less than one form of one body.
+    const LEFT_MAX: u64 = 15 << 20;
+    let of_project = |name: &str| std::fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).expect("a file");
+    let (unit, image) = (of_project("deploy/systemd/tripline.service"), of_project("Dockerfile"));
+    let variables: Vec<&str> =
+        unit.lines().filter_map(|line| line.strip_prefix("Environment=")).filter(|v| v.starts_with("MALLOC_")).collect();
+    assert!(variables.len() == 2 && variables.iter().all(|variable| image.contains(variable)), "{variables:?}");
+    let folder = Folder::new("http://127.0.0.1:9");
+    let daemon = Arc::new(Daemon::start_in(&folder, "env", &variables).await);
+    let before = resident(&daemon);
+    for id in 1..=2 {
+        let (status, answer) = daemon.deliver(&failed_item_of(id, LENGTH)).await.expect("an answer");
+        assert_eq!(status, 202, "{answer}");
+    }
+    let mut readers = JoinSet::new();
+    for _ in 0..6 {
+        let daemon = Arc::clone(&daemon);
+        readers.spawn(async move { assert!(!daemon.get("/api/v1/events").await["items"].is_null()) });
+    }
+    readers.join_all().await;
+    let given_back = async || (resident(&daemon) < before + LEFT_MAX).then_some(());
+    until(&format!("less than {} MiB of {} are left", LEFT_MAX >> 20, before >> 20), given_back).await;
+}
+
 /// Posts `{}` with a bad signature from a local address of this machine; the status of the answer.
 async fn guess(from: Ipv4Addr, to: SocketAddr, body: &str, signature: &str) -> u16 {
     let client = reqwest::Client::builder().no_proxy().local_address(IpAddr::V4(from)).build().expect("a client");

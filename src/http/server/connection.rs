@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::listener::{Peer, Stream};
-use super::{DRAIN_SILENT, HEAD_MAX, HEADERS_MAX, KEEP_ALIVE_IDLE, LINGER, Throttle, WRITE_STALL};
+use super::{Answers, DRAIN_SILENT, HEAD_MAX, HEADERS_MAX, KEEP_ALIVE_IDLE, LINGER, Throttle, WRITE_STALL};
 
 /// How a TLS handshake begins: a record of type 22, version 3.
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
@@ -32,6 +32,7 @@ pub(super) async fn run<S, F, B>(
     stream: Stream,
     peer: Peer,
     header_timeout: Duration,
+    answers: Answers,
     tls: Arc<Throttle>,
     service: S,
     stop: CancellationToken,
@@ -66,8 +67,7 @@ pub(super) async fn run<S, F, B>(
         .max_buf_size(HEAD_MAX)
         // A client that has sent everything may close its side: that takes nothing back.
         .half_close(true)
-        // An answer is a few hundred bytes: one buffer and one plain write cost less than a list of two.
-        .writev(false)
+        .writev(answers == Answers::Long)
         .serve_connection(io, requests);
     tokio::pin!(connection);
     let stopped = stop.cancelled();

@@ -55,6 +55,17 @@ pub struct ServerLimits {
     pub header_timeout: Duration,
     /// How long open requests may go on once draining began.
     pub drain: Duration,
+    /// How its answers are.
+    pub answers: Answers,
+}
+
+/// How the answers of a listener are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// A few hundred bytes: one buffer, which the connection keeps, and one plain write cost less than a list of two.
+    Short,
+    /// Up to many megabytes: written from where they stand, so that no connection keeps as much as it ever sent.
+    Long,
 }
 
 /// Serves until `stop` is cancelled, then drains. `service` is called once per request with the peer and its patience. It is not
@@ -80,8 +91,8 @@ where
             Ok((stream, peer)) => {
                 trouble = false;
                 let service = service.clone();
-                let header_timeout = limits.borrow().header_timeout;
-                let connection = connection::run(stream, peer, header_timeout, Arc::clone(&tls), service, stop.child_token());
+                let (header_timeout, answers) = (limits.borrow().header_timeout, limits.borrow().answers);
+                let connection = connection::run(stream, peer, header_timeout, answers, Arc::clone(&tls), service, stop.child_token());
                 connections.spawn(held(permit, connection));
             }
             Err(error) if listener::is_of_the_peer(&error) => {}

@@ -24,7 +24,7 @@ struct Server {
 }
 
 fn limits() -> ServerLimits {
-    ServerLimits { connections: 100, header_timeout: Duration::from_secs(5), drain: Duration::from_secs(5) }
+    ServerLimits { connections: 100, header_timeout: Duration::from_secs(5), drain: Duration::from_secs(5), answers: Answers::Short }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test owns the task through its handle")]
