@@ -98,7 +98,7 @@ impl Frames {
 
     /// Writes the group's head before its frames.
     pub(super) fn close(&mut self, number: u64, count: u32, seed: u32) {
-        debug_assert!(self.buffer.len() > GROUP_HEAD + FRAME_HEAD);
+        debug_assert!(self.len() >= GROUP_HEAD + FRAME_HEAD, "a group has frames");
         let crc = self.pieces(GROUP_HEAD).fold(seed, crc32c::crc32c_append);
         let bytes = (self.len() - GROUP_HEAD) as u32;
         GroupHead { number, bytes, count, crc }.put(&mut self.buffer[..GROUP_HEAD], seed);
