@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::people::{body, moment, rate, reason};
-use super::routes::{Answer, answer};
+use super::routes::{Answer, COME_AGAIN, answer};
 use super::{Api, query};
 use crate::event::EventId;
 use crate::http::server::Problem;
@@ -56,7 +56,7 @@ impl From<Refused> for Problem {
         match refused {
             Refused::Unknown(detail) => Self::new(StatusCode::NOT_FOUND, detail),
             Refused::Bad(detail) => Self::new(StatusCode::BAD_REQUEST, detail),
-            Refused::Later(detail) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5),
+            Refused::Later(detail) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(COME_AGAIN),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::reads::Reads;
+use super::reads::Reading;
 use super::routes::{Answer, answer, found, not_kept};
 use super::{Api, query};
 use crate::event::RunId;
@@ -77,23 +77,23 @@ fn refused(run: &Run, why: &str) -> Problem {
 }
 
 /// Records what a person decided, and answers the run as it is then.
-async fn decide(reads: &Reads, run: &Run, fact: Fact, what: &str) -> Answer {
+async fn decide(reading: &Reading, run: &Run, fact: Fact, what: &str) -> Answer {
     let id = run.id();
-    reads.journal.record(id, vec![fact]).await.map_err(not_kept)?;
+    reading.journal.record(id, vec![fact]).await.map_err(not_kept)?;
     tracing::info!(run = %id, rule = %run.planned.rule, was = run.state.as_str(), "a person {what} a run");
-    let after = reads.run(id).await?;
+    let after = reading.run(id).await?;
     found(after.map(|run| run.to_json().to_string()))
 }
 
 /// A dead or ambiguous run is tried again; in every other state that would be a second run of the same steps, or nothing.
 pub(super) async fn retry(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
-    let (id, reads) = (query::run_id(&id)?, api.reads()?);
-    let Some(run) = reads.run(id).await? else { return found(None) };
+    let (id, reading) = (query::run_id(&id)?, api.reads()?.place().await?);
+    let Some(run) = reading.run(id).await? else { return found(None) };
     if !run.is_left_to_people() {
         return Err(refused(&run, "only dead runs and ambiguous ones can be tried again"));
     }
     let fact = Fact::Retried { at: api.admin.clock.now(), due: None };
-    decide(&reads, &run, fact, "retried").await
+    decide(&reading, &run, fact, "retried").await
 }
 
 /// The unfinished step counts as done.
@@ -103,13 +103,13 @@ pub(super) async fn accept(State(api): State<Arc<Api>>, Path(id): Path<String>, 
     if value.to_string().len() > VALUE_MAX {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "`value` is longer than 16 KiB"));
     }
-    let (id, reads) = (query::run_id(&id)?, api.reads()?);
-    let Some(run) = reads.run(id).await? else { return found(None) };
+    let (id, reading) = (query::run_id(&id)?, api.reads()?.place().await?);
+    let Some(run) = reading.run(id).await? else { return found(None) };
     if !run.may_be_accepted() {
         return Err(refused(&run, "only the unfinished step of a dead or ambiguous run can be counted as done"));
     }
     let fact = Fact::Accepted { value, reason: reason(words.reason), at: api.admin.clock.now() };
-    decide(&reads, &run, fact, "accepted").await
+    decide(&reading, &run, fact, "accepted").await
 }
 
 /// The run is put aside.
@@ -118,14 +118,14 @@ pub(super) async fn discard(State(api): State<Arc<Api>>, Path(id): Path<String>,
     if words.value.is_some() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "the body: `value` means nothing here; expected `reason`"));
     }
-    let (id, reads) = (query::run_id(&id)?, api.reads()?);
-    let Some(run) = reads.run(id).await? else { return found(None) };
+    let (id, reading) = (query::run_id(&id)?, api.reads()?.place().await?);
+    let Some(run) = reading.run(id).await? else { return found(None) };
     if !run.may_be_discarded() {
         let why = if run.state.is_settled() { "it is over" } else { "it is at work: pause its rule or wait a moment" };
         return Err(refused(&run, why));
     }
     let fact = Fact::Discarded { reason: reason(words.reason), blocked: run.state == RunState::Blocked, at: api.admin.clock.now() };
-    let answered = decide(&reads, &run, fact, "discarded").await?;
+    let answered = decide(&reading, &run, fact, "discarded").await?;
     let rule = run.planned.rule.to_string();
     metrics::counter!(metric::RUNS, "rule" => rule, "state" => RunState::Discarded.as_str()).increment(1);
     Ok(answered)
@@ -170,8 +170,8 @@ pub(super) async fn retry_many(State(api): State<Arc<Api>>, bytes: Bytes) -> Ans
     };
     let mut pace = Pace::new(rate(asked.rate.as_deref())?, asked.from.map_or(now, |from| from.max(now)));
     let selection = Selection { cause: asked.cause.clone(), force: asked.force };
-    let reads = api.reads()?;
-    let page = reads.read(move |journal| select(journal, query, &selection)).await?;
+    let reading = api.reads()?.place().await?;
+    let page = reading.read(move |journal| select(journal, query, &selection)).await?;
     let matched = page.meant.len() + page.poison;
     if !asked.dry_run && !page.meant.is_empty() {
         // The oldest of them has its turn first.
@@ -179,7 +179,7 @@ pub(super) async fn retry_many(State(api): State<Arc<Api>>, bytes: Bytes) -> Ans
             let due = pace.turn();
             (*id, vec![Fact::Retried { at: now, due: pace.is_limited().then_some(due) }])
         });
-        reads.journal.record_all(facts.collect()).await.map_err(not_kept)?;
+        reading.journal.record_all(facts.collect()).await.map_err(not_kept)?;
         tracing::info!(
             runs = page.meant.len(),
             poison = page.poison,

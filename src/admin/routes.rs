@@ -20,8 +20,8 @@ use crate::rules::Rule;
 
 pub(super) type Answer = Result<Response, Problem>;
 
-/// Seconds after which an append may be tried again.
-const COME_AGAIN: u32 = 5;
+/// Seconds after which what was refused for now may be tried again.
+pub(super) const COME_AGAIN: u32 = 5;
 
 /// All routes.
 pub(super) fn router(api: Arc<Api>) -> Router {
@@ -135,7 +135,7 @@ fn listed(page: Page<String, impl Serialize>) -> String {
 
 async fn run(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let id = query::run_id(&id)?;
-    let run = api.reads()?.run(id).await?;
+    let run = api.reads()?.place().await?.run(id).await?;
     found(run.map(|run| run.to_json().to_string()))
 }
 
