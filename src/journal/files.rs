@@ -80,7 +80,7 @@ impl Files {
     }
 
     /// Writes all of `slices`, one behind the other, from `offset` on.
-    pub(super) fn write_all_at(&self, file: &File, path: &Path, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    pub(super) fn write_slices_at(&self, file: &File, path: &Path, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
         self.ask(FileOp::Write, path)?;
         while !slices.is_empty() {
             match rustix::io::pwritev(file, slices, offset) {

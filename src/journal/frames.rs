@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, begin_frame, finish_frame_with, frame_size};
+use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, begin_frame, finish_frame, finish_frame_with, frame_size};
 
 /// The end of a payload is copied into the buffer unless it is at least so long.
 const HELD_FROM: usize = 16 << 10;
@@ -43,9 +43,8 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// With room for the group's head, in memory that was used before.
+    /// With room for the group's head, in the memory of an emptied one.
     pub(super) fn begin(mut spare: Self) -> Self {
-        spare = spare.emptied();
         spare.buffer.resize(GROUP_HEAD, 0);
         spare
     }
@@ -64,7 +63,7 @@ impl Frames {
     pub(super) fn put(&mut self, kind: Kind, seed: u32, payload: impl FnOnce(&mut Vec<u8>)) -> usize {
         let (begin, at) = (self.len(), begin_frame(&mut self.buffer, kind));
         payload(&mut self.buffer);
-        finish_frame_with(&mut self.buffer, at, &[], seed);
+        finish_frame(&mut self.buffer, at, seed);
         begin
     }
 
@@ -147,7 +146,7 @@ mod tests {
                 let at = begin_frame(&mut copied, Kind::Body);
                 prop_assert_eq!(at, begins[n]);
                 copied.extend([&head[..], &tail].concat());
-                finish_frame_with(&mut copied, at, &[], 7);
+                finish_frame(&mut copied, at, 7);
             }
             prop_assert_eq!(frames.len(), copied.len());
             GroupHead::write(3, tails.len() as u32, &mut copied, 7);

@@ -144,7 +144,7 @@ impl OpenSegment {
     /// Writes a group at the end and syncs it. After an error nothing may be written any more.
     pub(super) fn append(&mut self, files: &Files, group: &mut [IoSlice<'_>]) -> io::Result<()> {
         let bytes = group.iter().map(|slice| slice.len() as u64).sum::<u64>();
-        files.write_all_at(&self.file, &self.path, group, self.end)?;
+        files.write_slices_at(&self.file, &self.path, group, self.end)?;
         files.sync(&self.file, &self.path)?;
         self.end += bytes;
         Ok(())
