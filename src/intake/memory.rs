@@ -61,12 +61,17 @@ impl Memory {
 
     /// For a body of `bytes` that is there; waits for it until `give_up`, first come, first served.
     pub(super) async fn whole(&self, bytes: u64, give_up: Instant) -> Result<Held, Refusal> {
-        let all = Arc::clone(&self.whole).acquire_many_owned(kib(bytes).min(self.size));
-        match timeout_at(give_up, all).await {
-            Ok(Ok(permit)) => Ok(Held { permit: Some(permit), over: None }),
-            Ok(Err(closed)) => Err(ended(closed)),
-            Err(_) => Err(Refusal::Busy),
-        }
+        let all = kib(bytes).min(self.size);
+        let permit = match Arc::clone(&self.whole).try_acquire_many_owned(all) {
+            Ok(permit) => permit,
+            Err(TryAcquireError::Closed) => return Err(Refusal::Ended),
+            // Seldom: nobody else keeps room for the wait.
+            Err(TryAcquireError::NoPermits) => match Box::pin(timeout_at(give_up, Arc::clone(&self.whole).acquire_many_owned(all))).await {
+                Ok(permit) => permit.map_err(ended)?,
+                Err(_) => return Err(Refusal::Busy),
+            },
+        };
+        Ok(Held { permit: Some(permit), over: None })
     }
 
     /// Has a body that arrives in pieces hold at least `bytes`; waits for it likewise.
@@ -78,14 +83,12 @@ impl Memory {
         let permit = match Arc::clone(&self.pieces).try_acquire_many_owned(more) {
             Ok(permit) => permit,
             Err(TryAcquireError::Closed) => return Err(Refusal::Ended),
-            Err(TryAcquireError::NoPermits) => tokio::select! {
-                biased;
-                permit = Arc::clone(&self.pieces).acquire_many_owned(more) => permit.map_err(ended)?,
-                over = Arc::clone(&self.over).acquire_owned() => {
-                    held.over = Some(over.map_err(ended)?);
+            Err(TryAcquireError::NoPermits) => match Box::pin(self.piece(more, give_up)).await? {
+                Piece::Memory(permit) => permit,
+                Piece::Over(over) => {
+                    held.over = Some(over);
                     return Ok(());
                 }
-                () = sleep_until(give_up) => return Err(Refusal::Busy),
             },
         };
         match &mut held.permit {
@@ -94,6 +97,22 @@ impl Memory {
         }
         Ok(())
     }
+
+    async fn piece(&self, kib: u32, give_up: Instant) -> Result<Piece, Refusal> {
+        tokio::select! {
+            biased;
+            permit = Arc::clone(&self.pieces).acquire_many_owned(kib) => permit.map(Piece::Memory).map_err(ended),
+            over = Arc::clone(&self.over).acquire_owned() => over.map(Piece::Over).map_err(ended),
+            () = sleep_until(give_up) => Err(Refusal::Busy),
+        }
+    }
+}
+
+/// What a body that waits for memory gets.
+enum Piece {
+    Memory(OwnedSemaphorePermit),
+    /// It may go over what there is.
+    Over(OwnedSemaphorePermit),
 }
 
 fn ended(_: AcquireError) -> Refusal {

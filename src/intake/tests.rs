@@ -95,10 +95,7 @@ impl Ingress {
         let intake = Intake { routes: Arc::clone(&routes), limits, journal, rules, clock: Clock::system() };
         let stop = CancellationToken::new();
         let desk = Arc::new(Desk::new(intake, hold, stop.clone()));
-        let service = move |peer, request, patience| {
-            let desk = Arc::clone(&desk);
-            async move { desk.handle(peer, request, patience).await }
-        };
+        let service = move |peer, request, patience| Arc::clone(&desk).handle(peer, request, patience);
         let ended = tokio::spawn(serve(listener, watch::channel(server).1, service, stop.clone()));
         Self { address, stop, ended, open, routes, folder: tempfile::tempdir().expect("a folder"), metrics, _recorder: guard }
     }

@@ -178,24 +178,27 @@ impl<'m> Group<'m> {
 
     /// Has the memory bring what [`Group::accept`] will look for of these.
     pub(super) fn fetch<'a>(&self, parcels: impl Iterator<Item = &'a Parcel>) {
-        let prints = parcels.flat_map(|parcel| parcel.print.into_iter().chain(parcel.elements.iter().map(|element| element.print)));
+        let prints = parcels.flat_map(|parcel| {
+            std::hint::black_box(parcel.fetch());
+            parcel.print.into_iter().chain(parcel.elements.iter().map(|element| element.print))
+        });
         self.memory.prints.fetch(prints);
     }
 
     /// Adds a delivery: what is new as events, what is known as folds.
     pub(super) fn accept(&mut self, parcel: &mut Parcel) {
-        let Parcel { delivery, unmet, print, body_head, events, elements, accepted, late, .. } = parcel;
+        let Parcel { delivery, unmet, print, encoded, body_head, elements, accepted, late, .. } = parcel;
         // What a poll brings from before everything that is remembered may be a copy of something that was handled.
         let horizon = if delivery.via == Via::Poll { self.memory.prints.horizon() } else { None };
         let delivered = self.delivered(delivery, *print);
         let mut body = None;
         let mut known = delivered != Delivered::New || print.is_none();
-        let mut begin = 0;
+        let mut begin = *body_head;
         for (index, (change, element)) in delivery.changes.iter().zip(elements).enumerate() {
             let payload = begin..element.end;
             begin = element.end;
             let later = delivery.changes.get(index + 1..).unwrap_or_default();
-            let (original, place) = match change.key.apart {
+            let (original, place) = match element.apart {
                 Apart::Text => (self.original(&change.key, element), None),
                 _ => self.told(&change.key, element, later),
             };
@@ -214,13 +217,13 @@ impl<'m> Group<'m> {
             let flags = if *late || too_old { flags | LATE } else { flags };
             let body = match body {
                 Some(body) => body,
-                None => *body.insert(self.body(delivery, body_head, *print)),
+                None => *body.insert(self.body(delivery, &encoded[..*body_head], *print)),
             };
             (known, element.new) = (true, true);
             accepted.conflict |= flags & CONFLICT != 0;
             let print = place.map_or(element.print, |place| telling_print(&change.key, 0, place));
             let element = Element { print, place, ..*element };
-            accepted.events.push(self.event(delivery.received, &mut events[payload], &element, flags, body, *unmet));
+            accepted.events.push(self.event(delivery.received, &mut encoded[payload], &element, flags, body, *unmet));
         }
     }
 
@@ -382,6 +385,7 @@ impl<'m> Group<'m> {
 
     /// Closes the group; an error, which gives the memory back, when there is nothing in it.
     pub(super) fn finish(mut self, number: u64) -> Result<Formed, Formed> {
+        self.memory.prints.settle();
         if self.count > 0 {
             self.frames.close(number, self.count, self.head.seed());
         }

@@ -20,6 +20,9 @@ const FIXED: usize = 256;
 /// What an event's payload seldom is longer than.
 const EVENT: usize = 384;
 
+/// Bytes that memory brings at once.
+const CACHE_LINE: usize = 64;
+
 /// Where in an event's payload the fields stand that are filled in last.
 const EVENT_BACK: usize = 16;
 const EVENT_ELEMENT: usize = 20;
@@ -38,10 +41,10 @@ pub(super) struct Parcel {
     pub(super) late: bool,
     /// The fingerprint of its id.
     pub(super) print: Option<u64>,
-    /// The payload of the body record up to the body's own bytes.
-    pub(super) body_head: Vec<u8>,
-    /// The payloads of the event records, one behind the other.
-    pub(super) events: Vec<u8>,
+    /// The payload of the body record up to the body's own bytes, then those of the event records, one behind the other.
+    pub(super) encoded: Vec<u8>,
+    /// Where the first of those ends.
+    pub(super) body_head: usize,
     /// One per change; that of a single one stands here, where the writer looks anyway.
     pub(super) elements: SmallVec<[Element; 1]>,
     /// What became of it: filled in by the writer.
@@ -53,6 +56,8 @@ pub(super) struct Parcel {
 pub(super) struct Element {
     /// Where its payload ends; it begins where the one before ends.
     pub(super) end: usize,
+    /// By what more than its text its key tells changes apart.
+    pub(super) apart: Apart,
     /// Its key's fingerprint.
     pub(super) print: u64,
     /// Those of the slots beside its stamp's, if it has one.
@@ -68,20 +73,26 @@ pub(super) struct Element {
 impl Parcel {
     /// Encodes a delivery.
     pub(super) fn of(delivery: Delivery, unmet: u64, kept: Vec<Kept>) -> Self {
-        let mut body_head = Vec::with_capacity(FIXED);
-        put_body_head(&mut body_head, &delivery);
-        let mut events = Vec::with_capacity(EVENT * delivery.changes.len());
+        let mut encoded = Vec::with_capacity(FIXED + EVENT * delivery.changes.len());
+        put_body_head(&mut encoded, &delivery);
+        let body_head = encoded.len();
         let mut elements = SmallVec::with_capacity(delivery.changes.len());
         for change in &delivery.changes {
-            put_event(&mut events, &delivery, change);
+            put_event(&mut encoded, &delivery, change);
             let key = &change.key;
             let beside = key.stamp.is_some().then(|| [key_print(key, -1), key_print(key, 1)]);
             let ended = AwaitedKey::ended_by(&change.event_type, &key.text);
-            elements.push(Element { end: events.len(), print: key_print(key, 0), beside, place: None, ended, new: false });
+            let (end, apart, print) = (encoded.len(), key.apart, key_print(key, 0));
+            elements.push(Element { end, apart, print, beside, place: None, ended, new: false });
         }
         let accepted = Accepted { events: Vec::with_capacity(elements.len()), ..Accepted::default() };
         let print = delivery.delivery_id.as_deref().map(delivery_print);
-        Self { delivery, unmet, kept, late: false, print, body_head, events, elements, accepted }
+        Self { delivery, unmet, kept, late: false, print, encoded, body_head, elements, accepted }
+    }
+
+    /// Reads what the writer will read of it: another processor wrote it, and of many parcels all of this comes at once.
+    pub(super) fn fetch(&self) -> u8 {
+        self.encoded.iter().step_by(CACHE_LINE).fold(0, |all, byte| all ^ byte)
     }
 
     /// At least as many bytes as its frames take, whatever becomes of it.
@@ -93,7 +104,7 @@ impl Parcel {
         };
         let fold = FIXED + delivery.source.len() + delivery.delivery_id.as_ref().map_or(0, |id| id.len());
         let kept: usize = self.kept.iter().map(|kept| FIXED + kept.key.len() + kept.value.as_ref().map_or(0, Bytes::len)).sum();
-        kept + self.body_head.len() + verified + delivery.body.len() + self.events.len() + fold * (1 + self.elements.len())
+        kept + self.encoded.len() + verified + delivery.body.len() + fold * (1 + self.elements.len())
     }
 }
 

@@ -182,11 +182,53 @@ impl Table {
     }
 }
 
+/// Fingerprints that are on their way into the table. Nothing is done between one and the next when they are put there: they wait
+/// for memory together, as in [`Prints::fetch`].
+#[derive(Default)]
+struct Waiting {
+    list: Vec<(u64, Position, Option<Timestamp>)>,
+    /// A bit for each, by its upper bits: one that is looked for is nearly always in none of both.
+    marks: Vec<u64>,
+}
+
+/// At most so many wait.
+const WAITING_MAX: usize = 4096;
+
+/// Bits of a fingerprint that choose its mark.
+const WAITING_BITS: u32 = 16;
+
+impl Waiting {
+    /// The word of its mark, and the bit.
+    fn mark(print: u64) -> (usize, u64) {
+        let number = print >> (64 - WAITING_BITS);
+        ((number / 64) as usize, 1 << (number % 64))
+    }
+
+    fn may_have(&self, print: u64) -> bool {
+        let (word, bit) = Self::mark(print);
+        self.marks.get(word).is_some_and(|marks| marks & bit != 0)
+    }
+
+    fn push(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
+        let (word, bit) = Self::mark(print);
+        self.marks.resize(1 << WAITING_BITS >> 6, 0);
+        self.marks[word] |= bit;
+        self.list.push((print, at, received));
+    }
+
+    /// Nobody waits any more; the memory is used again.
+    fn emptied(mut self) -> Self {
+        self.list.drain(..).for_each(|(print, ..)| self.marks[Self::mark(print).0] = 0);
+        self
+    }
+}
+
 /// Places of records: seldom more than one.
 pub(super) type Hits = SmallVec<[Position; 4]>;
 
 /// The map.
 pub(super) struct Prints {
+    waiting: Waiting,
     table: Table,
     /// Full tables, newest first.
     full: VecDeque<Full>,
@@ -232,16 +274,29 @@ impl Prints {
         for (print, offset) in &open.prints {
             prints.insert(*print, Position { segment: number, offset: *offset }, since);
         }
+        prints.settle();
         Ok(prints)
     }
 
     /// With this many fingerprints per table.
     fn bounded(table_keys: usize) -> Self {
-        Self { table: Table::default(), full: VecDeque::new(), sieve: None, table_keys, dropped: 0, left_since: None, forgot: false }
+        Self {
+            waiting: Waiting::default(),
+            table: Table::default(),
+            full: VecDeque::new(),
+            sieve: None,
+            table_keys,
+            dropped: 0,
+            left_since: None,
+            forgot: false,
+        }
     }
 
     /// The records that may have this fingerprint, newest first.
-    pub(super) fn get(&self, print: u64) -> Hits {
+    pub(super) fn get(&mut self, print: u64) -> Hits {
+        if self.waiting.may_have(print) {
+            self.settle();
+        }
         let tables = self.sieve.as_ref().map(|sieve| sieve.tables(print));
         let may_have = |bit: Mask| tables.is_none_or(|tables| tables & bit != 0);
         let mut found = Hits::new();
@@ -262,8 +317,22 @@ impl Prints {
         std::hint::black_box(read.fold(0, |all, one| all ^ one));
     }
 
-    /// Adds one; newer ones win.
+    /// Adds one; newer ones win. It is found from now on, and has its place after [`Prints::settle`].
     pub(super) fn insert(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
+        if self.waiting.list.len() >= WAITING_MAX {
+            self.settle();
+        }
+        self.waiting.push(print, at, received);
+    }
+
+    /// Gives their places to those that were added.
+    pub(super) fn settle(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.list.iter().for_each(|(print, at, received)| self.put(*print, *at, *received));
+        self.waiting = waiting.emptied();
+    }
+
+    fn put(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
         if self.table.keys.len() >= self.table_keys {
             self.next_table();
         }
@@ -297,7 +366,8 @@ impl Prints {
 
     /// How far back copies are recognised; `None` when there is nothing yet.
     pub(super) fn since(&self) -> Option<Timestamp> {
-        self.full.iter().map(Full::since).chain([self.table.since]).flatten().min().max(self.left_since)
+        let waiting = self.waiting.list.iter().map(|(_, _, received)| *received);
+        self.full.iter().map(Full::since).chain([self.table.since]).chain(waiting).flatten().min().max(self.left_since)
     }
 
     /// Copies of what was received before this may not be recognised; `None` while nothing was let go.
@@ -308,6 +378,7 @@ impl Prints {
     /// The segments up to `through` are no more; the oldest event behind them is from `since`. Full tables that refer to nothing
     /// else go at once, the others in their time.
     pub(super) fn forget(&mut self, through: u32, since: Option<Timestamp>) {
+        self.settle();
         self.dropped = self.dropped.max(through);
         self.forgot = true;
         self.left_since = since;
@@ -352,10 +423,33 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_its_place_is_found_and_counted() {
+        let mut prints = Prints::bounded(1 << 20);
+        let at = |n: u32| Position { segment: 1, offset: n };
+        prints.insert(print(1), at(1), Some(Timestamp::from_millis(7)));
+        assert_eq!((prints.since(), prints.table.keys.len()), (Some(Timestamp::from_millis(7)), 0));
+        assert_eq!(prints.get(print(2))[..], []);
+        assert_eq!((prints.get(print(1))[..].to_vec(), prints.table.keys.len()), (vec![at(1)], 1), "to be found it gets its place");
+        assert!(prints.waiting.list.is_empty() && prints.waiting.marks.iter().all(|marks| *marks == 0));
+        for n in 0..3 * WAITING_MAX as u32 {
+            prints.insert(print(n), at(n), None);
+            assert!(prints.waiting.list.len() <= WAITING_MAX);
+        }
+        prints.insert(print(5), at(1_000_000), None);
+        prints.settle();
+        assert_eq!((prints.waiting.list.len(), prints.table.keys.len()), (0, 3 * WAITING_MAX));
+        assert_eq!(prints.get(print(5))[..], [at(1_000_000)], "the newer one wins");
+        prints.insert(print(9), at(2_000_000), None);
+        prints.forget(1, None);
+        assert_eq!(prints.get(print(9))[..], [], "its segment is gone");
+    }
+
+    #[test]
     fn packed_tables_say_what_the_map_said() {
         let at = |n: u32| Position { segment: 3 + n / 240, offset: n.wrapping_mul(77) };
         let mut prints = Prints::bounded(5_000);
         (0..12_000).for_each(|n| prints.insert(print(n), at(n), None));
+        prints.settle();
         assert!(matches!(prints.full.make_contiguous(), [Full::Packed(_), Full::Packed(_)]));
         assert!((0..12_000).all(|n| prints.get(print(n))[..] == [at(n)]));
         assert!((12_000..50_000).all(|n| prints.get(print(n)).is_empty()));

@@ -126,7 +126,7 @@ impl<'t> Delivery<'t> {
 /// The array to be taken apart: the one that belongs to the type, else the first of [`PLURALS`] that is there.
 fn chosen_plural(body: &Fields<'_>) -> Option<(&'static str, &'static str)> {
     let there = |plural: &str| body.get(plural).is_some_and(|value| *value != Tree::Null);
-    let kind = body.get("Type").and_then(Tree::as_str).map(super::types::canonical).unwrap_or_default();
+    let kind = body.get("Type").and_then(Tree::as_str).map(super::types::spelled).unwrap_or_default();
     let is_of = |prefix: &str| kind.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
     let found = PLURALS.iter().filter(|(plural, _, _)| there(plural));
     let of_type = found.clone().filter(|(_, _, prefix)| is_of(prefix)).max_by_key(|(_, _, prefix)| prefix.len());

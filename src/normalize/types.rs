@@ -89,8 +89,13 @@ pub(super) fn known() -> &'static [&'static str] {
 
 /// See [`crate::normalize::canonical_type`].
 pub(super) fn canonical(written: &str) -> Arc<str> {
+    Arc::from(spelled(written))
+}
+
+/// The same, for who only looks at it.
+pub(super) fn spelled(written: &str) -> Cow<'_, str> {
     if let Some(name) = KNOWN.iter().find(|name| **name == written) {
-        return Arc::from(*name);
+        return Cow::Borrowed(name);
     }
     let clean = cleaned(written);
     let lower = clean.to_ascii_lowercase();
@@ -104,19 +109,19 @@ pub(super) fn canonical(written: &str) -> Arc<str> {
     let known = KNOWN.iter().find(|name| name.eq_ignore_ascii_case(&lower)).copied();
     let alias = || ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, name)| *name);
     match known.or_else(alias) {
-        Some(name) => Arc::from(name),
-        None if clean.is_empty() => Arc::from(TYPE_UNKNOWN),
-        None => Arc::from(clean.as_ref()),
+        Some(name) => Cow::Borrowed(name),
+        None if clean.is_empty() => Cow::Borrowed(TYPE_UNKNOWN),
+        None => clean,
     }
 }
 
 /// The type of a delivery from outside: `tripline.*` is ours alone, whoever signs.
 pub(super) fn from_outside(written: &str) -> Arc<str> {
-    let name = canonical(written);
+    let name = spelled(written);
     if name.get(..9).is_some_and(|head| head.eq_ignore_ascii_case("tripline.")) {
         return Arc::from(format!("{FOREIGN}{name}"));
     }
-    name
+    Arc::from(name)
 }
 
 /// The type of another service's event: `<source>.<event>`, as the service spells it. `tripline.*` is ours alone, whatever

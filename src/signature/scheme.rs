@@ -91,25 +91,25 @@ impl Scheme {
     /// # Errors
     /// The first header that is wrong.
     pub fn check_head(&self, headers: &dyn Headers) -> Result<(), Lack> {
-        let needed: Vec<&str> = match self {
-            Self::Orchestrator => vec![ORCHESTRATOR_HEADER],
-            Self::StandardWebhooks => standard_names(headers).to_vec(),
-            Self::GitHub => vec![GITHUB],
-            Self::Stripe => vec![STRIPE],
-            Self::Slack => SLACK.to_vec(),
-            Self::Shopify => vec![SHOPIFY],
-            Self::CloudElements => vec![CLOUD_ELEMENTS],
-            Self::Custom(custom) => {
-                let time = custom.timestamp.iter().map(|(name, _)| name.as_str());
-                std::iter::once(custom.header.as_str()).chain(time).chain(custom.content.headers()).collect()
-            }
-        };
-        needed.into_iter().try_for_each(|name| match headers.find(name) {
+        let needed = |name: &str| match headers.find(name) {
             Found::Missing => Err(Lack::Missing(name.to_owned())),
             Found::Several => Err(Lack::Twice(name.to_owned())),
             Found::One(value) if !value.is_ascii() => Err(Lack::NotText),
             Found::One(_) => Ok(()),
-        })
+        };
+        match self {
+            Self::Orchestrator => needed(ORCHESTRATOR_HEADER),
+            Self::StandardWebhooks => standard_names(headers).into_iter().try_for_each(needed),
+            Self::GitHub => needed(GITHUB),
+            Self::Stripe => needed(STRIPE),
+            Self::Slack => SLACK.into_iter().try_for_each(needed),
+            Self::Shopify => needed(SHOPIFY),
+            Self::CloudElements => needed(CLOUD_ELEMENTS),
+            Self::Custom(custom) => {
+                let time = custom.timestamp.iter().map(|(name, _)| name.as_str());
+                std::iter::once(custom.header.as_str()).chain(time).chain(custom.content.headers()).try_for_each(needed)
+            }
+        }
     }
 
     /// Checks a delivery against every secret. All of them are tried, whichever fits, and the time is looked at last, so

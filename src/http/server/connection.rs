@@ -49,15 +49,16 @@ pub(super) async fn run<S, F, B>(
         service_fn(move |request: Request<Incoming>| {
             watch.lock().enter(Stage::Busy, None);
             let watch = Arc::clone(&watch);
-            let answer = service(peer.clone(), request, Patience(Arc::clone(&watch)));
-            // In a box of its own: hyper keeps room for it in every connection, also while no request is there.
-            Box::pin(async move {
-                let answer = answer.await;
+            // In a box of its own: hyper keeps room for it in every connection, also while no request is there. Nothing is put
+            // around it: an async block would keep room for it twice, before and after its first poll.
+            let mut answer = Box::pin(service(peer.clone(), request, Patience(Arc::clone(&watch))));
+            std::future::poll_fn(move |cx| {
+                let answer = ready!(answer.as_mut().poll(cx));
                 let close = answer.headers().get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
                 if close {
                     watch.lock().linger = true;
                 }
-                Ok::<_, std::convert::Infallible>(answer.map(|body| Tracked { body, watch }))
+                Poll::Ready(Ok::<_, std::convert::Infallible>(answer.map(|body| Tracked { body, watch: Arc::clone(&watch) })))
             })
         })
     };

@@ -1,19 +1,18 @@
 //! Refusals as RFC 9457 problem documents: small, constant, with a request id and no echo of the input.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::Full;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value};
 
 /// An answer of ours.
-pub type Answer = Response<BoxBody<Bytes, Infallible>>;
+pub type Answer = Response<Full<Bytes>>;
 
 /// Names one request in its answer and in the log, so that the two can be put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +125,7 @@ impl Problem {
 /// A JSON text as an answer.
 #[must_use]
 pub fn json(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(text.into()).boxed());
+    let mut answer = Response::new(Full::new(text.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
