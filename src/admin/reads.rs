@@ -50,6 +50,9 @@ impl Reads {
     }
 
     /// Reads once, when there is a place.
+    ///
+    /// # Errors
+    /// Nothing could be read, or others read all the time.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         what: impl FnOnce(&Journal) -> io::Result<T> + Send + 'static,
@@ -60,6 +63,9 @@ impl Reads {
 
 impl Reading {
     /// Reads off the runtime's threads.
+    ///
+    /// # Errors
+    /// Nothing could be read.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         what: impl FnOnce(&Journal) -> io::Result<T> + Send + 'static,

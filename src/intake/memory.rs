@@ -41,6 +41,14 @@ impl Held {
         self.over.is_some()
     }
 
+    fn add(&mut self, more: Self) {
+        match (&mut self.permit, more.permit) {
+            (Some(permit), Some(more)) => permit.merge(more),
+            (permit, more) => *permit = permit.take().or(more),
+        }
+        self.over = self.over.take().or(more.over);
+    }
+
     fn kib(&self) -> u32 {
         self.permit.as_ref().map_or(0, |permit| u32::try_from(permit.num_permits()).unwrap_or(u32::MAX))
     }
@@ -62,14 +70,12 @@ impl Memory {
     /// For a body of `bytes` that is there; waits for it until `give_up`, first come, first served.
     pub(super) async fn whole(&self, bytes: u64, give_up: Instant) -> Result<Held, Refusal> {
         let all = kib(bytes).min(self.size);
-        let permit = match Arc::clone(&self.whole).try_acquire_many_owned(all) {
-            Ok(permit) => permit,
-            Err(TryAcquireError::Closed) => return Err(Refusal::Ended),
-            // Seldom: nobody else keeps room for the wait.
-            Err(TryAcquireError::NoPermits) => match Box::pin(timeout_at(give_up, Arc::clone(&self.whole).acquire_many_owned(all))).await {
-                Ok(permit) => permit.map_err(ended)?,
-                Err(_) => return Err(Refusal::Busy),
-            },
+        let permit = match at_once(&self.whole, all)? {
+            Some(permit) => permit,
+            None => {
+                let waiting = Box::pin(timeout_at(give_up, Arc::clone(&self.whole).acquire_many_owned(all)));
+                waiting.await.map_err(|_| Refusal::Busy)?.map_err(ended)?
+            }
         };
         Ok(Held { permit: Some(permit), over: None })
     }
@@ -80,39 +86,32 @@ impl Memory {
         if more == 0 || held.is_over() {
             return Ok(());
         }
-        let permit = match Arc::clone(&self.pieces).try_acquire_many_owned(more) {
-            Ok(permit) => permit,
-            Err(TryAcquireError::Closed) => return Err(Refusal::Ended),
-            Err(TryAcquireError::NoPermits) => match Box::pin(self.piece(more, give_up)).await? {
-                Piece::Memory(permit) => permit,
-                Piece::Over(over) => {
-                    held.over = Some(over);
-                    return Ok(());
-                }
-            },
+        let got = match at_once(&self.pieces, more)? {
+            Some(permit) => Held { permit: Some(permit), over: None },
+            None => Box::pin(self.piece(more, give_up)).await?,
         };
-        match &mut held.permit {
-            Some(held) => held.merge(permit),
-            none => *none = Some(permit),
-        }
+        held.add(got);
         Ok(())
     }
 
-    async fn piece(&self, kib: u32, give_up: Instant) -> Result<Piece, Refusal> {
+    /// Waits for so much more of what bodies in pieces have, or for going over it.
+    async fn piece(&self, kib: u32, give_up: Instant) -> Result<Held, Refusal> {
         tokio::select! {
             biased;
-            permit = Arc::clone(&self.pieces).acquire_many_owned(kib) => permit.map(Piece::Memory).map_err(ended),
-            over = Arc::clone(&self.over).acquire_owned() => over.map(Piece::Over).map_err(ended),
+            permit = Arc::clone(&self.pieces).acquire_many_owned(kib) => Ok(Held { permit: Some(permit.map_err(ended)?), over: None }),
+            over = Arc::clone(&self.over).acquire_owned() => Ok(Held { permit: None, over: Some(over.map_err(ended)?) }),
             () = sleep_until(give_up) => Err(Refusal::Busy),
         }
     }
 }
 
-/// What a body that waits for memory gets.
-enum Piece {
-    Memory(OwnedSemaphorePermit),
-    /// It may go over what there is.
-    Over(OwnedSemaphorePermit),
+/// So much of a half, if it is there. Waits are seldom, and in boxes of their own: nobody else keeps room for them.
+fn at_once(half: &Arc<Semaphore>, kib: u32) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+    match Arc::clone(half).try_acquire_many_owned(kib) {
+        Ok(permit) => Ok(Some(permit)),
+        Err(TryAcquireError::NoPermits) => Ok(None),
+        Err(TryAcquireError::Closed) => Err(Refusal::Ended),
+    }
 }
 
 fn ended(_: AcquireError) -> Refusal {

@@ -211,7 +211,7 @@ impl Waiting {
 
     fn push(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
         let (word, bit) = Self::mark(print);
-        self.marks.resize(1 << WAITING_BITS >> 6, 0);
+        self.marks.resize((1 << WAITING_BITS) / 64, 0);
         self.marks[word] |= bit;
         self.list.push((print, at, received));
     }
@@ -266,15 +266,14 @@ impl Prints {
         for summary in segments.into_iter().rev() {
             let segment = summary.number;
             let since = (summary.events > 0).then(|| Timestamp::from_millis(summary.received.0));
-            let mut insert = |print, offset| prints.insert(print, Position { segment, offset }, since);
-            printfile::each(files, &state.journal, segment, &mut insert)?;
+            let mut put = |print, offset| prints.put(print, Position { segment, offset }, since);
+            printfile::each(files, &state.journal, segment, &mut put)?;
         }
         let (number, open) = (state.open.summary.number, &state.open);
         let since = (open.summary.events > 0).then(|| Timestamp::from_millis(open.summary.received.0));
         for (print, offset) in &open.prints {
-            prints.insert(*print, Position { segment: number, offset: *offset }, since);
+            prints.put(*print, Position { segment: number, offset: *offset }, since);
         }
-        prints.settle();
         Ok(prints)
     }
 
@@ -332,6 +331,7 @@ impl Prints {
         self.waiting = waiting.emptied();
     }
 
+    /// Adds one where it belongs; newer ones win.
     fn put(&mut self, print: u64, at: Position, received: Option<Timestamp>) {
         if self.table.keys.len() >= self.table_keys {
             self.next_table();

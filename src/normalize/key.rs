@@ -161,9 +161,9 @@ fn exact(thing: &Thing<'_>, id: &str, facts: &Facts<'_>) -> Key {
 }
 
 fn text(thing: &Thing<'_>, id: &str, occurrence: &str, facts: &Facts<'_>) -> String {
-    let (tenant, id, event_type, occurrence) = (tenant(facts.source), part(id), part(facts.event_type), part(occurrence));
-    // All at once: a text that grows is copied several times. It begins as [`named`] says.
-    [&*tenant, "|", thing.name, "|", &*id, "|", &*event_type, "|", &*occurrence].concat()
+    let (named, event_type, occurrence) = (named(&tenant(facts.source), thing.name, id), part(facts.event_type), part(occurrence));
+    // All at once: a text that grows is copied several times.
+    [&*named, "|", &*event_type, "|", &*occurrence].concat()
 }
 
 /// A thing as keys of changes begin: `https://…|queueItem|436141352`, `https://…|job|<its Key, in lower case>`.
