@@ -4,11 +4,14 @@
 //! what is written. Only plain files are opened: what else stands under a name (a pipe, a device) would be waited for.
 
 use std::fmt;
-use std::fs::{File, FileType, OpenOptions};
+use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, IoSlice, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, major, minor, statx};
+use rustix::io::Errno;
 
 /// Zeros are written in pieces of so many bytes.
 const ZEROS_BYTES: usize = 1 << 18;
@@ -89,7 +92,7 @@ impl Files {
                     IoSlice::advance_slices(&mut slices, written);
                     offset += written as u64;
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -102,7 +105,7 @@ impl Files {
         use rustix::fs::{FallocateFlags, fallocate};
         self.ask(FileOp::Reserve, path)?;
         match fallocate(file, FallocateFlags::empty(), from, to.saturating_sub(from)) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
                 self.zero(file, path, from, to)?;
                 self.sync(file, path)
             }
@@ -182,6 +185,39 @@ impl Files {
     }
 }
 
+/// Which file it is, whatever its name.
+///
+/// Nothing else is asked of the file system: one that was asked for a file's times gives the next write a time of its own, and a
+/// block more is written with each sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: (u32, u32),
+    number: u64,
+}
+
+impl Identity {
+    /// That of an open file.
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        Self::found(statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::INO), || file.metadata())
+    }
+
+    /// That of what stands under `path`.
+    pub(super) fn named(path: &Path) -> io::Result<Self> {
+        Self::found(statx(CWD, path, AtFlags::empty(), StatxFlags::INO), || std::fs::metadata(path))
+    }
+
+    /// Of what was answered, or, where a sandbox forbids to ask so, of all that is said of the file.
+    fn found(answer: Result<Statx, Errno>, all: impl FnOnce() -> io::Result<Metadata>) -> io::Result<Self> {
+        match answer {
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let found = all()?;
+                Ok(Self { device: (major(found.dev()), minor(found.dev())), number: found.ino() })
+            }
+            answer => Ok(answer.map(|found| Self { device: (found.stx_dev_major, found.stx_dev_minor), number: found.stx_ino })?),
+        }
+    }
+}
+
 /// Opens a file for reading.
 pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
     plain(path, OpenOptions::new().read(true))
@@ -223,4 +259,25 @@ fn foreign(path: &Path, found: FileType) -> io::Error {
 /// Whether an error says that there is no room, which may change by itself: no space, no quota, or a limit on file size.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_wherever_it_stands_and_however_it_is_asked_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| dir.path().join(name);
+        let file = Files::default().open(&path("one")).expect("opens");
+        let other = Files::default().open(&path("other")).expect("opens");
+        let identity = Identity::of(&file).expect("is there");
+        std::fs::rename(path("one"), path("renamed")).expect("moves");
+        assert_eq!(Identity::named(&path("renamed")).expect("is there"), identity);
+        assert_ne!(Identity::of(&other).expect("is there"), identity);
+        assert_eq!(Identity::named(&path("one")).expect_err("is not there").kind(), io::ErrorKind::NotFound);
+        for forbidden in [Errno::NOSYS, Errno::PERM] {
+            assert_eq!(Identity::found(Err(forbidden), || file.metadata()).expect("is there"), identity);
+        }
+    }
 }

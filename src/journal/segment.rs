@@ -7,12 +7,11 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::journal::codec::put_time;
-use crate::journal::files::Files;
+use crate::journal::files::{Files, Identity};
 use crate::journal::format::{FRAME_HEAD, GROUP_HEAD, GroupHead, Kind, SEGMENT_HEAD, SegmentHead, begin_frame, finish_frame};
 use crate::journal::scan::segment_path;
 use crate::time::Timestamp;
@@ -20,8 +19,8 @@ use crate::time::Timestamp;
 /// Space is kept in steps of this many bytes.
 const RESERVE_STEP: u64 = 4 << 20;
 
-/// Zeros are written ahead in steps of this many bytes …
-const ZERO_STEP: u64 = 4 << 20;
+/// Zeros are written ahead in steps of this many bytes: who comes meanwhile waits for one of them …
+const ZERO_STEP: u64 = 256 << 10;
 
 /// … when less than this is left, as soon as nobody waits.
 const ZERO_LOW: u64 = 2 << 20;
@@ -34,6 +33,7 @@ pub(super) const SEAL_BYTES: u64 = (GROUP_HEAD + FRAME_HEAD + 12) as u64;
 pub(super) struct OpenSegment {
     pub(super) head: SegmentHead,
     pub(super) file: Arc<File>,
+    identity: Identity,
     path: PathBuf,
     /// Behind the last group.
     pub(super) end: u64,
@@ -64,8 +64,8 @@ impl NextSegment {
         files.write_at(&file, &temp, &head.to_bytes(), 0)?;
         files.sync(&file, &temp)?;
         let path = segment_path(journal, number);
-        let end = SEGMENT_HEAD as u64;
-        Ok(Self { segment: OpenSegment { head, file: Arc::new(file), path, end, reserved, zeroed: end, limit }, temp })
+        let (end, identity) = (SEGMENT_HEAD as u64, Identity::of(&file)?);
+        Ok(Self { segment: OpenSegment { head, file: Arc::new(file), identity, path, end, reserved, zeroed: end, limit }, temp })
     }
 
     /// Gives it its name.
@@ -85,8 +85,8 @@ impl OpenSegment {
             files.zero(&file, &path, end, end + tail)?;
         }
         files.sync(&file, &path)?;
-        let reserved = file.metadata()?.len().max(end);
-        Ok(Self { head, file: Arc::new(file), path, end, reserved, zeroed: end, limit })
+        let (reserved, identity) = (file.metadata()?.len().max(end), Identity::of(&file)?);
+        Ok(Self { head, file: Arc::new(file), identity, path, end, reserved, zeroed: end, limit })
     }
 
     /// From now on it is rolled when it would grow beyond `limit`.
@@ -165,11 +165,8 @@ impl OpenSegment {
     /// Whether the file still stands under its name: when the folder was removed, moved or replaced, what is written here
     /// is found by no later start. An error that says nothing about that is none.
     pub(super) fn in_place(&self) -> io::Result<()> {
-        let gone = match std::fs::metadata(&self.path) {
-            Ok(named) => {
-                let open = self.file.metadata()?;
-                (named.dev(), named.ino()) != (open.dev(), open.ino())
-            }
+        let gone = match Identity::named(&self.path) {
+            Ok(named) => named != self.identity,
             Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
         };
         if gone {
@@ -192,5 +189,73 @@ impl OpenSegment {
             tracing::debug!(%error, segment = self.head.number, "cannot cut a sealed segment");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(dir: &Path, limit: u64) -> OpenSegment {
+        let files = Files::default();
+        NextSegment::prepare(&files, dir, 1, 1, limit, 0).and_then(|next| next.take(&files, dir)).expect("a segment")
+    }
+
+    fn append(segment: &mut OpenSegment, bytes: &[u8]) {
+        segment.reserve(&Files::default(), bytes.len() as u64).expect("has space");
+        segment.append(&Files::default(), &mut [IoSlice::new(bytes)]).expect("appends");
+    }
+
+    /// However groups and zeros alternate, what was appended stands there, and zeros behind it.
+    #[test]
+    fn zeros_never_fall_on_records() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for round in 0..10_usize {
+            let mut segment = fresh(dir.path(), 64 << 20);
+            let mut expected = Vec::new();
+            for group in 0..40_usize {
+                if (group + round) % 3 == 0 {
+                    segment.zero_ahead(&Files::default()).expect("writes");
+                }
+                let bytes = vec![1 + group as u8; 1 + (group * 7919 + round * 104_729) % 40_000];
+                append(&mut segment, &bytes);
+                expected.extend(bytes);
+            }
+            expected.resize(expected.len() + 10_000, 0);
+            let found = crate::journal::files::read_plain(&segment.path).expect("reads");
+            assert!(found[SEGMENT_HEAD..][..expected.len()] == expected, "round {round}");
+        }
+    }
+
+    #[test]
+    fn zeros_are_written_in_small_steps_as_far_as_they_are_wanted_and_the_segment_goes() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for limit in [64 << 20, ZERO_LOW, 10_000, SEGMENT_HEAD as u64, 10] {
+            let mut segment = fresh(dir.path(), limit);
+            while segment.is_low() {
+                let before = segment.zeroed.max(segment.end);
+                segment.zero_ahead(&Files::default()).expect("writes");
+                assert!((before + 1..=before + ZERO_STEP).contains(&segment.zeroed), "limit {limit}: {before}, {}", segment.zeroed);
+            }
+            let start = SEGMENT_HEAD as u64;
+            let wanted = (start + ZERO_LOW).min(limit.max(start));
+            assert!((wanted..wanted + ZERO_STEP).contains(&segment.zeroed), "limit {limit}: {}", segment.zeroed);
+            append(&mut segment, &[1; 20_000]);
+            assert!(segment.end > 20_000, "an empty segment takes anything");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_told_from_the_one_that_is_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let segment = fresh(dir.path(), 64 << 20);
+        segment.in_place().expect("stands there");
+        let kept = dir.path().join("kept");
+        std::fs::rename(&segment.path, &kept).expect("moves");
+        segment.in_place().expect_err("has no name any more");
+        std::fs::copy(&kept, &segment.path).expect("copies");
+        segment.in_place().expect_err("is another one");
+        std::fs::rename(&kept, &segment.path).expect("moves back");
+        segment.in_place().expect("stands there again");
     }
 }
