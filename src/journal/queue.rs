@@ -1,11 +1,15 @@
 //! Operations on their way to the writer thread.
 //!
+//! A group costs the writer and the disk much the same however few are in it. So operations do not only gather while the group
+//! before is synced: under load they wait a moment longer for company, see [`GATHER`] (what PostgreSQL does with `commit_delay`
+//! and `commit_siblings`).
+//!
 //! Bounded: who hands in an operation waits for a place first. When the writer ends, for whatever reason, everything
 //! that waits is dropped, and its callers learn that the journal has ended.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, oneshot};
@@ -23,6 +27,16 @@ const GROUP_OPS_MAX: usize = 1024;
 
 /// Bytes in one group, unless a single operation needs more.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
+
+/// After a group of at least so many operations the next one waits until as many are there …
+const COMPANY_FROM: usize = 8;
+
+/// … or so many, beside which a group costs little …
+const COMPANY_ENOUGH: usize = 32;
+
+/// … or this has passed since the writer took the last one. So nobody waits for company who comes alone, nor longer than a
+/// sync takes.
+const GATHER: Duration = Duration::from_micros(500);
 
 /// With more than this many to answer, the writer leaves it to the runtime of those who wait.
 const ANSWERS_SENT_HERE: usize = 4;
@@ -160,8 +174,31 @@ struct Inner {
     /// Where one of those waits who handed them in, if that is a runtime whose tasks run by themselves.
     runtime: Option<Handle>,
     gate: Gate,
-    /// Whether the writer sleeps and nobody wakes it: that costs a system call, which most operations need not pay.
-    asleep: bool,
+    last: Last,
+    /// The writer sleeps until there are so many, and nobody woke it yet: that costs a system call, which most operations need
+    /// not pay. 0 while it is awake.
+    sleeps_until: usize,
+}
+
+/// The group that was taken last.
+struct Last {
+    taken: Instant,
+    ops: usize,
+}
+
+impl Last {
+    /// With how many operations the next group begins, and how long fewer wait for more.
+    fn company(&self, now: Instant) -> (usize, Duration) {
+        let left = (self.taken + GATHER).saturating_duration_since(now);
+        if self.ops < COMPANY_FROM || left.is_zero() { (1, Duration::ZERO) } else { (self.ops.min(COMPANY_ENOUGH), left) }
+    }
+}
+
+impl Inner {
+    /// Whether so many operations are there, or as much as a group holds.
+    fn has(&self, enough: usize) -> bool {
+        self.ops.len() >= enough || self.bytes >= GROUP_BYTES_MAX
+    }
 }
 
 /// The queue.
@@ -194,7 +231,14 @@ pub(super) enum Taken {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        let inner = Inner { ops: VecDeque::new(), bytes: 0, runtime: None, gate: Gate::Open, asleep: false };
+        let inner = Inner {
+            ops: VecDeque::new(),
+            bytes: 0,
+            runtime: None,
+            gate: Gate::Open,
+            last: Last { taken: Instant::now(), ops: 0 },
+            sleeps_until: 0,
+        };
         Self { inner: Mutex::new(inner), changed: Condvar::new(), places: Semaphore::new(QUEUE_OPS_MAX) }
     }
 
@@ -221,10 +265,13 @@ impl Queue {
                 if inner.runtime.is_none() {
                     inner.runtime = Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
                 }
-                // Who finds it asleep wakes it, and nobody else until it sleeps again.
-                let asleep = std::mem::take(&mut inner.asleep);
+                // Who completes what it sleeps for wakes it, and nobody else until it sleeps again.
+                let wake = inner.sleeps_until > 0 && inner.has(inner.sleeps_until);
+                if wake {
+                    inner.sleeps_until = 0;
+                }
                 drop(inner);
-                if asleep {
+                if wake {
                     self.changed.notify_one();
                 }
                 Ok(())
@@ -250,19 +297,19 @@ impl Queue {
             if let Gate::Ended(_) = inner.gate {
                 return Taken::Ended;
             }
-            if !inner.ops.is_empty() {
+            let (enough, wait) = if inner.ops.is_empty() { (1, wait) } else { inner.last.company(Instant::now()) };
+            if inner.has(enough) {
                 break;
             }
-            if inner.gate == Gate::Closing {
-                return Taken::Closed;
+            match (inner.gate == Gate::Closing, inner.ops.is_empty()) {
+                (true, true) => return Taken::Closed,
+                (true, false) => break,
+                (false, true) if waited => return Taken::Nothing,
+                (false, empty) => waited |= empty,
             }
-            if waited {
-                return Taken::Nothing;
-            }
-            waited = true;
-            inner.asleep = true;
+            inner.sleeps_until = enough;
             inner = self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
-            inner.asleep = false;
+            inner.sleeps_until = 0;
         }
         // All at once, where that is one group: others hand in more meanwhile, and wait for this lock.
         let room = VecDeque::with_capacity(inner.ops.len().min(GROUP_OPS_MAX));
@@ -273,6 +320,7 @@ impl Queue {
             (inner.ops.drain(..count).collect(), total)
         };
         inner.bytes -= total;
+        inner.last = Last { taken: Instant::now(), ops: ops.len() };
         let runtime = inner.runtime.take();
         drop(inner);
         self.places.add_permits(ops.len());
@@ -332,20 +380,83 @@ mod tests {
         assert_eq!(group(&[1; 2 * GROUP_OPS_MAX]), (GROUP_OPS_MAX, GROUP_OPS_MAX as u64));
     }
 
+    fn ask(bytes: usize) -> Op {
+        Op::Rules { json: vec![0; bytes], hash: [0; 32], answer: oneshot::channel().0 }
+    }
+
+    fn lengths(taken: Taken) -> Option<Vec<usize>> {
+        let Taken::Ops(batch) = taken else { return None };
+        assert_eq!(batch.bytes, batch.ops.iter().map(Op::bytes_at_most).sum::<u64>());
+        Some(batch.ops.into_iter().map(|op| if let Op::Rules { json, .. } = op { json.len() } else { 0 }).collect())
+    }
+
     #[tokio::test]
     async fn what_is_taken_comes_in_order_and_is_counted() {
         let queue = Queue::new();
-        let ask = |bytes: usize| Op::Rules { json: vec![0; bytes], hash: [0; 32], answer: oneshot::channel().0 };
         for bytes in [1, 3 << 20, 2, 2 << 20, 3] {
             queue.push(ask(bytes)).await.expect("a place");
         }
-        let mut taken = Vec::new();
-        while let Taken::Ops(batch) = queue.take(Duration::ZERO) {
-            assert_eq!(batch.bytes, batch.ops.iter().map(Op::bytes_at_most).sum::<u64>());
-            taken.push(batch.ops.into_iter().map(|op| if let Op::Rules { json, .. } = op { json.len() } else { 0 }).collect::<Vec<_>>());
-        }
+        let taken: Vec<_> = std::iter::from_fn(|| lengths(queue.take(Duration::ZERO))).collect();
         assert_eq!(taken, [vec![1, 3 << 20, 2], vec![2 << 20, 3]]);
         let inner = queue.lock();
         assert_eq!((inner.ops.len(), inner.bytes), (0, 0));
+    }
+
+    #[test]
+    fn company_is_waited_for_after_a_group_and_not_for_long() {
+        let taken = Instant::now();
+        let company = |ops, later| Last { taken, ops }.company(taken + later);
+        let (at_once, micros) = ((1, Duration::ZERO), Duration::from_micros);
+        for alone in 0..COMPANY_FROM {
+            assert_eq!(company(alone, Duration::ZERO), at_once);
+        }
+        for (ops, wanted) in [(COMPANY_FROM, COMPANY_FROM), (20, 20), (COMPANY_ENOUGH + 1, COMPANY_ENOUGH), (GROUP_OPS_MAX, COMPANY_ENOUGH)]
+        {
+            assert_eq!(company(ops, Duration::ZERO), (wanted, GATHER));
+            assert_eq!(company(ops, GATHER - micros(1)), (wanted, micros(1)));
+            assert_eq!(company(ops, GATHER), at_once);
+            assert_eq!(company(ops, Duration::from_secs(60)), at_once);
+        }
+    }
+
+    /// What ends the wait for company, with the operations that are there then.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_waits_for_company_goes_when_it_is_complete_or_large_or_nobody_comes_any_more() {
+        // The large one goes with the next group.
+        let cases = [(8, vec![2; 7], false, 8), (32, vec![2, GROUP_BYTES_MAX as usize], false, 2), (8, vec![2, 2], true, 3)];
+        for (last, more, closes, expected) in cases {
+            let queue = std::sync::Arc::new(Queue::new());
+            queue.lock().last = Last { taken: Instant::now() + Duration::from_secs(600), ops: last };
+            queue.push(ask(1)).await.expect("a place");
+            let writer = tokio::task::spawn_blocking({
+                let queue = std::sync::Arc::clone(&queue);
+                move || (lengths(queue.take(Duration::ZERO)), queue.lock().last.ops)
+            });
+            let asleep = async {
+                while queue.lock().sleeps_until != last {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), asleep).await.expect("it waits for company");
+            for bytes in more {
+                assert_eq!(queue.lock().sleeps_until, last, "nobody wakes it for one more");
+                queue.push(ask(bytes)).await.expect("a place");
+            }
+            if closes {
+                queue.close();
+            }
+            let (taken, next) = writer.await.expect("ends");
+            assert_eq!((taken.expect("a group").len(), next), (expected, expected));
+            assert!(matches!(queue.take(Duration::ZERO), Taken::Closed) == closes);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_nobody_joins_goes_by_itself() {
+        let queue = Queue::new();
+        queue.lock().last = Last { taken: Instant::now(), ops: 64 };
+        queue.push(ask(1)).await.expect("a place");
+        assert_eq!(lengths(queue.take(Duration::ZERO)), Some(vec![1]));
+        assert!(matches!(queue.take(Duration::ZERO), Taken::Nothing));
     }
 }

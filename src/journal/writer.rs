@@ -1,8 +1,8 @@
 //! The writer thread: the only one that changes the journal, its state and its checkpoints.
 //!
-//! It takes what is waiting (no timer: a batch is what queued while the last sync ran), forms one group, writes it, syncs
-//! once, lets readers see it, answers all. While nobody waits it moves changed rows into the checkpoints. After a failed
-//! write or sync it never writes again; when there is no space it refuses and tries again each second.
+//! It takes what is waiting (the queue says what belongs into one group), forms one group, writes it, syncs once, lets
+//! readers see it, answers all. While nobody waits it moves changed rows into the checkpoints. After a failed write or sync
+//! it never writes again; when there is no space it refuses and tries again each second.
 
 use std::path::PathBuf;
 use std::sync::Arc;
