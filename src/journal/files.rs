@@ -13,8 +13,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, major, minor, statx};
 use rustix::io::Errno;
 
-/// Zeros are written in pieces of so many bytes.
-const ZEROS_BYTES: usize = 1 << 18;
+/// Zeros are written in pieces of so many bytes: little enough to be kept by an idle process.
+const ZEROS_BYTES: usize = 1 << 16;
 
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
