@@ -297,15 +297,21 @@ impl Queue {
             if let Gate::Ended(_) = inner.gate {
                 return Taken::Ended;
             }
-            let (enough, wait) = if inner.ops.is_empty() { (1, wait) } else { inner.last.company(Instant::now()) };
+            let (enough, wait) = match inner.gate {
+                Gate::Open if !inner.ops.is_empty() => inner.last.company(Instant::now()),
+                _ => (1, wait),
+            };
             if inner.has(enough) {
                 break;
             }
-            match (inner.gate == Gate::Closing, inner.ops.is_empty()) {
-                (true, true) => return Taken::Closed,
-                (true, false) => break,
-                (false, true) if waited => return Taken::Nothing,
-                (false, empty) => waited |= empty,
+            if inner.ops.is_empty() {
+                if inner.gate == Gate::Closing {
+                    return Taken::Closed;
+                }
+                if waited {
+                    return Taken::Nothing;
+                }
+                waited = true;
             }
             inner.sleeps_until = enough;
             inner = self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
